@@ -1,0 +1,18 @@
+"""The two ways in which a command of this package ends badly, and its exit codes."""
+
+EXIT_FAILED = 1
+"""A failure at run time: a peer lost, a disk full, a loss that is not finite."""
+
+EXIT_USAGE = 2
+"""A user's mistake: nothing was started and nothing was written over."""
+
+EXIT_SAVED = 75
+"""Told to stop, saved, to go on later (EX_TEMPFAIL of sysexits.h): a launcher requeues on it."""
+
+
+class UsageError(Exception):
+    """Wrong input: one line saying what was given, what is allowed and what to do."""
+
+
+class RunError(Exception):
+    """A failure at run time: one line naming the worker, the host and the step."""
