@@ -1,0 +1,166 @@
+"""What a run is: one frozen, validated dataclass. The flags are made from its fields (flags.py)."""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+from mnist_dist.errors import UsageError
+
+OPTIMIZER_RATES = {
+    "momentum": 0.01,
+    "sgd": 0.01,
+    "nesterov": 0.01,
+    "adam": 0.001,
+    "adamw": 0.001,
+    "adadelta": 1.0,
+    "adagrad": 0.01,
+    "rmsprop": 0.001,
+    "muon": 0.01,
+}
+"""The optimizers that --optimizer allows and the learning rate each starts from."""
+
+
+def _flag(
+    default: Any, group: str, text: str, *, numbers: bool = False, **limits: Any
+) -> dataclasses.Field[Any]:
+    """One flag: its help, its limits, and whether it decides the numbers that a run gives.
+
+    Args:
+        default: the value when the flag isn't given.
+        group: the heading of `--help` under which it stands.
+        text: one line of help; the unit in it.
+        numbers: True where a resumed run must have the same value (see `Config.numbers`).
+        **limits: `low` and `high` (both allowed), `above` (not itself allowed), `choices`.
+    """
+    metadata = {"group": group, "help": text, "numbers": numbers, **limits}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The flags of one run. Raises UsageError where a value is out of range or two don't fit."""
+
+    # fmt: off
+    data_dir: str = _flag("/tmp/tensorflow/mnist/input_data", "Data", "folder with IDX files or prepared TFDS sets; the embedded MNIST where it holds none")
+    dataset: str = _flag("", "Data", "a tensorflow-datasets name, such as fashion_mnist; empty: IDX files")
+    validation_size: int = _flag(5000, "Data", "training images held out for validation", numbers=True, low=0)
+
+    epochs: int = _flag(10, "Training", "passes over the training set", low=1)
+    max_steps: int = _flag(0, "Training", "stop after that many global steps in total; 0: no limit", low=0)
+    batch_size: int = _flag(64, "Training", "the global batch, in images over all replicas", numbers=True, low=1)
+    accumulate_steps: int = _flag(1, "Training", "micro-batches that make up one global batch, to save memory", low=1)
+    seed: int = _flag(0, "Training", "decides order, initial weights, dropout and augmentation", numbers=True, low=0, high=2**31 - 1)
+    precision: str = _flag("float32", "Training", "arithmetic of the layers; auto: what the device is fast at", numbers=True, choices=("float32", "mixed_bfloat16", "mixed_float16", "auto"))
+    eager: bool = _flag(False, "Training", "run without a graph, for a debugger")
+    steps_per_loop: int = _flag(0, "Training", "global steps in one call of the graph; 0: chosen", low=0)
+
+    optimizer: str = _flag("momentum", "Optimizer", "the update rule", numbers=True, choices=tuple(OPTIMIZER_RATES))
+    lr: float = _flag(None, "Optimizer", "peak learning rate; default 0.01, or what suits another --optimizer", numbers=True, low=0.0)
+    momentum: float = _flag(0.5, "Optimizer", "momentum of momentum, nesterov, rmsprop and muon", numbers=True, low=0.0, high=0.9999)
+    beta_1: float = _flag(0.9, "Optimizer", "decay of the mean gradient in adam and adamw", numbers=True, low=0.0, high=0.999999)
+    beta_2: float = _flag(0.999, "Optimizer", "decay of the squared gradient in adam and adamw", numbers=True, low=0.0, high=0.999999)
+    rho: float = _flag(0.95, "Optimizer", "decay of the squared gradient in adadelta and rmsprop", numbers=True, low=0.0, high=0.999999)
+    epsilon: float = _flag(1e-7, "Optimizer", "added to denominators by the adaptive rules", numbers=True, above=0.0)
+    weight_decay: float = _flag(0.0, "Optimizer", "decoupled: a step shrinks the kernels by lr times this", numbers=True, low=0.0)
+    schedule: str = _flag("constant", "Optimizer", "course of the learning rate over --epochs", numbers=True, choices=("constant", "onecycle", "cosine", "step"))
+    warmup_steps: int = _flag(0, "Optimizer", "global steps of linear warm-up to the peak", numbers=True, low=0)
+    clip_norm: float = _flag(0.0, "Optimizer", "largest global norm of the gradient; 0: no limit", numbers=True, low=0.0)
+    label_smoothing: float = _flag(0.0, "Optimizer", "part of the label spread over all classes in training", numbers=True, low=0.0, high=0.999)
+    ema: float = _flag(0.0, "Optimizer", "decay of averaged weights used to evaluate; 0: none", numbers=True, low=0.0, high=0.99999)
+
+    conv_filters: tuple[int, ...] = _flag((32, 64), "Network", "filters of each convolution, comma-separated; empty: none", numbers=True, low=1)
+    kernel_size: int = _flag(5, "Network", "side of the convolutions' kernels, in pixels", numbers=True, low=1)
+    dense_units: tuple[int, ...] = _flag((1024,), "Network", "units of each hidden dense layer; empty: none", numbers=True, low=1)
+    dropout: float = _flag(0.5, "Network", "part of the last hidden units dropped in training", numbers=True, low=0.0, high=0.999)
+    batch_norm: bool = _flag(False, "Network", "batch normalisation, synchronised over replicas", numbers=True)
+    residual: bool = _flag(False, "Network", "a residual block in the place of each convolution", numbers=True)
+    data_format: str = _flag("auto", "Network", "layout of images; auto: channels_first on a GPU, else channels_last", choices=("auto", "channels_first", "channels_last"))
+
+    shift_px: float = _flag(0.0, "Augmentation", "largest random shift, in pixels", numbers=True, low=0.0)
+    rotate_deg: float = _flag(0.0, "Augmentation", "largest random turn, in degrees", numbers=True, low=0.0, high=180.0)
+    zoom: float = _flag(0.0, "Augmentation", "largest random zoom: 0.1 is from 0.9 to 1.1 times", numbers=True, low=0.0, high=0.9)
+
+    patience: int = _flag(0, "Patience", "epochs without improvement before the run stops; 0: never", numbers=True, low=0)
+    min_delta: float = _flag(0.0, "Patience", "least change that counts as an improvement", numbers=True, low=0.0)
+    monitor: str = _flag("validation_loss", "Patience", "what has to improve", numbers=True, choices=("validation_loss", "validation_accuracy"))
+
+    no_gpu: bool = _flag(False, "Devices", "leave GPUs alone")
+    gpus: str = _flag("", "Devices", "a count, or indices such as 0,2 (0, for the first alone); empty: all")
+    virtual_devices: int = _flag(0, "Devices", "that many logical CPU devices, to try out replicas; 0: no", low=0, high=64)
+    strategy: str = _flag("auto", "Devices", "how replicas are made", choices=("auto", "one", "mirrored", "multi_worker"))
+    cluster: str = _flag("auto", "Devices", "where workers are looked up; none: this process alone", choices=("auto", "slurm", "tf_config", "none"))
+    interface: str = _flag("", "Devices", "network interface between workers, such as ib0; empty: that of the host's name")
+    connect_timeout: float = _flag(300.0, "Devices", "seconds to wait for all workers at the start", above=0.0)
+    peer_timeout: float = _flag(30.0, "Devices", "seconds of silence after which a worker counts as lost", low=2.0)
+    collective: str = _flag("auto", "Devices", "how gradients are summed", choices=("auto", "ring", "nccl"))
+    bytes_per_pack: int = _flag(0, "Devices", "bytes of gradients sent together; 0: all in one", low=0)
+    wire_dtype: str = _flag("float32", "Devices", "precision in which gradients travel", numbers=True, choices=("float32", "bfloat16"))
+
+    log_interval: int = _flag(10, "Output", "global steps between loss lines; 0: none", low=0)
+    output_dir: str = _flag("", "Output", "folder for TensorBoard, metrics.jsonl and result.json; empty: none")
+    checkpoint_dir: str = _flag("/tmp/tensorflow/mnist/checkpoints/", "Output", "folder for checkpoints, one per epoch and at the end")
+    checkpoint_every_steps: int = _flag(0, "Output", "global steps between further checkpoints; 0: none", low=0)
+    keep_checkpoints: int = _flag(5, "Output", "newest checkpoints kept", low=1)
+    resume: str = _flag("auto", "Output", "auto: go on from a checkpoint if there is one", choices=("auto", "never", "must"))
+    describe: bool = _flag(False, "Output", "print the network as a table and stop")
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        if self.lr is None:
+            object.__setattr__(self, "lr", OPTIMIZER_RATES.get(self.optimizer, 0.01))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            for item in value if isinstance(value, tuple) else (value,):
+                _check(field.name, item, field.metadata)
+        if self.patience and not self.validation_size:
+            raise UsageError(
+                f"--patience={self.patience} needs a validation split, --validation_size is 0; "
+                "give --validation_size or leave --patience out"
+            )
+        if self.no_gpu and self.gpus:
+            raise UsageError(f"--gpus={self.gpus} and --no_gpu exclude each other; leave one out")
+        if self.virtual_devices and self.gpus:
+            raise UsageError(
+                f"--gpus={self.gpus} and --virtual_devices={self.virtual_devices} exclude each "
+                "other: virtual devices are on the CPU; leave one out"
+            )
+        if self.accumulate_steps > self.batch_size:
+            raise UsageError(
+                f"--accumulate_steps={self.accumulate_steps} is more than the global batch has "
+                f"images, --batch_size={self.batch_size}; give at most {self.batch_size}"
+            )
+        if not self.checkpoint_dir:
+            raise UsageError("--checkpoint_dir is empty; give a folder to save in")
+
+    def numbers(self) -> dict[str, Any]:
+        """The flags that decide a run's numbers: a resume with other values is another run.
+
+        The number of replicas isn't among them, and epochs and micro-batches are only where a
+        schedule is stretched over the epochs or a batch statistic is taken per micro-batch.
+        """
+        names = [f.name for f in dataclasses.fields(self) if f.metadata["numbers"]]
+        if self.schedule != "constant":
+            names.append("epochs")
+        if self.batch_norm:
+            names.append("accumulate_steps")
+        return {name: self.as_dict()[name] for name in names}
+
+    def as_dict(self) -> dict[str, Any]:
+        """All flags, as JSON knows them (tuples as lists)."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def _check(name: str, value: Any, limits: Any) -> None:
+    """Raises UsageError where `value` of flag `name` isn't within `limits`."""
+    low, high, above = limits.get("low"), limits.get("high"), limits.get("above")
+    choices = limits.get("choices")
+    if choices and value not in choices:
+        raise UsageError(f"--{name}={value}: allowed are {', '.join(choices)}; give one of them")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"--{name}={value}: give a finite number")
+    too_low = (low is not None and value < low) or (above is not None and value <= above)
+    if too_low or (high is not None and value > high):
+        least = f"at least {low}" if low is not None else f"more than {above}"
+        most = f" and at most {high}" if high is not None else ""
+        raise UsageError(f"--{name}={value}: out of range; give {least}{most}")

@@ -1,0 +1,129 @@
+"""Blocks of training steps for this worker's replicas, made ready while the last one is trained.
+
+The images of a set of this kind fit in memory as bytes, so a block is gathered by indexing: a
+replica's rows of each of its steps and no others. One thread does this a block ahead, and puts
+the block on the replica's device. Rows that a replica doesn't have (uneven division, the last
+batch) are zero and masked by their count: shapes stay the same and nothing is traced twice.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from mnist_dist.data import order
+from mnist_dist.data.sources import Split
+
+
+class Block(NamedTuple):
+    """One replica's part of up to K global steps of M micro-batches of up to B rows each.
+
+    Attributes:
+        images: uint8 [K, M, B, height, width, channels].
+        labels: int32 [K, M, B].
+        first: int64 [K, M], position of the first row in its global batch.
+        count: int32 [K, M], how many rows are real; the others are zero.
+        total: int32 [K], real rows of the whole global batch, over all replicas.
+        step: int64 [K], the global steps, from 0.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    first: np.ndarray
+    count: np.ndarray
+    total: np.ndarray
+    step: np.ndarray
+
+
+class Trainset(NamedTuple):
+    """The training images and how they are dealt out.
+
+    Attributes:
+        split: the images and labels.
+        order: which example stands where.
+        micro_batches: into how many parts a global batch is cut, to be summed.
+        replicas: replicas over all workers.
+        block_steps: steps in a full block (K).
+    """
+
+    split: Split
+    order: order.Order
+    micro_batches: int
+    replicas: int
+    block_steps: int
+
+    def example_ids(self, step: int, replica: int) -> list[np.ndarray]:
+        """The examples that `replica` trains on at `step`: a micro-batch each, int64 [rows]."""
+        batch = self.order.batch(step, self.order.permutation(self.order.position(step)[0]))
+        rows = order.replica_rows(len(batch), self.micro_batches, replica, self.replicas)
+        return [batch[first : first + count] for first, count in rows]
+
+    def block(self, steps: range, replica: int) -> Block:
+        """The rows of one replica for `steps`, at most block_steps of them in one epoch."""
+        size = self.order.batch_size
+        rows = order.rows_per_replica(size, self.micro_batches, self.replicas)
+        shape = (self.block_steps, self.micro_batches)
+        block = Block(
+            images=np.zeros((*shape, rows, *self.split.images.shape[1:]), np.uint8),
+            labels=np.zeros((*shape, rows), np.int32),
+            first=np.zeros(shape, np.int64),
+            count=np.zeros(shape, np.int32),
+            total=np.zeros(shape[0], np.int32),
+            step=np.arange(steps.start, steps.start + shape[0], dtype=np.int64),
+        )
+        permutation = self.order.permutation(self.order.position(steps.start)[0])
+        for k, step in enumerate(steps):
+            batch = self.order.batch(step, permutation)
+            mine = order.replica_rows(len(batch), self.micro_batches, replica, self.replicas)
+            block.total[k] = len(batch)
+            for m, (first, count) in enumerate(mine):
+                ids = batch[first : first + count]
+                block.first[k, m], block.count[k, m] = first, count
+                block.images[k, m, :count] = self.split.images[ids]
+                block.labels[k, m, :count] = self.split.labels[ids]
+        return block
+
+
+def eval_blocks(split: Split, rows: int, replica: int, replicas: int) -> Iterator[Block]:
+    """One replica's part of a pass over a whole split: each example once over all replicas.
+
+    Args:
+        split: the images and labels.
+        rows: rows of a block on one replica; the rows it lacks in the last are masked.
+        replica: this replica's number.
+        replicas: replicas over all workers.
+
+    Yields:
+        Blocks of one step and one micro-batch; `first` is the first row's index in the split.
+    """
+    for start in range(0, len(split.labels), rows * replicas):
+        size = min(rows * replicas, len(split.labels) - start)
+        first, last = order.part(size, replica, replicas)
+        images = np.zeros((1, 1, rows, *split.images.shape[1:]), np.uint8)
+        labels = np.zeros((1, 1, rows), np.int32)
+        images[0, 0, : last - first] = split.images[start + first : start + last]
+        labels[0, 0, : last - first] = split.labels[start + first : start + last]
+        yield Block(
+            images=images,
+            labels=labels,
+            first=np.array([[start + first]], np.int64),
+            count=np.array([[last - first]], np.int32),
+            total=np.array([size], np.int32),
+            step=np.zeros(1, np.int64),
+        )
+
+
+Made = TypeVar("Made")
+Item = TypeVar("Item")
+
+
+def ahead(make: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[tuple[Item, Made]]:
+    """Each item with what `make` makes of it, the next one made in a thread meanwhile."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as thread:
+        waiting = thread.submit(make, items[0]) if items else None
+        for number, item in enumerate(items):
+            made = waiting.result() if waiting else make(item)
+            more = number + 1 < len(items)
+            waiting = thread.submit(make, items[number + 1]) if more else None
+            yield item, made

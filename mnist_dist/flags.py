@@ -1,0 +1,135 @@
+"""The command line: absl flags made from the fields of Config, and the only place they are read."""
+
+import dataclasses
+import difflib
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from mnist_dist.config import Config
+from mnist_dist.errors import UsageError
+
+
+class HelpRequested(Exception):
+    """`--help` was given; the text is the argument."""
+
+
+def parse(argv: Sequence[str]) -> Config:
+    """Reads a command line.
+
+    Args:
+        argv: the arguments after the program's name. Dashes and underscores in a flag's name are
+            the same; `--flagfile=PATH` is read in its place, and a later flag wins.
+
+    Raises:
+        UsageError: an unknown flag, a value of the wrong type or out of range, a stray argument,
+            a flagfile that can't be read.
+        HelpRequested: `--help`, `-h` or `-?` was given.
+    """
+    if any(word in ("--help", "-help", "-h", "-?", "--helpfull") for word in argv):
+        raise HelpRequested(help_text())
+    values = _definitions()
+    try:
+        expanded = values.read_flags_from_files(list(argv), force_gnu=False)
+        rest = values(["mnist_dist", *_underscored(expanded, values)])[1:]
+    except (flags.Error, OSError) as error:
+        raise UsageError(_one_line(error)) from error
+    if rest:
+        raise UsageError(
+            f"'{rest[0]}': arguments without a flag aren't understood; "
+            "give --name=value (--help lists the flags)"
+        )
+    given = {f.name: _value(f, values[f.name].value) for f in dataclasses.fields(Config)}
+    return Config(**given)
+
+
+def help_text() -> str:
+    """All flags by group, each with its help and default."""
+    lines = [
+        "usage: python -m mnist_dist.train [--flag=value ...] [--flagfile=PATH]",
+        "",
+        "Trains on MNIST: on this CPU, on all GPUs of this machine, or on many machines.",
+        "A later flag wins over an earlier one; --flagfile reads flags from a file, a line each.",
+    ]
+    group = ""
+    for field in dataclasses.fields(Config):
+        if field.metadata["group"] != group:
+            group = field.metadata["group"]
+            lines += ["", f"{group}:"]
+        choices = field.metadata.get("choices")
+        named = "|".join(choices) if choices else _kind(field)
+        name = f"  --{field.name}" + (f"={named}" if named else "")
+        text = f"{field.metadata['help']} (default: {_shown(field)})"
+        lines.append(name)
+        lines += textwrap.wrap(text, 76, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    return "\n".join(lines)
+
+
+def _definitions() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("flagfile", "", "read flags from this file", flag_values=values)
+    define = {
+        bool: flags.DEFINE_boolean,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+    }
+    for field in dataclasses.fields(Config):
+        if isinstance(field.default, tuple):
+            text = ",".join(map(str, field.default))
+            flags.DEFINE_string(field.name, text, "", flag_values=values)
+        else:
+            kind = float if field.default is None else type(field.default)
+            define[kind](field.name, field.default, "", flag_values=values)
+    return values
+
+
+def _underscored(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
+    """`--data-dir` as `--data_dir`; absl knows only the second spelling."""
+
+    def spelled(word: str) -> str:
+        name, equals, value = word.partition("=")
+        bare = re.sub(r"^--?", "", name).replace("-", "_")
+        known = bare in values or (bare.startswith("no") and bare[2:] in values)
+        return f"--{bare}{equals}{value}" if name.startswith("-") and known else word
+
+    return [spelled(word) for word in argv]
+
+
+def _value(field: dataclasses.Field[Any], value: Any) -> Any:
+    if not isinstance(field.default, tuple):
+        return value
+    try:
+        return tuple(int(item) for item in value.split(",")) if value.strip() else ()
+    except ValueError as error:
+        raise UsageError(
+            f"--{field.name}={value}: give whole numbers with commas between, such as "
+            f"{_shown(field)}"
+        ) from error
+
+
+def _kind(field: dataclasses.Field[Any]) -> str:
+    kinds = {int: "N", float: "X", type(None): "X", str: "TEXT", tuple: "N,N,...", bool: ""}
+    return kinds[type(field.default)]
+
+
+def _shown(field: dataclasses.Field[Any]) -> str:
+    default = getattr(Config, field.name) if field.name != "lr" else Config().lr
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return str(default) or "empty"
+
+
+def _one_line(error: Exception) -> str:
+    """absl's message, with the nearest name and a way out, on one line."""
+    if isinstance(error, flags.UnrecognizedFlagError):
+        names = [field.name for field in dataclasses.fields(Config)]
+        near = difflib.get_close_matches(error.flagname.replace("-", "_"), names, n=1)
+        hint = f"did you mean --{near[0]}?" if near else "--help lists the flags"
+        return f"--{error.flagname}: no such flag; {hint}"
+    return " ".join(str(error).removeprefix("ERROR:: ").split())
