@@ -51,7 +51,7 @@ class Config:
     batch_size: int = _flag(64, "Training", "the global batch, in images over all replicas", numbers=True, low=1)
     accumulate_steps: int = _flag(1, "Training", "micro-batches that make up one global batch, to save memory", low=1)
     seed: int = _flag(0, "Training", "decides order, initial weights, dropout and augmentation", numbers=True, low=0, high=2**31 - 1)
-    precision: str = _flag("float32", "Training", "arithmetic of the layers; auto: what the device is fast at", numbers=True, choices=("float32", "mixed_bfloat16", "mixed_float16", "auto"))
+    precision: str = _flag("float32", "Training", "arithmetic of the layers; auto: what the device is fast at; float64: to compare curves", numbers=True, choices=("float32", "mixed_bfloat16", "mixed_float16", "float64", "auto"))
     eager: bool = _flag(False, "Training", "run without a graph, for a debugger")
     steps_per_loop: int = _flag(0, "Training", "global steps in one call of the graph; 0: chosen", low=0)
 
@@ -62,7 +62,7 @@ class Config:
     beta_2: float = _flag(0.999, "Optimizer", "decay of the squared gradient in adam and adamw", numbers=True, low=0.0, high=0.999999)
     rho: float = _flag(0.95, "Optimizer", "decay of the squared gradient in adadelta and rmsprop", numbers=True, low=0.0, high=0.999999)
     epsilon: float = _flag(1e-7, "Optimizer", "added to denominators by the adaptive rules", numbers=True, above=0.0)
-    weight_decay: float = _flag(0.0, "Optimizer", "decoupled: a step shrinks the kernels by lr times this", numbers=True, low=0.0)
+    weight_decay: float = _flag(None, "Optimizer", "decoupled: a step shrinks the kernels by lr times this; default 0, adamw 0.004", numbers=True, low=0.0)
     schedule: str = _flag("constant", "Optimizer", "course of the learning rate over --epochs", numbers=True, choices=("constant", "onecycle", "cosine", "step"))
     warmup_steps: int = _flag(0, "Optimizer", "global steps of linear warm-up to the peak", numbers=True, low=0)
     clip_norm: float = _flag(0.0, "Optimizer", "largest global norm of the gradient; 0: no limit", numbers=True, low=0.0)
@@ -109,6 +109,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.lr is None:
             object.__setattr__(self, "lr", OPTIMIZER_RATES.get(self.optimizer, 0.01))
+        if self.weight_decay is None:
+            object.__setattr__(self, "weight_decay", 0.004 if self.optimizer == "adamw" else 0.0)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             for item in value if isinstance(value, tuple) else (value,):

@@ -117,7 +117,7 @@ def _kind(field: dataclasses.Field[Any]) -> str:
 
 
 def _shown(field: dataclasses.Field[Any]) -> str:
-    default = getattr(Config, field.name) if field.name != "lr" else Config().lr
+    default = getattr(Config(), field.name)
     if isinstance(default, tuple):
         return ",".join(map(str, default))
     if isinstance(default, bool):

@@ -7,6 +7,7 @@ it, and its place doesn't depend on the number of replicas.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -40,13 +41,20 @@ class Order:
         It ranks raw words of a Philox generator; NumPy promises that this stream stays the same
         in later versions, which it doesn't of its `permutation`.
         """
-        words = np.random.Philox(key=(self.seed << 64) + epoch).random_raw(self.examples)
-        return np.argsort(words, kind="stable")
+        return _permutation(self.seed, epoch, self.examples)
 
     def batch(self, step: int, permutation: np.ndarray) -> np.ndarray:
         """The examples of global step `step`: int64 [up to batch_size]."""
         first = self.position(step)[1] * self.batch_size
         return permutation[first : first + self.batch_size]
+
+
+@functools.lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, examples: int) -> np.ndarray:
+    words = np.random.Philox(key=(seed << 64) + epoch).random_raw(examples)
+    ranked = np.argsort(words, kind="stable")
+    ranked.flags.writeable = False  # it is shared with the cache
+    return ranked
 
 
 def part(size: int, index: int, count: int) -> tuple[int, int]:

@@ -1,0 +1,127 @@
+"""The update rule: Keras's optimizers on gradients that are already summed, and the schedules.
+
+Keras's own `apply` sums the gradients over the replicas once more and can't be told when to skip
+a step, so its `update_step` is called on each variable instead.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mnist_dist.config import Config
+
+
+def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of global step `step` (from 0); a schedule ends with the last epoch.
+
+    constant: the peak, after the warm-up. cosine: half a cosine from the peak to 0 (Loshchilov
+    and Hutter 2017, without restarts). step: a tenth after each third of the rest. onecycle: a
+    straight line up and a straight line down to 0, warm-up 30 % unless --warmup_steps says
+    otherwise (Smith and Topin 2018, without their last leg).
+    """
+    total = config.epochs * steps_per_epoch
+    warmup = config.warmup_steps
+    if config.schedule == "onecycle" and not warmup:
+        warmup = round(0.3 * total)
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    past = (step - warmup) / max(total - warmup, 1)
+    factor = {
+        "constant": 1.0,
+        "onecycle": 1.0 - past,
+        "cosine": (1.0 + math.cos(math.pi * min(past, 1.0))) / 2.0,
+        "step": 0.1 ** min(int(past * 3.0), 2),
+    }[config.schedule]
+    return config.lr * max(factor, 0.0)
+
+
+class Optimizer:
+    """Updates a network's variables. Make it in the strategy's scope; call it outside replicas.
+
+    Attributes:
+        variables: name -> tf.Variable, all that a resumed run needs.
+    """
+
+    def __init__(self, config: Config, trainable: dict[str, keras.Variable]) -> None:
+        self._rule = _rule(config)
+        self._rule.build(list(trainable.values()))
+        self._targets = [variable.value for variable in trainable.values()]
+        self._decay = config.weight_decay
+        self._ema = config.ema
+        self._averages: list[tf.Variable] = []
+        if config.ema:
+            self._averages = [tf.Variable(v.value, trainable=False) for v in trainable.values()]
+        # The rule's own learning rate is never used, and its name says nothing of the order.
+        slots = [v.value for v in self._rule.variables if v is not self._rule._learning_rate]
+        self.variables: dict[str, tf.Variable] = {}
+        self.variables |= {f"slot{number:03d}": slot for number, slot in enumerate(slots)}
+        self.variables |= {f"average{i:03d}": value for i, value in enumerate(self._averages)}
+
+    def apply(self, strategy: tf.distribute.Strategy, gradients: Sequence[Any], lr: Any) -> None:
+        """One update, on every replica alike.
+
+        Args:
+            strategy: the one whose scope the variables were made in.
+            gradients: one for each trainable variable, summed over the replicas.
+            lr: float32 scalar, the learning rate of this step.
+        """
+        for index, (variable, gradient) in enumerate(zip(self._targets, gradients, strict=True)):
+            average = self._averages[index] if self._averages else ()
+
+            def update(local: tf.Variable, grad: tf.Tensor, *average: tf.Variable) -> None:
+                if self._decay and len(local.shape) > 1:
+                    local.assign_sub(local * (lr * self._decay))
+                self._rule.update_step(grad, local, lr)
+                for mean in average:
+                    mean.assign_add((local - mean) * (1.0 - self._ema))
+
+            args = (gradient, average) if self._averages else (gradient,)
+            strategy.extended.update(variable, update, args=args, group=False)
+        self._rule.iterations.value.assign_add(1)
+
+    def swap_averages(self, strategy: tf.distribute.Strategy) -> None:
+        """Exchanges the weights and their averages; a second call exchanges them back."""
+
+        def exchange(local: tf.Variable, average: tf.Variable) -> None:
+            kept = tf.identity(local)
+            with tf.control_dependencies([kept]):
+                changed = local.assign(average)
+            with tf.control_dependencies([changed]):
+                average.assign(kept)
+
+        for variable, average in zip(self._targets, self._averages, strict=False):
+            strategy.extended.update(variable, exchange, args=(average,), group=False)
+
+
+def _rule(config: Config) -> Any:
+    """Keras's optimizer of the name, without what is done here: rate, decay, clipping, average."""
+    rules = keras.optimizers
+    betas = {"beta_1": config.beta_1, "beta_2": config.beta_2, "epsilon": config.epsilon}
+    match config.optimizer:
+        case "momentum":
+            return rules.SGD(momentum=config.momentum)
+        case "nesterov":
+            return rules.SGD(momentum=config.momentum, nesterov=True)
+        case "sgd":
+            return rules.SGD()
+        case "adam" | "adamw":
+            return rules.Adam(**betas)
+        case "adadelta":
+            return rules.Adadelta(rho=config.rho, epsilon=config.epsilon)
+        case "adagrad":
+            return rules.Adagrad(epsilon=config.epsilon)
+        case "rmsprop":
+            return rules.RMSprop(
+                rho=config.rho, momentum=config.momentum, epsilon=config.epsilon
+            )
+        case _:
+            return rules.Muon(
+                momentum=config.momentum,
+                adam_beta_1=config.beta_1,
+                adam_beta_2=config.beta_2,
+                epsilon=config.epsilon,
+                exclude_layers=["logits"],
+            )

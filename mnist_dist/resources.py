@@ -1,0 +1,73 @@
+"""What this process may use of its machine, and what it has used."""
+
+import math
+import os
+import resource
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """CPU cores that this process may really use: its affinity and its cgroup's quota."""
+    allowed = len(psutil.Process().cpu_affinity() or [0])
+    quota = cgroup_cores(CGROUP, Path("/proc/self/cgroup"))
+    return max(1, math.ceil(min(allowed, quota)))
+
+
+def cgroup_cores(root: Path, membership: Path) -> float:
+    """The cores that the cgroups above a process let it use; infinity where nothing is said.
+
+    Args:
+        root: where the cgroup file system is mounted.
+        membership: the process's /proc/.../cgroup.
+    """
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return math.inf
+    least = math.inf
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "cpu", "cpu,cpuacct"):
+            continue
+        base = root / controllers if controllers else root
+        folder = base / path.lstrip("/")
+        for place in (folder, *folder.parents):
+            if place == base or base in place.parents:
+                least = min(least, _quota(place))
+    return least
+
+
+def _quota(folder: Path) -> float:
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+    except OSError:
+        return math.inf
+    return math.inf if quota in ("max", "-1") else int(quota) / int(period)
+
+
+def used(since: float) -> dict[str, Any]:
+    """Peak memory, CPU share and cores of this process.
+
+    Args:
+        since: time.monotonic() at the process's start, for the CPU share.
+    """
+    times = psutil.Process().cpu_times()
+    wall_s = max(time.monotonic() - since, 1e-9)
+    return {
+        "hostname": socket.gethostname(),
+        "cores": cores(),
+        "machine_cores": os.cpu_count(),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "cpu_percent": 100.0 * (times.user + times.system) / wall_s,
+    }

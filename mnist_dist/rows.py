@@ -1,0 +1,55 @@
+"""What a replica must know of its rows of a batch to compute as one with the other replicas.
+
+Randomness is stateless: a counter-based generator (Philox 4x32-10, Salmon et al. 2011, "Parallel
+random numbers: as easy as 1, 2, 3") is started at the position of a row in the global batch, so
+a row's numbers don't depend on the replica that draws them.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+PHILOX = 1  # TensorFlow's number for the algorithm
+
+
+class Rows(NamedTuple):
+    """A replica's rows of one micro-batch in training.
+
+    Attributes:
+        seed: the run's seed, a Python int.
+        step: int64 scalar, the global step, from 0.
+        first: int64 scalar, position of the first row in the global batch.
+        count: int32 scalar, how many of the rows are real; the rest is padding.
+        sum_over_replicas: a tensor -> its sum over all replicas, differentiable.
+    """
+
+    seed: int
+    step: tf.Tensor
+    first: tf.Tensor
+    count: tf.Tensor
+    sum_over_replicas: Callable[[tf.Tensor], tf.Tensor]
+
+    def mask(self, rows: int, dtype: tf.DType) -> tf.Tensor:
+        """1 for a real row and 0 for padding: dtype [rows]."""
+        return tf.sequence_mask(self.count, rows, dtype)
+
+    def uniform(self, rows: int, columns: int, stream: int) -> tf.Tensor:
+        """Uniform numbers in [0, 1): float32 [rows, columns].
+
+        Args:
+            rows: rows of the replica's batch, padding included.
+            columns: numbers for each row.
+            stream: 0..255, another for each use within a step.
+        """
+        groups = -(-columns // 4)  # a count of the generator gives four numbers
+        low = tf.cast(self.first * groups, tf.uint64)
+        high = tf.cast(self.step * 256 + stream, tf.uint64)
+        numbers = tf.raw_ops.StatelessRandomUniformV2(
+            shape=[rows, groups * 4],
+            key=tf.constant([self.seed], tf.uint64),
+            counter=tf.stack([low, high]),
+            alg=PHILOX,
+            dtype=tf.float32,
+        )
+        return numbers[:, :columns]

@@ -1,0 +1,173 @@
+"""From flags and topology to TensorFlow's strategy: devices, threads, precision, communication.
+
+This module alone knows how many replicas there are and what they run on. TensorFlow must not
+have been used before it: devices and threads can be set only once.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from mnist_dist.config import Config
+from mnist_dist.errors import UsageError
+
+
+class Devices(NamedTuple):
+    """Where the replicas run.
+
+    Attributes:
+        strategy: TensorFlow's strategy over all replicas of all workers.
+        names: this worker's devices, such as ("/gpu:0", "/gpu:1").
+        channels_first: the layout of images inside the network.
+        precision: Keras's name of the layers' arithmetic.
+        notes: what "auto" chose and why, a line each.
+    """
+
+    strategy: tf.distribute.Strategy
+    names: tuple[str, ...]
+    channels_first: bool
+    precision: str
+    notes: tuple[str, ...]
+
+
+def local_devices(config: Config, num_workers: int) -> tuple[str, ...]:
+    """Makes the flags' devices visible, and no others.
+
+    Returns:
+        This worker's replicas' devices: "/gpu:N" or "/cpu:N".
+
+    Raises:
+        UsageError: a GPU that isn't there, or more than one replica where one was asked for.
+    """
+    found = tf.config.list_physical_devices("GPU")
+    gpus = [] if config.no_gpu or config.virtual_devices else _chosen(config.gpus, len(found))
+    tf.config.set_visible_devices([found[index] for index in gpus], "GPU")
+    for index in gpus:
+        tf.config.experimental.set_memory_growth(found[index], True)
+    if config.virtual_devices:
+        logical = [tf.config.LogicalDeviceConfiguration()] * config.virtual_devices
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, logical)
+    names = tuple(f"/gpu:{number}" for number in range(len(gpus)))
+    names = names or tuple(f"/cpu:{number}" for number in range(config.virtual_devices or 1))
+    _check(config, names, num_workers)
+    return names
+
+
+def build(
+    config: Config, names: tuple[str, ...], workers: tuple[str, ...], rank: int, threads: int
+) -> Devices:
+    """The strategy over all workers; with several, this waits for them to come.
+
+    Args:
+        config: the flags.
+        names: this worker's devices, from `local_devices`.
+        workers: host:port of each by rank; empty for this process alone.
+        rank: this worker's number.
+        threads: cores for TensorFlow's computations in this process.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(max(threads, 2 * len(names)))
+    notes = []
+    precision = config.precision
+    if precision == "auto":
+        precision, why = _auto_precision(names)
+        notes.append(f"--precision=auto: {precision}, because {why}")
+    on_gpu = names[0].startswith("/gpu")
+    channels_first = config.data_format == "channels_first"
+    if config.data_format == "auto":
+        channels_first = on_gpu
+    if channels_first and config.eager and not on_gpu:
+        raise UsageError(
+            "--data_format=channels_first with --eager: TensorFlow has no channels_first "
+            "max-pool gradient on a CPU outside a graph; leave out one of the two"
+        )
+    strategy = _strategy(config, names, workers, rank)
+    return Devices(strategy, names, channels_first, precision, tuple(notes))
+
+
+def _check(config: Config, names: tuple[str, ...], num_workers: int) -> None:
+    replicas = len(names) * num_workers
+    if config.strategy == "one" and replicas > 1:
+        raise UsageError(
+            f"--strategy=one with {replicas} replicas: it trains on one; "
+            "choose one device (--gpus=0, or --gpus=0, for the first), or leave --strategy out"
+        )
+    if config.strategy == "mirrored" and (len(names) < 2 or num_workers > 1):
+        raise UsageError(
+            f"--strategy=mirrored with {num_workers} worker(s) of {len(names)} device(s): it is for "
+            "several devices of one worker; give --gpus or --virtual_devices, or leave it out"
+        )
+    if config.strategy == "multi_worker" and num_workers < 2:
+        raise UsageError(
+            "--strategy=multi_worker with one worker: set TF_CONFIG in each of several processes, "
+            "or start them with srun or launch/local.sh"
+        )
+    if replicas > config.batch_size:
+        raise UsageError(
+            f"--batch_size={config.batch_size} over {replicas} replicas leaves some without an "
+            f"image; give a global batch of at least {replicas}, or fewer replicas"
+        )
+    if config.collective == "nccl" and names[0].startswith("/cpu"):
+        raise UsageError(
+            "--collective=nccl is for NVIDIA GPUs and these replicas are on the CPU; give ring"
+        )
+
+
+def _chosen(text: str, count: int) -> list[int]:
+    """Indices of the GPUs that --gpus asks for: all, a count, or a list with a comma."""
+    there = f"this machine shows {count} GPU(s) to TensorFlow"
+    if not text:
+        return list(range(count))
+    try:
+        numbers = [int(word) for word in text.split(",") if word.strip()]
+    except ValueError as error:
+        raise UsageError(f"--gpus={text}: give a count, or indices such as 0,2") from error
+    indices = numbers if "," in text else list(range(numbers[0]))
+    if not indices or min(numbers) < 0 or len(set(indices)) < len(indices):
+        raise UsageError(f"--gpus={text}: give a count from 1, or different indices such as 0,2")
+    if max(indices) >= count:
+        raise UsageError(f"--gpus={text}: {there}; ask for those, or give --no_gpu")
+    return indices
+
+
+def _strategy(
+    config: Config, names: tuple[str, ...], workers: tuple[str, ...], rank: int
+) -> tf.distribute.Strategy:
+    kinds = tf.distribute.experimental.CommunicationImplementation
+    kind = {"auto": kinds.AUTO, "ring": kinds.RING, "nccl": kinds.NCCL}[config.collective]
+    options = tf.distribute.experimental.CommunicationOptions(
+        bytes_per_pack=config.bytes_per_pack, implementation=kind
+    )
+    if len(workers) > 1:
+        cluster = {"cluster": {"worker": list(workers)}, "task": {"type": "worker", "index": rank}}
+        os.environ["TF_CONFIG"] = json.dumps(cluster)  # how TensorFlow is told
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    if len(names) > 1:
+        on_gpu = names[0].startswith("/gpu") and config.collective != "ring"
+        reduction = (
+            tf.distribute.NcclAllReduce(num_packs=1)
+            if on_gpu
+            else tf.distribute.ReductionToOneDevice()
+        )
+        return tf.distribute.MirroredStrategy(list(names), cross_device_ops=reduction)
+    return tf.distribute.get_strategy()
+
+
+def _auto_precision(names: tuple[str, ...]) -> tuple[str, str]:
+    """The fastest arithmetic that trains like float32, and why it is."""
+    if names[0].startswith("/gpu"):
+        gpu = tf.config.list_physical_devices("GPU")[0]
+        major, minor = tf.config.experimental.get_device_details(gpu)["compute_capability"]
+        if major >= 8:
+            return "mixed_bfloat16", f"the GPU's compute capability is {major}.{minor}"
+        if major >= 7:
+            return "mixed_float16", f"compute capability {major}.{minor} has float16 tensor cores"
+        return "float32", f"compute capability {major}.{minor} has no tensor cores"
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    if "avx512_bf16" in flags:
+        return "mixed_bfloat16", "the CPU has AVX512-BF16"
+    return "float32", "the CPU has no AVX512-BF16"
