@@ -43,26 +43,41 @@ class Checkpoints:
         UsageError: the folder can't be made or written in.
     """
 
-    def __init__(self, folder: str, variables: dict[str, tf.Variable], keep: int) -> None:
+    def __init__(
+        self, folder: str, variables: dict[str, tf.Variable], keep: int, chief: bool
+    ) -> None:
+        """All workers restore, the chief alone writes.
+
+        Args:
+            folder: --checkpoint_dir.
+            variables: name -> variable, the same on any topology.
+            keep: how many of the newest stay.
+            chief: whether this worker writes.
+        """
+        self.variables = variables
         self._folder = Path(folder)
-        self._variables = variables
-        self._checkpoint = tf.train.Checkpoint(**{"variables": variables})
+        self._checkpoint = tf.train.Checkpoint(variables=variables)
         self._keep = keep
+        self._chief = chief
 
     def claim(self) -> None:
-        """Makes the folder and clears what a killed run left half-written. For the chief."""
+        """Makes the folder and clears what a killed run left half-written."""
+        if not self._chief:
+            return
         writable(self._folder, "--checkpoint_dir")
         for litter in self._folder.glob(".ckpt-*"):
             shutil.rmtree(litter, ignore_errors=True)
 
-    def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Saves all variables and `state` (JSON) as of global step `step`. For the chief.
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Saves all variables and `state` (JSON) as of global step `step`.
 
         The newest `keep` checkpoints stay, and those whose step a kept one names as its best.
 
         Raises:
             RunError: the disk is full or gone; what was saved before is untouched.
         """
+        if not self._chief:
+            return
         target = self._folder / f"ckpt-{step}"
         hidden = self._folder / f".ckpt-{step}-{os.getpid()}"
         try:
@@ -83,7 +98,6 @@ class Checkpoints:
             shutil.rmtree(hidden, ignore_errors=True)
             reason = " ".join(str(error).split())
             raise RunError(f"step {step}: could not save {target}: {reason}") from error
-        return target
 
     def newest(self) -> tuple[Saved | None, list[str]]:
         """The newest whole checkpoint, and a line for each newer one that isn't whole."""
@@ -108,7 +122,7 @@ class Checkpoints:
             for key, shape in shapes.items()
             if key.startswith("variables/")
         }
-        here = {name: list(v.shape) for name, v in self._variables.items()}
+        here = {name: list(v.shape) for name, v in self.variables.items()}
         if there != here:
             names = sorted(n for n in {*there, *here} if there.get(n) != here.get(n))
             raise UsageError(
@@ -121,7 +135,7 @@ class Checkpoints:
     def set_aside(self) -> Path | None:
         """Moves all checkpoints into a folder of their own, so that a run can begin anew."""
         visible = self._visible()
-        return aside(self._folder, [path for _, path in visible]) if visible else None
+        return aside(self._folder, [path for _, path in visible]) if visible and self._chief else None
 
     def at(self, step: int) -> Saved:
         """The checkpoint of global step `step`. Raises RunError where it isn't whole."""

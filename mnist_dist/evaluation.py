@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_dist.data import order, pipeline
-from mnist_dist.data.sources import Split
+from mnist_dist.data.split import Split
 from mnist_dist.errors import RunError
 from mnist_dist.placement import Placement
 from mnist_dist.steps import Steps

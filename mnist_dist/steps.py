@@ -63,7 +63,7 @@ class Steps:
         self._optimizer = optimizer
         self._loss_scale = loss_scale
         self._settings = settings
-        self._dtype = tf.as_dtype(network.dtype)
+        self.dtype = tf.as_dtype(network.dtype)
         self._trainable = [network.variables[name].value for name in network.trainable]
         compiled: Callable = (lambda f: f) if settings.eager else tf.function
         self.train = compiled(self._train)
@@ -83,7 +83,7 @@ class Steps:
             dtype [K, 3]: loss and accuracy of each step's global batch, and how many replicas
             are on workers that were told to stop; rows past `steps` are zero.
         """
-        records = tf.TensorArray(self._dtype, size=rates.shape[0], element_shape=[3])
+        records = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=[3])
         for k in tf.range(steps):
             result = self._strategy.run(self._replica_step, args=(block, k, stop))
             self._update(result, rates[k])
@@ -97,8 +97,8 @@ class Steps:
             return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
         gradients = [tf.zeros_like(variable) for variable in self._trainable]
-        sums, statistics = tf.zeros([2], self._dtype), dict[str, tf.Tensor]()
-        total = tf.cast(block.total[k], self._dtype)
+        sums, statistics = tf.zeros([2], self.dtype), dict[str, tf.Tensor]()
+        total = tf.cast(block.total[k], self.dtype)
         for micro in range(block.count.shape[1]):
             # One micro-batch after another: that they don't stand in memory together is their use.
             with tf.control_dependencies([*gradients, sums]):
@@ -115,17 +115,17 @@ class Steps:
             sums += added
             for name, value in values.items():
                 statistics[name] = statistics.get(name, 0.0) + value / total
-        wire = tf.bfloat16 if self._settings.wire_dtype == "bfloat16" else self._dtype
+        wire = tf.bfloat16 if self._settings.wire_dtype == "bfloat16" else self.dtype
         sent = [tf.cast(gradient, wire) for gradient in gradients]
         reduced = sum_over_replicas([*sent, tf.concat([sums / total, [stop]], 0)])
-        gradients = [tf.cast(gradient, self._dtype) for gradient in reduced[:-1]]
+        gradients = [tf.cast(gradient, self.dtype) for gradient in reduced[:-1]]
         return ReplicaStep(self._unscaled(gradients), reduced[-1], statistics)
 
     def _gradients(
         self, images: tf.Tensor, labels: tf.Tensor, rows: Rows, total: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
         """Of one micro-batch: gradients of its part of the mean loss, [loss, right] sums."""
-        mask = rows.mask(images.shape[0], self._dtype)
+        mask = rows.mask(images.shape[0], self.dtype)
         pixels = self._settings.augmentation.apply(self._pixels(images), rows)
         with tf.GradientTape() as tape:
             logits, statistics = self._network(pixels, rows)
@@ -133,7 +133,7 @@ class Steps:
             loss = tf.reduce_sum(losses)
             scaled = self._loss_scale.up(loss / total)
         gradients = tape.gradient(scaled, self._trainable)
-        right = tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), labels), self._dtype) * mask
+        right = tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), labels), self.dtype) * mask
         return gradients, tf.stack([loss, tf.reduce_sum(right)]), statistics
 
     def _unscaled(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -160,7 +160,7 @@ class Steps:
         def score(block: Block) -> tf.Tensor:
             logits, _ = self._network(self._pixels(block.images[0, 0]))
             losses = cross_entropy(logits, block.labels[0, 0], 0.0)
-            return tf.stack([losses, tf.cast(tf.argmax(logits, 1), self._dtype)], 1)
+            return tf.stack([losses, tf.cast(tf.argmax(logits, 1), self.dtype)], 1)
 
         return self._strategy.run(score, args=(block,))
 
@@ -174,7 +174,7 @@ class Steps:
 
     def _pixels(self, images: tf.Tensor) -> tf.Tensor:
         """Bytes as 0..1, as the notebook's reader gave them."""
-        return tf.cast(images, self._dtype) / 255.0
+        return tf.cast(images, self.dtype) / 255.0
 
     def _local(self, value: Any) -> tf.Tensor:
         return self._strategy.experimental_local_results(value)[0]

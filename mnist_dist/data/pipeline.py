@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from mnist_dist.data import order
-from mnist_dist.data.sources import Split
+from mnist_dist.data.split import Split
 
 
 class Block(NamedTuple):

@@ -1,0 +1,36 @@
+"""Importing TensorFlow without its greetings, which no log level of its own turns off."""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+GREETING = re.compile(
+    r"^(I\d{4} |WARNING: All log messages before|To enable the following"
+    r"|E\d{4} .*failed call to cuInit)"  # on a machine without a GPU, which is no error
+)
+
+
+@contextlib.contextmanager
+def without_greetings() -> Iterator[None]:
+    """Holds back what is written to file descriptor 2 meanwhile, and drops the greetings.
+
+    Other lines are written on when the block has ended, also if it failed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines():
+                if line and not GREETING.match(line):
+                    print(line, file=sys.stderr)

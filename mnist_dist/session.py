@@ -1,0 +1,106 @@
+"""Joining the other workers, agreeing with them, and leaving together; alone, all of it is easy."""
+
+import contextlib
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from typing import Any
+
+import tensorflow as tf
+
+from mnist_dist import __version__, rendezvous, resources, strategy
+from mnist_dist.config import Config
+from mnist_dist.errors import RunError, UsageError
+from mnist_dist.placement import Placement
+from mnist_dist.strategy import Devices
+from mnist_dist.topology import Topology
+
+AGREE_TIMEOUT_S = 120.0
+
+
+class Session:
+    """This worker among all.
+
+    Attributes:
+        topology: who runs where.
+        devices: what the replicas run on.
+        placement: which replicas are here.
+        where: this worker's name for messages, such as "worker 1 (host n2)".
+    """
+
+    def __init__(
+        self, topology: Topology, devices: Devices, meeting: rendezvous.Meeting | None
+    ) -> None:
+        self.topology = topology
+        self.devices = devices
+        self.placement = Placement(devices.strategy, devices.names, topology.rank)
+        self.where = f"worker {topology.rank} (host {socket.gethostname()})"
+        self._meeting = meeting
+
+    def agree(self, what: str, value: Any) -> None:
+        """Checks that all workers have the same `value` (JSON).
+
+        Raises:
+            RunError: one differs from worker 0, which is named with both values.
+        """
+        if self._meeting is None:
+            return
+        values = self._meeting.gather(value, AGREE_TIMEOUT_S)
+        for rank, theirs in enumerate(values):
+            if theirs != values[0]:
+                raise RunError(
+                    f"{what} of worker {rank} ({self.topology.workers[rank]}) is {theirs}, of "
+                    f"worker 0 ({self.topology.workers[0]}) {values[0]}; all stop"
+                )
+
+    def at_step(self, step: int) -> None:
+        """Tells the others, with the next heartbeat, how far this worker is."""
+        if self._meeting is not None:
+            self._meeting.at_step(step)
+
+
+@contextlib.contextmanager
+def join(config: Config, topology: Topology) -> Iterator[Session]:
+    """This process's devices and, with other workers, the connection to them.
+
+    Raises:
+        UsageError: devices that aren't there, workers started with different flags.
+        RunError: a worker that doesn't come, or is lost.
+    """
+    names = strategy.local_devices(config, topology.num_workers)
+    meeting, workers = None, topology.workers
+    if topology.num_workers > 1:
+        meeting = rendezvous.meet(
+            topology, _hello(config, names), config.connect_timeout, config.interface
+        )
+        workers = meeting.workers
+        meeting.watch(config.peer_timeout)
+    try:
+        devices = strategy.build(config, names, workers, topology.rank, resources.cores())
+        session = Session(topology, devices, meeting)
+        yield session
+        if meeting is not None:
+            meeting.goodbye()
+    except (RunError, UsageError, KeyboardInterrupt) as error:
+        if meeting is not None:
+            meeting.fail(str(error) or type(error).__name__)
+        raise
+    except tf.errors.OpError as error:
+        cause = meeting.cause(config.peer_timeout) if meeting is not None else None
+        reason = cause or " ".join(error.message.split())[:500]
+        if meeting is not None:
+            meeting.fail(reason)
+        raise RunError(reason) from error
+
+
+def versions() -> dict[str, str]:
+    """The versions that decide the numbers."""
+    packages = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
+    found = {name: metadata.version(name) for name in packages}
+    return {"mnist_dist": __version__, "python": sys.version.split()[0], **found}
+
+
+def _hello(config: Config, names: tuple[str, ...]) -> Mapping[str, Any]:
+    flags = {name: str(value) for name, value in config.as_dict().items()}
+    return {"devices": len(names), "fingerprints": {"flags": flags, "versions": versions()}}

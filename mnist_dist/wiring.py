@@ -1,0 +1,249 @@
+"""Puts a run's parts together, brings them to where an earlier attempt was, and ends it."""
+
+import dataclasses
+import hashlib
+import time
+from typing import Any
+
+import numpy as np
+
+from mnist_dist import resources
+from mnist_dist.augment import Augmentation
+from mnist_dist.checkpoint import Checkpoints, Saved
+from mnist_dist.config import Config
+from mnist_dist.console import Console
+from mnist_dist.data.order import Order
+from mnist_dist.data.pipeline import Trainset
+from mnist_dist.data.sources import ImageData
+from mnist_dist.describe import table
+from mnist_dist.errors import UsageError
+from mnist_dist.events import Events
+from mnist_dist.loop import Loop, Progress, score_line
+from mnist_dist.loss_scale import LossScale
+from mnist_dist.model import Architecture, Network
+from mnist_dist.optim import Optimizer
+from mnist_dist.patience import Patience
+from mnist_dist.session import Session, versions
+from mnist_dist.steps import Settings, Steps
+from mnist_dist.stop import Stop
+
+BLOCK_STEPS = {"cpu": 10, "gpu": 50}  # more gain nothing that can be measured on a CPU
+
+
+def train(config: Config, session: Session, data: ImageData, stop: Stop, started: float) -> str:
+    """Trains on `data` with the workers of `session`; see `mnist_dist.train.run`."""
+    session.agree("the data", data.fingerprint)
+    order = Order(config.seed, len(data.train.labels), config.batch_size)
+    if config.batch_size > order.examples:
+        raise UsageError(
+            f"--batch_size={config.batch_size} is more than the training set has images, "
+            f"{order.examples}; give at most that"
+        )
+    chief = session.topology.is_chief
+    console = Console(quiet=not chief)
+    network, optimizer, loss_scale = _model(config, session, data)
+    if config.describe:
+        console.line(table(network))
+        return "described"
+    _head(config, session, data, console)
+    variables = {f"model/{name}": v.value for name, v in network.variables.items()}
+    variables |= {f"optimizer/{name}": v for name, v in optimizer.variables.items()}
+    variables |= {f"loss_scale/{name}": v for name, v in loss_scale.variables.items()}
+    kind = session.devices.names[0].split(":")[0].strip("/")
+    loop = Loop(
+        config=config,
+        data=data,
+        trainset=Trainset(
+            data.train,
+            order,
+            config.accumulate_steps,
+            session.placement.replicas,
+            config.steps_per_loop or BLOCK_STEPS[kind],
+        ),
+        placement=session.placement,
+        steps=Steps(
+            session.devices.strategy, network, optimizer, loss_scale, _settings(config)
+        ),
+        checkpoints=Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief),
+        events=Events(config.output_dir if chief else ""),
+        console=console,
+        stop=stop,
+        identity=_identity(config, session, data),
+        where=session.where,
+        at_step=session.at_step,
+    )
+    progress = _resume(loop, session)
+    if progress.stopped:
+        console.line(f"This run is finished ({progress.stopped}, global step {progress.step}).")
+        console.line(score_line("test", progress.scores["test"]))
+        return progress.stopped
+    stopped = loop.run(progress)
+    console.end()
+    _finish(loop, session, network, progress, stopped, started)
+    return stopped
+
+
+def _model(
+    config: Config, session: Session, data: ImageData
+) -> tuple[Network, Optimizer, LossScale]:
+    devices = session.devices
+    architecture = Architecture(
+        image_shape=data.train.images.shape[1:],
+        num_classes=data.num_classes,
+        conv_filters=config.conv_filters,
+        kernel_size=config.kernel_size,
+        dense_units=config.dense_units,
+        dropout=config.dropout,
+        batch_norm=config.batch_norm,
+        residual=config.residual,
+        channels_first=devices.channels_first,
+        precision=devices.precision,
+        seed=config.seed,
+    )
+    with devices.strategy.scope():
+        network = Network(architecture)
+        trainable = {name: network.variables[name] for name in network.trainable}
+        optimizer = Optimizer(config, trainable)
+        loss_scale = LossScale(dynamic=devices.precision == "mixed_float16")
+    return network, optimizer, loss_scale
+
+
+def _settings(config: Config) -> Settings:
+    return Settings(
+        seed=config.seed,
+        label_smoothing=config.label_smoothing,
+        clip_norm=config.clip_norm,
+        wire_dtype=config.wire_dtype,
+        augmentation=Augmentation(config.shift_px, config.rotate_deg, config.zoom),
+        eager=config.eager,
+    )
+
+
+def _identity(config: Config, session: Session, data: ImageData) -> dict[str, Any]:
+    """What decides the run's numbers: a checkpoint with another identity is another run's."""
+    return {**config.numbers(), "precision": session.devices.precision, "data": data.fingerprint}
+
+
+def _head(config: Config, session: Session, data: ImageData, console: Console) -> None:
+    """The log's first lines: what runs on what."""
+    devices, topology = session.devices, session.topology
+    names = ",".join(devices.names)
+    layout = "channels_first" if devices.channels_first else "channels_last"
+    console.line(f"Using device {names}, and data format {layout}.")
+    used = resources.used(time.monotonic())
+    console.line(
+        f"Replicas: {session.placement.replicas} over {max(topology.num_workers, 1)} worker(s); "
+        f"{used['cores']} of {used['machine_cores']} cores of {used['hostname']}, "
+        f"{used['peak_memory_bytes'] / 2**20:.0f} MiB so far; precision {devices.precision}."
+    )
+    console.line(f"Data: {data.source}.")
+    for note in (topology.note, *devices.notes):
+        if note:
+            console.line(note)
+    if config.batch_norm and config.accumulate_steps > 1:
+        console.line("Batch statistics are those of each micro-batch, not of the global batch.")
+
+
+def _resume(loop: Loop, session: Session) -> Progress:
+    """Restores the newest whole checkpoint if there is one and it is to be used."""
+    config, checkpoints, console = loop.config, loop.checkpoints, loop.console
+    checkpoints.claim()
+    if config.resume == "never":
+        moved = checkpoints.set_aside()
+        if moved:
+            console.line(f"Begins anew: the earlier checkpoints are in {moved}.")
+    saved, skipped = checkpoints.newest() if config.resume != "never" else (None, [])
+    for line in skipped:
+        console.line(line)
+    session.agree("the checkpoint to resume from", saved.step if saved else None)
+    if saved is None:
+        if config.resume == "must":
+            raise UsageError(
+                f"--resume=must: there is no whole checkpoint in {config.checkpoint_dir}; "
+                "give the run's --checkpoint_dir, or --resume=auto"
+            )
+        moved = loop.events.begin()
+        if moved:
+            console.line(f"An earlier run's files are in {moved}.")
+        return Progress()
+    progress = _restored(loop, saved)
+    session.agree("the weights after restoring", _digest(checkpoints))
+    return progress
+
+
+def _restored(loop: Loop, saved: Saved) -> Progress:
+    then, now = saved.state["identity"], loop.identity
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    if names:
+        differences = "; ".join(f"{n}: {then.get(n)} then, {now.get(n)} now" for n in names)
+        raise UsageError(
+            f"{saved.path} is of a run with other flags or data ({differences}); give those, "
+            "another --checkpoint_dir, or --resume=never"
+        )
+    state = {field.name: saved.state[field.name] for field in dataclasses.fields(Progress)}
+    progress = Progress(**{**state, "patience": Patience(**state["patience"])})
+    loop.checkpoints.restore(saved)
+    if progress.step < loop.last_step and progress.stopped != "patience":
+        progress.stopped = ""  # it had an end, and now has a later one
+        ended = progress.step % loop.trainset.order.steps_per_epoch == 0
+        loop.events.resume(progress.step, epoch_ended=ended)
+        loop.console.line(f"Goes on from {saved.path}, global step {progress.step}.")
+    else:
+        progress.stopped = progress.stopped or "completed"
+    return progress
+
+
+def _digest(checkpoints: Checkpoints) -> str:
+    """A fingerprint of all variables, bit by bit."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, variable in sorted(checkpoints.variables.items()):
+        digest.update(name.encode() + np.ascontiguousarray(variable.numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def _finish(
+    loop: Loop,
+    session: Session,
+    network: Network,
+    progress: Progress,
+    stopped: str,
+    started: float,
+) -> None:
+    """The last evaluation's predictions, and result.json."""
+    config, console = loop.config, loop.console
+    if stopped == "preempted":
+        name = loop.stop.name or "a signal to another worker"
+        console.line(f"Stopped by {name}: saved at global step {progress.step}, to go on later.")
+    elif config.output_dir or stopped == "patience":
+        if stopped == "patience" and progress.patience.best_step is not None:
+            loop.checkpoints.restore(loop.checkpoints.at(progress.patience.best_step))
+            console.line(f"The best weights are of global step {progress.patience.best_step}:")
+        score = loop.evaluate("test")
+        progress.scores["test"] = {"loss": score.loss, "accuracy": score.accuracy}
+        if stopped == "patience":
+            console.line(score_line("test", progress.scores["test"]))
+        loop.events.predictions(lambda path: score.save(path, loop.data.test))
+    order = loop.trainset.order
+    epochs, rest = divmod(progress.step, order.steps_per_epoch)
+    images = epochs * order.examples + rest * config.batch_size
+    test, validation = progress.scores.get("test", {}), progress.scores.get("validation", {})
+    loop.events.result(
+        {
+            "test_accuracy": test.get("accuracy"),
+            "test_loss": test.get("loss"),
+            "validation_accuracy": validation.get("accuracy"),
+            "validation_loss": validation.get("loss"),
+            "steps": progress.step,
+            "epochs": progress.step / order.steps_per_epoch,
+            "train_seconds": progress.train_seconds,
+            "images_per_s": images / max(progress.train_seconds, 1e-9),
+            "num_replicas": session.placement.replicas,
+            "num_workers": max(session.topology.num_workers, 1),
+            "parameters": sum(stage.parameters for stage in network.stages),
+            "stopped": stopped,
+            "config": config.as_dict(),
+            "versions": versions(),
+            "resources": resources.used(started),
+        }
+    )
+    loop.events.close()
