@@ -1,0 +1,303 @@
+"""A real SLURM on this machine: a controller and nodes, each with its own network, name and hosts.
+
+Everything is in network namespaces of its own (the controller's too), with its own munge key and
+folders, so nothing of the machine is changed and a SLURM that is there isn't touched. Needs root
+and Debian's slurm-wlm, munge and iproute2.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+PREFIX = "mdist"
+DAEMONS = ("slurmctld", "slurmd", "munged", "ip", "nsenter", "unshare")
+CONFIG = """\
+ClusterName=mdist
+SlurmctldHost=ctl({network}.254)
+AuthInfo=socket={folder}/munge.socket
+SlurmUser=root
+SlurmdUser=root
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SlurmdParameters=config_overrides
+MpiDefault=none
+ReturnToService=2
+MailProg=/bin/true
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+SlurmdTimeout=20
+KillWait=20
+MinJobAge=3600
+UnkillableStepTimeout=60
+SchedulerParameters=sched_interval=2
+TreeWidth=65533
+GresTypes=gpu
+{nodes}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def missing() -> str:
+    """Why no cluster can be made here; empty where it can."""
+    if os.geteuid() != 0:
+        return "a SLURM of its own needs root"
+    absent = [name for name in DAEMONS if shutil.which(name, path=_PATH) is None]
+    if absent:
+        return f"not installed: {', '.join(absent)} (Debian: slurm-wlm munge iproute2)"
+    return ""
+
+
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+
+def wait_for(what: str, condition: Callable[[], object], deadline_s: float) -> None:
+    """Waits until `condition()` is true. Raises TimeoutError, saying `what`, after `deadline_s`."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {deadline_s:g} s")
+        time.sleep(0.1)
+
+
+class Cluster:
+    """Nodes n1, n2, ... and the controller "ctl", where commands are given.
+
+    Args:
+        folder: for its files; removed by nobody.
+        nodes: how many.
+        cpus: of each node, as SLURM is to believe.
+        gpus: of each node, pretended: SLURM binds them to tasks.
+    """
+
+    def __init__(self, folder: Path, nodes: int = 3, cpus: int = 4, gpus: int = 2) -> None:
+        self.folder = folder
+        self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "TF_CONFIG"))},
+            "PATH": _PATH,
+            "SLURM_CONF": str(folder / "slurm.conf"),
+        }
+        self._cpus, self._gpus = cpus, gpus
+        self._namespaces = {name: f"{PREFIX}{os.getpid()}-{name}" for name in ["ctl", *self.nodes]}
+        self._network = "10.213.77"
+        self._daemons: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        """Brings all of it up; returns when each node is idle. Takes some seconds."""
+        remove_leftovers()
+        self.folder.chmod(0o755)
+        self._write_files()
+        self._link()
+        key, socket = self.folder / "munge.key", self.folder / "munge.socket"
+        key.write_bytes(os.urandom(128))
+        key.chmod(0o600)
+        self._daemon(
+            "munged", "--foreground", "--force", f"--key-file={key}", f"--socket={socket}",
+            f"--log-file={self.folder}/munged.log", f"--pid-file={self.folder}/munged.pid",
+            f"--seed-file={self.folder}/munged.seed",
+        )  # fmt: skip
+        wait_for("munge's socket", socket.exists, 20)
+        self._daemon("slurmctld", "-D", "-c")
+        for node in self.nodes:
+            self.start_node(node)
+        wait_for("idle nodes", lambda: self._states() == {"idle"}, 60)
+
+    def start_node(self, node: str) -> None:
+        """Starts a node's slurmd."""
+        self._daemon("slurmd", "-D", "-N", node, inside=node)
+
+    def stop(self) -> None:
+        """Ends every process of it and removes its networks."""
+        for namespace in self._namespaces.values():
+            remove_namespace(namespace)
+        for daemon in self._daemons:
+            daemon.wait()
+        self._daemons.clear()
+
+    def run(
+        self,
+        *command: str,
+        inside: str = "ctl",
+        cwd: Path | None = None,
+        timeout_s: float = 120,
+        environment: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command on the controller or, with `inside`, in a node's network."""
+        return subprocess.run(
+            [*self._entering(inside), *command],
+            env={**self.environment, **(environment or {})},
+            cwd=cwd or self.folder,
+            timeout=timeout_s,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def popen(self, *command: str, inside: str = "ctl", cwd: Path) -> subprocess.Popen[str]:
+        """Starts a command whose output (both streams) is read by the caller."""
+        return subprocess.Popen(
+            [*self._entering(inside), *command],
+            env=self.environment,
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def ask(self, *command: str) -> str:
+        """Output of a command that has to succeed."""
+        done = self.run(*command)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
+        return done.stdout.strip()
+
+    def job(self, number: str) -> dict[str, str]:
+        """What `scontrol show job` says of a job."""
+        words = self.ask("scontrol", "--oneliner", "show", "job", number).split()
+        return dict(word.split("=", 1) for word in words if "=" in word)
+
+    def wait_state(self, number: str, *states: str, deadline_s: float = 120) -> dict[str, str]:
+        """Waits until a job is in one of the states, such as COMPLETED."""
+        wait_for(
+            f"job {number} in state {' or '.join(states)}",
+            lambda: self.job(number)["JobState"] in states,
+            deadline_s,
+        )
+        return self.job(number)
+
+    def pids(self, node: str) -> list[int]:
+        """The processes in a node's network."""
+        return namespace_pids(self._namespaces[node])
+
+    def set_link(self, node: str, state: str) -> None:
+        """Cuts a node off ("down") or connects it again ("up")."""
+        self._ip("-n", self._namespaces["ctl"], "link", "set", f"to-{node}", state)
+
+    def cancel_all(self) -> None:
+        """Ends all jobs; returns when none is left."""
+        self.run("scancel", "--full", "--signal=KILL", "--user=root")
+        self.run("scancel", "--user=root")
+        wait_for("an empty queue", lambda: not self.ask("squeue", "-h"), 60)
+
+    def _states(self) -> set[str]:
+        done = self.run("sinfo", "-h", "-N", "-o", "%T")
+        return set(done.stdout.split()) if done.returncode == 0 else set()
+
+    def _entering(self, name: str) -> list[str]:
+        # Not `ip netns exec`: it hides /sys/fs/cgroup, and slurmd then refuses to start.
+        script = (
+            f"mount --make-rprivate / && mount --bind {self.folder}/hosts /etc/hosts && "
+            f'hostname {name} && exec "$@"'
+        )
+        network = f"--net=/var/run/netns/{self._namespaces[name]}"
+        return ["nsenter", network, "unshare", "--mount", "--uts", "sh", "-c", script, name]
+
+    def _daemon(self, *command: str, inside: str = "ctl") -> None:
+        with (self.folder / f"{command[0]}-{inside}.out").open("ab") as output:
+            self._daemons.append(
+                subprocess.Popen(
+                    [*self._entering(inside), *command],
+                    env=self.environment,
+                    cwd=self.folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+            )
+
+    def _write_files(self) -> None:
+        addresses = {name: f"{self._network}.{i}" for i, name in enumerate(self.nodes, start=1)}
+        addresses["ctl"] = f"{self._network}.254"
+        lines = [f"{address} {name} {name}-ib" for name, address in addresses.items()]
+        (self.folder / "hosts").write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
+        nodes = "\n".join(
+            f"NodeName={name} NodeAddr={addresses[name]} CPUs={self._cpus} RealMemory=20000 "
+            f"Gres=gpu:{self._gpus} State=UNKNOWN"
+            for name in self.nodes
+        )
+        text = CONFIG.format(folder=self.folder, network=self._network, nodes=nodes)
+        (self.folder / "slurm.conf").write_text(text)
+        for number in range(self._gpus):
+            os.mknod(self.folder / f"gpu{number}", 0o20666, os.makedev(1, 3))  # as /dev/null
+        gpus = f"Name=gpu File={self.folder}/gpu[0-{self._gpus - 1}]\n"
+        (self.folder / "gres.conf").write_text(gpus if self._gpus else "")
+        (self.folder / "cgroup.conf").write_text("CgroupAutomount=no\n")
+        (self.folder / "state").mkdir()
+
+    def _link(self) -> None:
+        for namespace in self._namespaces.values():
+            self._ip("netns", "add", namespace)
+            self._ip("-n", namespace, "link", "set", "lo", "up")
+        center = self._namespaces["ctl"]
+        self._ip("-n", center, "link", "add", "bridge", "type", "bridge")
+        self._ip("-n", center, "address", "add", f"{self._network}.254/24", "dev", "bridge")
+        self._ip("-n", center, "link", "set", "bridge", "up")
+        for number, node in enumerate(self.nodes, start=1):
+            namespace, wire = self._namespaces[node], f"to-{node}"
+            self._ip(
+                "-n", center, "link", "add", wire, "type", "veth",
+                "peer", "name", "eth0", "netns", namespace,
+            )  # fmt: skip
+            self._ip("-n", center, "link", "set", wire, "master", "bridge", "up")
+            self._ip("-n", namespace, "address", "add", f"{self._network}.{number}/24", "dev", "eth0")
+            self._ip("-n", namespace, "link", "set", "eth0", "up")
+
+    @staticmethod
+    def _ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+
+def namespace_pids(namespace: str) -> list[int]:
+    """The processes in a named network namespace."""
+    listed = subprocess.run(
+        ["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False
+    )
+    return [int(word) for word in listed.stdout.split()]
+
+
+def remove_namespace(namespace: str) -> None:
+    """Kills what runs in a network namespace, then removes it and with it its interfaces."""
+
+    def empty() -> bool:
+        alive = []
+        for pid in namespace_pids(namespace):
+            try:
+                if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                    os.kill(pid, signal.SIGKILL)
+                    alive.append(pid)
+            except (psutil.NoSuchProcess, ProcessLookupError):
+                continue
+        return not alive
+
+    if (Path("/var/run/netns") / namespace).exists():
+        wait_for(f"the end of all processes in {namespace}", empty, 30)
+        subprocess.run(["ip", "netns", "delete", namespace], check=True)
+
+
+def remove_leftovers() -> None:
+    """Takes down clusters whose maker was killed before it could do so."""
+    for path in Path("/var/run/netns").glob(f"{PREFIX}*-*"):
+        owner = path.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            remove_namespace(path.name)
+
+
+def user_name() -> str:
+    """The user whose jobs these are."""
+    return pwd.getpwuid(os.geteuid()).pw_name
