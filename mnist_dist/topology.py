@@ -162,34 +162,70 @@ def _check_address(address: Any, wrong: Any) -> None:
 
 
 def _slurm(environment: Mapping[str, str]) -> Topology:
-    """The tasks of the srun step that this process is one of."""
-    tasks = _number(environment, "SLURM_STEP_NUM_TASKS", 1)
+    """The tasks of the srun step that this process is one of.
+
+    Variables of the job aren't asked where the step has its own: a step may use a part of the job.
+    """
     if "SLURM_STEP_NUM_TASKS" not in environment or "SLURM_PROCID" not in environment:
         asked = _number(environment, "SLURM_NTASKS", 1)
         nodes = _number(environment, "SLURM_JOB_NUM_NODES", 1)
         note = "In a SLURM allocation but not started by srun: this process alone."
         return Topology(source="slurm", note=note if max(asked, nodes) > 1 else "")
+    tasks = _number(environment, "SLURM_STEP_NUM_TASKS")
     if tasks == 1:
         return Topology(source="slurm")
-    rank, node = _number(environment, "SLURM_PROCID"), _number(environment, "SLURM_NODEID")
-    listed = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
-    hosts = [host + environment.get("MNIST_DIST_HOST_SUFFIX", "") for host in expand_hostlist(listed)]
-    if rank >= tasks or node >= len(hosts):
-        raise UsageError(
-            f"SLURM: task {rank} of {tasks} on node {node} of '{listed}' can't be; "
-            "give --cluster=none to train in this process alone"
-        )
-    per_node = environment.get("SLURM_STEP_TASKS_PER_NODE", "")
-    places = _layout(_counts(per_node, len(hosts)), environment.get("SLURM_DISTRIBUTION", ""))
-    by_rank = [hosts[place] for place in places] if len(places) == tasks else [hosts[0]] * tasks
-    by_rank[rank] = hosts[node]  # where SLURM really put this one
+    rank = _number(environment, "SLURM_PROCID")
+    suffix = environment.get("MNIST_DIST_HOST_SUFFIX", "")
+    by_rank = [host + suffix for host in _slurm_hosts(environment, tasks, rank)]
     job = f"{environment['SLURM_JOB_ID']}.{environment.get('SLURM_STEP_ID', '0')}"
+    job += f"-{environment.get('SLURM_RESTART_COUNT', '0')}"  # a requeued job keeps its number
     spread = LAST_PORT - FIRST_PORT - tasks * SLURM_CANDIDATES
     if spread < 1:
         raise UsageError(f"SLURM: {tasks} tasks are more than there are ports; give fewer")
     first = FIRST_PORT + zlib.crc32(job.encode()) % spread
     workers = tuple(f"{host}:{first + number}" for number, host in enumerate(by_rank))
     return Topology(workers, rank, "slurm", f"slurm-{job}", SLURM_CANDIDATES)
+
+
+def _slurm_hosts(environment: Mapping[str, str], tasks: int, rank: int) -> list[str]:
+    """The host of each rank, as srun laid them out.
+
+    SLURM tells a task its own node and the ranks there (SLURM_GTIDS), not the others': these are
+    worked out from the distribution, and checked against what is told.
+    """
+    listed = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
+    hosts, node = expand_hostlist(listed), _number(environment, "SLURM_NODEID")
+    told = environment.get("MNIST_DIST_HOSTS", "")
+    distribution = environment.get("SLURM_DISTRIBUTION", "block").partition(":")[0]
+    if told:
+        by_rank = expand_hostlist(told)
+    elif distribution == "arbitrary":
+        raise UsageError(
+            "SLURM: with --distribution=arbitrary no task can know the others' hosts; list the "
+            'host of each task: export MNIST_DIST_HOSTS="$(paste -sd, "$SLURM_HOSTFILE")"'
+        )
+    else:
+        turn = {"cyclic": "1", "plane": environment.get("SLURM_DIST_PLANESIZE", "")}
+        size = turn.get(distribution, str(tasks))
+        counts = _counts(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+        fits = size.isdigit() and int(size) > 0 and len(counts) == len(hosts)
+        by_rank = [hosts[place] for place in _places(counts, int(size))] if fits else []
+    here = hosts[node] if node < len(hosts) else ""
+    ranks_here = [str(number) for number, host in enumerate(by_rank) if host == here]
+    told_here = environment.get("SLURM_GTIDS", ",".join(ranks_here)).split(",")
+    if len(by_rank) != tasks or ranks_here != told_here or str(rank) not in ranks_here:
+        raise _unclear(environment, f"task {rank} of {tasks} is on node {node}")
+    return by_rank
+
+
+def _unclear(environment: Mapping[str, str], what: str) -> UsageError:
+    names = ("STEP_NODELIST", "STEP_TASKS_PER_NODE", "DISTRIBUTION", "DIST_PLANESIZE", "GTIDS")
+    values = [f"SLURM_{name}={environment.get('SLURM_' + name, '')}" for name in names]
+    values.append(f"MNIST_DIST_HOSTS={environment.get('MNIST_DIST_HOSTS', '')}")
+    return UsageError(
+        f"SLURM: {what}, which doesn't fit {', '.join(v for v in values if v[-1] != '=')}; "
+        "set MNIST_DIST_HOSTS to the host of each task, or give --cluster=none to train alone"
+    )
 
 
 def _number(environment: Mapping[str, str], name: str, default: int | None = None) -> int:
@@ -199,20 +235,16 @@ def _number(environment: Mapping[str, str], name: str, default: int | None = Non
     return int(value)
 
 
-def _counts(text: str, hosts: int) -> list[int]:
-    """`2(x3),1` as 2, 2, 2, 1; one each where SLURM doesn't say."""
+def _counts(text: str) -> list[int]:
+    """`2(x3),1` as 2, 2, 2, 1."""
     counts: list[int] = []
     for number, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", text):
         counts += [int(number)] * int(times or 1)
-    return counts if len(counts) == hosts else [1] * hosts
+    return counts
 
 
-def _layout(counts: Sequence[int], distribution: str) -> list[int]:
-    """The node of each rank: block, or around the nodes one (cyclic) or several (plane) a turn."""
-    kind, _, size = distribution.partition(":")[0].partition("=")
-    turn = {"cyclic": 1, "plane": int(size) if size.isdigit() else 1}.get(kind)
-    if turn is None:
-        return [node for node, count in enumerate(counts) for _ in range(count)]
+def _places(counts: Sequence[int], turn: int) -> list[int]:
+    """The node of each rank, when nodes with `counts` tasks get up to `turn` of them in turn."""
     left, places = list(counts), list[int]()
     while any(left):
         for node, count in enumerate(left):
