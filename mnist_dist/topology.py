@@ -95,8 +95,12 @@ def expand_hostlist(text: str) -> list[str]:
         pieces = re.split(r"\[([^\]]*)\]", item)
         if any(mark in "".join(pieces[::2]) for mark in "[]"):
             raise UsageError(f"host list '{text}': brackets don't match")
-        choices = [[p] if i % 2 == 0 else _range(p, text) for i, p in enumerate(pieces)]
-        names += ["".join(choice) for choice in itertools.product(*choices)]
+        ranges = [_range(piece, text) for piece in pieces[1::2]]
+        # SLURM's order, which ranks follow: the last bracket turns fastest, then the first, ...
+        for *slow_first, fast in itertools.product(*ranges[-2::-1], *ranges[-1:] or [[""]]):
+            numbers = [*reversed(slow_first), fast]
+            pairs = zip(pieces[::2], [*numbers, ""], strict=False)
+            names.append("".join(itertools.chain(*pairs)))
     return names
 
 

@@ -6,12 +6,11 @@ and Debian's slurm-wlm, munge and iproute2.
 """
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -255,7 +254,9 @@ class Cluster:
                 "peer", "name", "eth0", "netns", namespace,
             )  # fmt: skip
             self._ip("-n", center, "link", "set", wire, "master", "bridge", "up")
-            self._ip("-n", namespace, "address", "add", f"{self._network}.{number}/24", "dev", "eth0")
+            self._ip(
+                "-n", namespace, "address", "add", f"{self._network}.{number}/24", "dev", "eth0"
+            )
             self._ip("-n", namespace, "link", "set", "eth0", "up")
 
     @staticmethod
@@ -296,8 +297,3 @@ def remove_leftovers() -> None:
         owner = path.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             remove_namespace(path.name)
-
-
-def user_name() -> str:
-    """The user whose jobs these are."""
-    return pwd.getpwuid(os.geteuid()).pw_name
