@@ -20,7 +20,7 @@ DAEMONS = ("slurmctld", "slurmd", "munged", "ip", "nsenter", "unshare")
 CONFIG = """\
 ClusterName=mdist
 SlurmctldHost=ctl({network}.254)
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state

@@ -1,0 +1,13 @@
+#!/bin/bash
+# N workers on this machine, as if they were N machines: cores divided, free ports, one log.
+#
+#   launch/local.sh -n 4 -- --epochs=1
+#   launch/local.sh -n 2 -- --flagfile=configs/notebook.cfg --checkpoint_dir=/tmp/ck
+#
+# Each worker's lines begin with its number. A worker that fails ends all; Ctrl-C saves and ends,
+# a second Ctrl-C ends at once. The exit code is that of the first that failed.
+# MNIST_DIST_PYTHON: the interpreter, default python; may have words before it.
+set -u
+read -ra python <<<"${MNIST_DIST_PYTHON:-python}"
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} exec "${python[@]}" -m mnist_dist.local "$@"

@@ -1,0 +1,177 @@
+"""Starts N workers on this machine and ends with them: launch/local.sh."""
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import IO
+
+import psutil
+
+from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE
+from mnist_dist.topology import FIRST_PORT, LAST_PORT
+
+POLL_S = 0.05
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code of the first worker that failed, or 0."""
+    parser = argparse.ArgumentParser("launch/local.sh", description="N workers on this machine")
+    parser.add_argument("-n", "--workers", type=int, required=True, help="how many")
+    parser.add_argument(
+        "--grace", type=float, default=20.0, help="seconds for the others to end when one failed"
+    )
+    parser.add_argument("flags", nargs="*", help="after --: flags of mnist_dist.train")
+    given = parser.parse_args(argv)
+    if given.workers < 1:
+        print(f"local.sh: -n {given.workers}: give 1 or more", file=sys.stderr)
+        return EXIT_USAGE
+    command = [sys.executable, "-u", "-m", "mnist_dist.train", *given.flags]
+    return Workers(command, given.workers).wait(given.grace)
+
+
+class Workers:
+    """The started workers.
+
+    Args:
+        command: run by each, with a TF_CONFIG of its own.
+        number: of workers.
+    """
+
+    def __init__(self, command: Sequence[str], number: int) -> None:
+        self._told, self._interrupts = 0, 0
+        self._processes, self._readers = list[subprocess.Popen[str]](), list[threading.Thread]()
+        for name in SIGNALS:  # before the first start, so that no worker is left behind
+            signal.signal(name, self._heard)
+        addresses = [f"localhost:{port}" for port in free_ports(number)]
+        for rank, cores in enumerate(divide(available_cores(), number)):
+            task = {"type": "worker", "index": rank}
+            config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+            self._processes.append(self._start(rank, command, config, cores))
+        if self._told:
+            self._send(self._told)
+
+    def wait(self, grace_s: float) -> int:
+        """Waits until all have ended; `grace_s` after one has failed, the others are killed."""
+        first, deadline = 0, float("inf")
+        while None in (codes := [process.poll() for process in self._processes]):
+            failed = [code for code in codes if code]
+            if failed and not first:
+                first, deadline = exit_code(failed[0]), time.monotonic() + grace_s
+                if first != EXIT_SAVED:
+                    self._send(signal.SIGTERM)
+            if time.monotonic() > deadline or self._interrupts > 1:
+                self._kill()
+            time.sleep(POLL_S)
+        self._kill()  # what they started and left, which would hold their output open
+        for reader in self._readers:
+            reader.join()
+        return first or max(exit_code(process.returncode) for process in self._processes)
+
+    def _start(
+        self, rank: int, command: Sequence[str], config: str, cores: set[int]
+    ) -> subprocess.Popen[str]:
+        before = available_cores()
+        set_cores(cores)  # inherited: the worker has them from its first thread on
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, "TF_CONFIG": config},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C comes to this process, which passes it on
+        )
+        set_cores(before)
+        for stream, to in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
+            reader = threading.Thread(target=_prefix, args=(rank, stream, to), daemon=True)
+            reader.start()
+            self._readers.append(reader)
+        return process
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        self._told = number
+        self._interrupts += number == signal.SIGINT
+        self._send(number)
+
+    def _send(self, number: int) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(number)
+
+    def _kill(self) -> None:
+        """Ends the processes of all workers, and what these have started, still theirs or not."""
+        sessions = {process.pid for process in self._processes}
+        for member in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                above = {parent.pid for parent in member.parents()}
+                if os.getsid(member.pid) in sessions or above & sessions:
+                    member.kill()
+
+
+def exit_code(returncode: int) -> int:
+    """A process's end as a shell says it: 128 and the signal's number if there was one."""
+    return 128 - returncode if returncode < 0 else returncode
+
+
+def available_cores() -> set[int]:
+    """The cores that this process may use; empty where the system doesn't say."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
+def set_cores(cores: set[int]) -> None:
+    """Keeps this process, and those it starts, on some cores; all if the set is empty."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+
+
+def divide(cores: set[int], number: int) -> list[set[int]]:
+    """The cores of each of a number of workers: neighbours together, shared if there are fewer."""
+    ordered = sorted(cores)
+    if len(ordered) < number:
+        return [{ordered[rank % len(ordered)]} if ordered else set() for rank in range(number)]
+    borders = [len(ordered) * rank // number for rank in range(number + 1)]
+    return [set(ordered[a:b]) for a, b in itertools.pairwise(borders)]
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports of this machine that nobody listens on, out of reach of outgoing connections.
+
+    Raises:
+        OSError: there are not as many.
+    """
+    found: list[int] = []
+    candidates = iter(random.sample(range(FIRST_PORT, LAST_PORT), LAST_PORT - FIRST_PORT))
+    while len(found) < number:
+        port = next(candidates, None)
+        if port is None:
+            raise OSError(f"no {number} free ports from {FIRST_PORT} to {LAST_PORT}")
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+        found.append(port)
+    return found
+
+
+def _prefix(rank: int, stream: IO[str], to: IO[str]) -> None:
+    for line in stream:
+        to.write(f"[{rank}] {line}" if line.endswith("\n") else f"[{rank}] {line}\n")
+        to.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
