@@ -177,7 +177,7 @@ def test_a_training_of_two_workers(tmp_path):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         rows = [json.loads(row) for row in (folder / "out/metrics.jsonl").read_text().splitlines()]
-        return {row["step"]: row["loss"] for row in rows if row["kind"] == "train"}
+        return {row["step"]: row["loss"] for row in rows if row["split"] == "train"}
 
     one, two = losses(1), losses(2)
     assert len(one) == len(two) == 30

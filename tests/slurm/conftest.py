@@ -1,12 +1,16 @@
 """One real SLURM for all tests of this folder."""
 
+import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster, missing
+from tests.slurm.cluster import Cluster, missing, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +35,81 @@ def _empty_queue(request):
     yield
     if "cluster" in request.fixturenames:
         request.getfixturevalue("cluster").cancel_all()
+
+
+@pytest.fixture
+def submit(cluster, tmp_path):
+    """Gives a job to the cluster: submit(options, script, flags) -> Job."""
+
+    def give(options, script="launch/train.slurm", flags=(), **environment):
+        environment = {
+            "MNIST_DIST_PYTHON": sys.executable,
+            "MNIST_DIST_RUNS": str(tmp_path / "all runs"),
+            **environment,
+        }
+        log = tmp_path / "%x-%j.log"
+        done = cluster.run(
+            *("sbatch", "--parsable", f"--output={log}", *options, str(script), *flags),
+            cwd=ROOT,
+            environment=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        return Job(cluster, done.stdout.strip(), tmp_path)
+
+    return give
+
+
+class Job:
+    """A submitted job, its log and its folder."""
+
+    def __init__(self, cluster, number, folder):
+        self.cluster, self.number, self._folder = cluster, number, folder
+
+    @property
+    def log(self):
+        text = [path.read_text() for path in self._folder.glob(f"*-{self.number}.log")]
+        return "".join(text)
+
+    @property
+    def run(self):
+        [path] = (self._folder / "all runs").glob(f"*-{self.number}")
+        return path
+
+    def wait(self, *states, deadline_s=150):
+        """Waits for the job's end. Raises with its log if it is another than one of `states`."""
+        ends = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", *states}
+        try:
+            found = self.cluster.wait_state(self.number, *ends, deadline_s=deadline_s)["JobState"]
+        except TimeoutError as error:
+            raise AssertionError(f"{error}\n{self.log}") from error
+        assert found in (states or {"COMPLETED"}), f"{found}\n{self.log}"
+        return self
+
+    def wait_log(self, text, times=1, deadline_s=90):
+        """Waits until the log has `text`."""
+        try:
+            wait_for(f"'{text}'", lambda: self.log.count(text) >= times, deadline_s)
+        except TimeoutError as error:
+            raise AssertionError(f"{error}\n{self.log}") from error
+        return self
+
+    def wait_step(self, step):
+        """Waits until the run has logged a step."""
+
+        def there():
+            return list(self._folder.glob("all runs/*")) and max(self.losses(), default=0) >= step
+
+        try:
+            wait_for(f"step {step}", there, 90)
+        except TimeoutError as error:
+            raise AssertionError(f"{error}\n{self.log}") from error
+        return self
+
+    def losses(self):
+        """The training's loss by step; a step twice is an error."""
+        path = self.run / "output" / "metrics.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        rows = [json.loads(line) for line in lines if line.endswith("\n")]
+        train = [row for row in rows if row["split"] == "train"]
+        assert len({row["step"] for row in train}) == len(train), "a step was logged twice"
+        return {row["step"]: row["loss"] for row in train}

@@ -1,0 +1,183 @@
+"""What the sbatch scripts do around the trainer: arguments, folders, restarts, sweeps."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.slurm.conftest import ROOT
+
+HOSTILE = [
+    "--a=b c",
+    "--quote='\"",
+    "$HOME $(id) `id`",
+    "*",
+    "?[a-z]",
+    "line\nbreak",
+    "",
+    "--",
+    "back\\slash",
+    "é;&|<>",
+    "#no comment",
+]
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    """An interpreter that runs all but the trainer, and of that says its arguments."""
+    path = tmp_path / "python-stand-in"
+    path.write_text(
+        f"#!/bin/bash\n"
+        f'if [[ $* != "-m mnist_dist.train "* ]]; then exec {sys.executable} "$@"; fi\n'
+        f'printf "%s\\0" "${{@:3}}" > "{tmp_path}/arguments-${{SLURM_JOB_ID}}-$SLURM_PROCID"\n'
+        f'echo "gpus=$CUDA_VISIBLE_DEVICES cpus=${{SLURM_CPUS_PER_TASK:-}} word=${{WORD:-}}"\n'
+        f"exit ${{STAND_IN_EXIT:-0}}\n"
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
+def arguments(folder, job, rank=0):
+    return (folder / f"arguments-{job}-{rank}").read_text().split("\0")[:-1]
+
+
+def test_arguments_pass_as_they_are(submit, stand_in, tmp_path):
+    job = submit(["--nodes=2"], flags=HOSTILE, MNIST_DIST_PYTHON=stand_in).wait()
+    folder = tmp_path / "all runs" / f"mnist_dist-{job.number}"
+    own = [f"--checkpoint_dir={folder}/checkpoints", f"--output_dir={folder}/output"]
+    for rank in (0, 1):
+        assert arguments(tmp_path, job.number, rank) == own + HOSTILE
+    assert str(folder) in job.log.split("\n")[1]
+
+
+def test_site_settings(submit, stand_in, tmp_path):
+    setup = tmp_path / "site.sh"
+    setup.write_text(f'export MNIST_DIST_PYTHON="env WORD=given {stand_in}"\n')
+    job = submit(
+        ["--nodes=2", "--cpus-per-task=2", "--gpus-per-node=2"],
+        MNIST_DIST_SETUP=str(setup),
+        MNIST_DIST_SRUN_ARGS="--label",
+        MNIST_DIST_RUN_DIR=str(tmp_path / "mine"),
+    ).wait()
+    assert "0: gpus=0,1 cpus=2 word=given" in job.log
+    assert "1: gpus=0,1 cpus=2 word=given" in job.log
+    assert arguments(tmp_path, job.number)[0] == f"--checkpoint_dir={tmp_path}/mine/checkpoints"
+
+
+def test_a_task_per_gpu(submit, stand_in):
+    options = ["--nodes=1", "--ntasks=2"]
+    job = submit([*options, "--gpus-per-task=1"], MNIST_DIST_PYTHON=stand_in).wait()
+    assert "gpus=0 " in job.log
+    assert "gpus=1 " in job.log
+    job = submit([*options, "--gpus-per-node=2"], MNIST_DIST_PYTHON=stand_in).wait("FAILED")
+    assert "ask for --gpus-per-task=1" in job.log
+
+
+def test_arbitrary_distribution(submit, tmp_path):
+    hostfile = tmp_path / "hosts"
+    hostfile.write_text("n3\nn1\nn3\n")
+    tell = tmp_path / "python-tell"
+    code = "import os; from mnist_dist import topology as t; print(t.from_environment(os.environ))"
+    tell.write_text(f"#!/bin/bash\nexec {sys.executable} -c '{code}'\n")
+    tell.chmod(0o755)
+    job = submit(
+        ["--ntasks=3", "--distribution=arbitrary"],
+        SLURM_HOSTFILE=str(hostfile),
+        MNIST_DIST_PYTHON=str(tell),
+    ).wait()
+    told = [line for line in job.log.splitlines() if "workers=('n3:" in line]
+    assert len([line for line in told if ", 'n1:" in line and ", 'n3:" in line]) == 3
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"MNIST_DIST_PYTHON": "/no/python"}, "set MNIST_DIST_PYTHON"),
+        ({"MNIST_DIST_SETUP": "/no/site.sh"}, "MNIST_DIST_SETUP=/no/site.sh failed"),
+        ({"MNIST_DIST_RUNS": "/proc/runs"}, "set MNIST_DIST_RUNS"),
+    ],
+)
+def test_a_wrong_site(submit, environment, said):
+    job = submit(["--nodes=1"], **environment).wait("FAILED")
+    assert said in job.log
+
+
+def test_a_wrong_flag_isnt_requeued(cluster, submit):
+    job = submit(["--nodes=2"], flags=["--epoch=3"]).wait("FAILED")
+    assert "did you mean --epochs?" in job.log
+    assert "not requeued" in job.log
+    assert cluster.job(job.number)["ExitCode"] == "2:0"
+    assert cluster.job(job.number)["Restarts"] == "0"
+
+
+def test_restarts_without_progress_are_bounded(cluster, submit, stand_in):
+    environment = {"MNIST_DIST_PYTHON": stand_in, "STAND_IN_EXIT": "1", "MAX_RESTARTS": "2"}
+    job = submit(["--nodes=1"], **environment).wait_log("MAX_RESTARTS").wait("FAILED")
+    assert job.log.count("train.slurm: attempt") == 3
+    assert "2 restarts brought no newer checkpoint" in job.log
+
+
+def test_where_requeue_isnt_allowed_it_says_how_to_go_on(submit, stand_in, tmp_path):
+    environment = {"MNIST_DIST_PYTHON": stand_in, "STAND_IN_EXIT": "75"}
+    job = submit(["--nodes=1", "--no-requeue"], **environment).wait("FAILED")
+    folder = tmp_path / "all runs" / f"mnist_dist-{job.number}"
+    assert f"submit the same again with MNIST_DIST_RUN_DIR={folder}" in job.log
+
+
+def test_a_sweep(cluster, submit, stand_in, tmp_path):
+    lines = tmp_path / "lines of flags.txt"
+    lines.write_text("# two runs\n\n--lr=0.1 --dataset='a b' \"--x=$HOME\"\n  --lr=0.2\n")
+    script = "launch/sweep.slurm"
+    job = submit(["--array=0-2"], script, [str(lines), "--epochs=1"], MNIST_DIST_PYTHON=stand_in)
+    ended = {"COMPLETED", "FAILED"}
+    for task in "012":
+        cluster.wait_state(f"{job.number}_{task}", *ended)
+    found = {
+        path.read_bytes().split(b"\0")[2:-1][0]: path.read_text().split("\0")[:-1]
+        for path in tmp_path.glob("arguments-*-0")
+    }
+    folders = [tmp_path / "all runs" / f"sweep-{job.number}_{task}" for task in "01"]
+    assert found[b"--lr=0.1"][2:] == ["--lr=0.1", "--dataset=a b", "--x=$HOME", "--epochs=1"]
+    assert found[b"--lr=0.2"][2:] == ["--lr=0.2", "--epochs=1"]
+    assert [f"--output_dir={folder}/output" for folder in folders] == [
+        found[name][1] for name in (b"--lr=0.1", b"--lr=0.2")
+    ]
+    assert cluster.job(f"{job.number}_2")["JobState"] == "FAILED"
+    logs = "".join(path.read_text() for path in tmp_path.glob("sweep-*.log"))
+    assert "has 2 lines; give --array=0-1" in logs
+
+
+def test_a_sweep_of_real_trainings(cluster, submit, tmp_path):
+    lines = tmp_path / "lines.txt"
+    lines.write_text("--optimizer=momentum\n--optimizer=adam\n")
+    flags = ["--max_steps=20", "--conv_filters=2", "--dense_units=8", "--validation_size=500"]
+    job = submit(["--array=0-1"], "launch/sweep.slurm", [str(lines), *flags])
+    for task, optimizer in enumerate(("momentum", "adam")):
+        cluster.wait_state(f"{job.number}_{task}", "COMPLETED")
+        folder = tmp_path / "all runs" / f"sweep-{job.number}_{task}"
+        result = json.loads((folder / "output/result.json").read_text())
+        assert result["config"]["optimizer"] == optimizer
+
+
+@pytest.mark.parametrize("name", ["train.slurm", "sweep.slurm", "local.sh"])
+def test_scripts_have_a_head_that_helps(name):
+    script = ROOT / "launch" / name
+    done = subprocess.run(
+        ["bash", str(script), "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "MNIST_DIST_PYTHON": sys.executable},
+    )
+    assert done.returncode == 0, done.stderr
+    assert name in done.stdout
+
+
+def test_shellcheck():
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck isn't installed")
+    scripts = [str(p) for p in (ROOT / "launch").iterdir() if p.suffix in (".sh", ".slurm")]
+    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
