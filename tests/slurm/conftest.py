@@ -81,8 +81,8 @@ class Job:
         try:
             found = self.cluster.wait_state(self.number, *ends, deadline_s=deadline_s)["JobState"]
         except TimeoutError as error:
-            raise AssertionError(f"{error}\n{self.log}") from error
-        assert found in (states or {"COMPLETED"}), f"{found}\n{self.log}"
+            raise AssertionError(f"{error}\n{self.log[-4000:]}") from error
+        assert found in (states or {"COMPLETED"}), f"{found}\n{self.log[-4000:]}"
         return self
 
     def wait_log(self, text, times=1, deadline_s=90):
@@ -90,7 +90,7 @@ class Job:
         try:
             wait_for(f"'{text}'", lambda: self.log.count(text) >= times, deadline_s)
         except TimeoutError as error:
-            raise AssertionError(f"{error}\n{self.log}") from error
+            raise AssertionError(f"{error}\n{self.log[-4000:]}") from error
         return self
 
     def wait_step(self, step):
@@ -102,7 +102,7 @@ class Job:
         try:
             wait_for(f"step {step}", there, 90)
         except TimeoutError as error:
-            raise AssertionError(f"{error}\n{self.log}") from error
+            raise AssertionError(f"{error}\n{self.log[-4000:]}") from error
         return self
 
     def losses(self):

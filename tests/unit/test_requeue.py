@@ -1,0 +1,69 @@
+"""When a job that ended is tried again."""
+
+import json
+
+import pytest
+
+from mnist_dist import requeue
+
+
+@pytest.fixture
+def ended(tmp_path, capsys):
+    """One more try of a job that ended: (exit code of requeue, what it said)."""
+
+    def end(code=1, job="7", step=0, restarts=2):
+        if step:
+            (tmp_path / f"ckpt-{step}").mkdir(exist_ok=True)
+        words = [f"--exit_code={code}", f"--job={job}", f"--max_restarts={restarts}", "--"]
+        done = requeue.main([*words, f"--checkpoint_dir={tmp_path}", "--epochs=3"])
+        return done, capsys.readouterr().out
+
+    return end
+
+
+def test_without_progress_it_is_bounded(ended):
+    assert [ended()[0] for _ in range(4)] == [0, 0, 1, 1]
+
+
+def test_progress_starts_the_count_anew(ended):
+    assert [ended(step=step)[0] for step in (0, 0, 10, 10, 10, 20, 20, 20, 20)] == [
+        *(0, 0, 0, 0, 0, 0, 0, 0, 1)
+    ]
+
+
+def test_a_stop_without_progress_counts_too(ended):
+    assert [ended(code=75)[0] for _ in range(3)] == [0, 0, 1]
+
+
+def test_another_job_starts_the_count_anew(ended):
+    assert [ended(job=job)[0] for job in "778"] == [0, 0, 0]
+
+
+def test_no_restarts(ended):
+    done, said = ended(restarts=0)
+    assert done == 1
+    assert "0 restarts" in said
+
+
+def test_what_it_says(ended):
+    assert "saved when told to stop; goes on from step 40" in ended(code=75, step=40)[1]
+    assert "failed; restart 1 of 2 without progress; goes on from step 40" in ended(step=40)[1]
+
+
+def test_only_whole_checkpoints_count(tmp_path):
+    for name in ("ckpt-5", ".ckpt-90-123", "ckpt-x", "ckpt-12"):
+        (tmp_path / name).mkdir()
+    assert requeue.newest_step(tmp_path) == 12
+    assert requeue.newest_step(tmp_path / "none") == 0
+
+
+def test_wrong_flags_are_said(capsys):
+    assert requeue.main(["--exit_code=1", "--job=7", "--max_restarts=1", "--", "--epoch=3"]) == 2
+    assert "--epochs" in capsys.readouterr().err
+
+
+def test_the_record_is_json(ended, tmp_path):
+    ended(step=10)
+    assert json.loads((tmp_path / requeue.RECORD).read_text()) == {
+        **{"job": "7", "step": 10, "tries": 0}
+    }
