@@ -18,6 +18,7 @@ from typing import Any
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError
 
 BEAT_S = 1.0
+AFTER_S = 5.0
 
 
 class Peer:
@@ -47,6 +48,16 @@ class Peer:
     def timeout(self, seconds: float) -> None:
         """How long `receive` waits."""
         self._socket.settimeout(seconds)
+
+    def is_gone(self) -> bool:
+        """Whether the other side has closed, asked at a time when it has nothing to say."""
+        self._socket.setblocking(False)
+        try:
+            return self._socket.recv(1, socket.MSG_PEEK) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def close(self) -> None:
         """Closes the connection."""
@@ -102,7 +113,8 @@ class Meeting:
         for peer in self._peers.values():
             if self._rank:
                 peer.send({"gather": value})
-        deadline = time.monotonic() + timeout_s
+        # Worker 0 gives up first, since it knows who is missing.
+        deadline = time.monotonic() + timeout_s + (AFTER_S if self._rank else 0.0)
         for rank, peer in self._peers.items():
             try:
                 word = peer.words.get(timeout=max(deadline - time.monotonic(), 0.01))

@@ -1,28 +1,31 @@
 """The workers meet over plain TCP before TensorFlow starts, which would wait without a word.
 
 Worker 0 listens on its port; the others say who they are, what they were started with, and on
-which port they can be reached. Worker 0 compares, and tells all of them either the addresses to
-use or what is wrong. The connections stay open: liveness.py watches over them.
+which port they can be reached. Worker 0 compares, has everyone try to reach everyone, and tells
+all of them either the addresses to use or what is wrong. The connections stay open: liveness.py
+watches over them.
 
-A message is a line of JSON.
+A message is a line of JSON: hello, "met" (worker 0 has it), "try" (these addresses), "tried",
+and the verdict, "workers" or "error".
 """
 
 import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import psutil
-
+from mnist_dist import ports
 from mnist_dist.errors import RunError, UsageError
 from mnist_dist.liveness import Meeting, Peer
 from mnist_dist.topology import Topology
 
-PROTOCOL = "mnist_dist-1"
+PROTOCOL = "mnist_dist-2"
 RETRY_S = 0.1
-VERDICT_S = 10.0  # beyond the deadline, for worker 0's word to arrive
+WORD_S = 1.0  # for a word that the other side sends at once
+GRACE_S = 3.0  # for the others to come and be told too, once something is wrong
+TRY_S = 2 * ports.REACH_S  # for all workers to try all others
 
 
 def meet(
@@ -42,56 +45,20 @@ def meet(
         RunError: a worker that didn't come, a host that can't be found; the message names it.
     """
     deadline = time.monotonic() + connect_timeout_s
-    listener, port = _claim_port(topology)
+    address = ports.interface_address(interface) or topology.host
+    listener, port = ports.claim(topology)
     mine = {
         "protocol": PROTOCOL,
         "token": topology.token,
         "rank": topology.rank,
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "address": f"{_address(interface) or topology.host}:{port}",
+        "address": f"{address}:{port}",
         **hello,
     }
-    if topology.is_chief:
-        with listener:
-            return _receive(topology, mine, listener, deadline, connect_timeout_s)
-    listener.close()  # it has shown that the port is free, and TensorFlow will use it
-    return _introduce(topology, mine, deadline, connect_timeout_s)
-
-
-def _claim_port(topology: Topology) -> tuple[socket.socket, int]:
-    """A socket bound to the first of this worker's ports that is free."""
-    ports = [
-        topology.port + number * topology.num_workers for number in range(topology.port_candidates)
-    ]
-    for port in ports:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        # Connections outlive the listener, and TensorFlow's server takes the same port.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("", port))
-            listener.listen(topology.num_workers)
-        except OSError:
-            listener.close()
-        else:
-            return listener, port
-    raise UsageError(
-        f"worker {topology.rank}: port {', '.join(map(str, ports))} of host "
-        f"{socket.gethostname()} is in use; end what uses it or give another"
-    )
-
-
-def _address(interface: str) -> str:
-    if not interface:
-        return ""
-    there = psutil.net_if_addrs()
-    found = [a.address for a in there.get(interface, []) if a.family == socket.AF_INET]
-    if not found:
-        raise UsageError(
-            f"--interface={interface}: host {socket.gethostname()} has no such interface with an "
-            f"IPv4 address; it has {', '.join(sorted(there))}"
-        )
-    return found[0]
+    role = _receive if topology.is_chief else _introduce
+    with listener:  # closed at the end, since TensorFlow will listen there
+        return role(topology, mine, listener, deadline, connect_timeout_s)
 
 
 def _receive(
@@ -103,13 +70,14 @@ def _receive(
 ) -> Meeting:
     """Worker 0: takes in the others, compares, and gives the verdict."""
     hellos, peers = {0: mine}, dict[int, Peer]()
-    verdict: Exception | None = None
-    while len(hellos) < topology.num_workers and verdict is None:
+    told: list[Peer] = []
+    wrong: Exception | None = None
+    while len(told) < topology.num_workers - 1:
         listener.settimeout(max(deadline - time.monotonic(), 0.01))
         try:
             connection, _ = listener.accept()
         except TimeoutError:
-            verdict = RunError(_missing(topology, set(hellos), connect_timeout_s))
+            wrong = wrong or RunError(_missing(topology, set(hellos), connect_timeout_s))
             break
         peer = Peer(connection)
         theirs = _first_word(peer)
@@ -117,23 +85,31 @@ def _receive(
             peer.send({"other": True})
             peer.close()
             continue
-        rank = int(theirs["rank"])
-        verdict = _compare(topology, hellos, theirs)
-        peers[-1 if rank in hellos else rank] = peer
-        hellos.setdefault(rank, theirs)
-    if verdict is not None:
-        for peer in peers.values():
-            peer.send({"error": str(verdict), "usage": isinstance(verdict, UsageError)})
-        raise verdict
-    workers = tuple(hellos[rank]["address"] for rank in range(topology.num_workers))
+        peer.send({"met": True})
+        earlier = peers.get(theirs["rank"])
+        if earlier is not None and earlier.is_gone():  # it was ended, and started again
+            told.remove(earlier)
+            del hellos[theirs["rank"]]
+        told.append(peer)
+        problem = _compare(topology, hellos, theirs)
+        if problem is None:
+            hellos[theirs["rank"]], peers[theirs["rank"]] = theirs, peer
+        elif wrong is None:
+            wrong, deadline = problem, min(deadline, time.monotonic() + GRACE_S)
+    workers = tuple(hellos[rank]["address"] for rank in sorted(hellos))
+    wrong = wrong or _try_all(mine, workers, peers)
+    if wrong is not None:
+        for peer in told:
+            peer.send({"error": str(wrong), "usage": isinstance(wrong, UsageError)})
+        raise wrong
     for rank, peer in peers.items():
         peer.name = f"worker {rank} (host {hellos[rank]['host']})"
-        peer.send({"workers": workers})
+        peer.send({"workers": workers, "host": mine["host"]})
     return Meeting(workers, 0, f"worker 0 (host {mine['host']})", peers)
 
 
 def _first_word(peer: Peer) -> dict[str, Any]:
-    peer.timeout(VERDICT_S)
+    peer.timeout(WORD_S)
     with contextlib.suppress(OSError, ValueError):
         word = peer.receive()
         if isinstance(word, dict):
@@ -155,7 +131,7 @@ def _compare(
     topology: Topology, hellos: dict[int, dict[str, Any]], theirs: dict[str, Any]
 ) -> UsageError | None:
     """What is wrong with a worker that has come, compared with worker 0."""
-    mine, rank = hellos[0], int(theirs["rank"])
+    mine, rank = hellos[0], theirs["rank"]
     name = f"worker {rank} (host {theirs['host']})"
     if rank in hellos:
         other = hellos[rank]
@@ -182,41 +158,77 @@ def _compare(
     return None
 
 
+def _try_all(
+    mine: dict[str, Any], workers: tuple[str, ...], peers: dict[int, Peer]
+) -> RunError | None:
+    """Lets every worker connect to every other; what the first finds wrong."""
+    for peer in peers.values():
+        peer.send({"try": workers})
+    found = {0: ports.unreachable(workers, 0)}
+    deadline = time.monotonic() + TRY_S
+    for rank, peer in peers.items():
+        peer.timeout(max(deadline - time.monotonic(), 0.01))
+        try:
+            found[rank] = peer.receive()["tried"]
+        except (OSError, ValueError):
+            found[rank] = "came, but then was gone; look into its log"
+    return next((RunError(f"worker {rank} {why}") for rank, why in found.items() if why), None)
+
+
 def _introduce(
-    topology: Topology, mine: dict[str, Any], deadline: float, connect_timeout_s: float
+    topology: Topology,
+    mine: dict[str, Any],
+    listener: socket.socket,  # open meanwhile, so that the others can try to reach it
+    deadline: float,
+    connect_timeout_s: float,
 ) -> Meeting:
     """The other workers: find worker 0, introduce themselves, wait for the verdict."""
+    name = f"worker {topology.rank} (host {mine['host']})"
     chief = f"worker 0 ({topology.workers[0]})"
-    for address in _candidates(topology, deadline):
-        try:
-            peer = Peer(socket.create_connection(address, timeout=max(RETRY_S, 2.0)))
+    seen = "did not answer"
+    while time.monotonic() < deadline:
+        for address in ports.candidates(topology, 0):
+            try:
+                peer = Peer(socket.create_connection(address, timeout=2 * WORD_S))
+            except socket.gaierror as error:
+                raise RunError(
+                    f"{name}: host '{address[0]}' of worker 0 can't be found "
+                    f"({error.strerror}); check its name"
+                ) from error
+            except OSError:
+                continue  # not there yet
             peer.send(mine)
-            peer.timeout(max(deadline - time.monotonic(), 0.0) + VERDICT_S)
-            answer = peer.receive()
-        except socket.gaierror as error:
-            raise RunError(
-                f"worker {topology.rank} (host {mine['host']}): host '{address[0]}' of worker 0 "
-                f"can't be found ({error.strerror}); check its name"
-            ) from error
-        except (OSError, ValueError):
-            continue  # not there yet, or something else listens there
-        if "workers" in answer:
-            peer.name = chief
-            name = f"worker {topology.rank} (host {mine['host']})"
-            return Meeting(tuple(answer["workers"]), topology.rank, name, {0: peer})
-        peer.close()
-        if "error" in answer:
-            raise (UsageError if answer["usage"] else RunError)(answer["error"])
+            # While worker 0 listens to something silent, it has no ear for this one.
+            peer.timeout(3 * WORD_S)
+            with contextlib.suppress(OSError, ValueError):
+                answer = peer.receive()
+                if answer == {"met": True}:
+                    return _hear(topology, name, peer, deadline)
+                if answer == {"other": True}:
+                    seen = f"did not answer; another run listens on port {address[1]}"
+            peer.close()
+        time.sleep(RETRY_S)
     raise RunError(
-        f"worker {topology.rank} (host {mine['host']}): after {connect_timeout_s:g} s {chief} "
-        "did not answer; look into its log, and whether this host can reach it"
+        f"{name}: after {connect_timeout_s:g} s {chief} {seen}; look into its log, and whether "
+        "this host can reach it"
     )
 
 
-def _candidates(topology: Topology, deadline: float) -> Iterator[tuple[str, int]]:
-    """Worker 0's host with each of its possible ports, over and over until the deadline."""
-    host, _, port = topology.workers[0].rpartition(":")
-    while time.monotonic() < deadline:
-        for number in range(topology.port_candidates):
-            yield host, int(port) + number * topology.num_workers
-        time.sleep(RETRY_S)
+def _hear(topology: Topology, name: str, peer: Peer, deadline: float) -> Meeting:
+    """Does what worker 0 says until the verdict, and raises it if it is bad."""
+    try:
+        while True:
+            peer.timeout(max(deadline - time.monotonic(), 0.0) + TRY_S + GRACE_S)
+            word = peer.receive()
+            if "try" in word:
+                peer.send({"tried": ports.unreachable(word["try"], topology.rank)})
+            elif "error" in word:
+                raise (UsageError if word["usage"] else RunError)(word["error"])
+            else:
+                peer.name = f"worker 0 (host {word['host']})"
+                return Meeting(tuple(word["workers"]), topology.rank, name, {0: peer})
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{name}: worker 0 ({topology.workers[0]}) left before all workers had met; "
+            "look into its log"
+        ) from error
