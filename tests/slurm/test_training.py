@@ -31,8 +31,8 @@ def alone(tmp_path_factory):
     """The losses by step of a single process outside of SLURM, never interrupted."""
     folder = tmp_path_factory.mktemp("alone")
     subprocess.run(
-        [sys.executable, "-m", "mnist_dist.train", *FLAGS, f"--max_steps={STEPS}", "--no_gpu", "--steps_per_loop=100",
-         f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out"],
+        [sys.executable, "-m", "mnist_dist.train", *FLAGS, f"--max_steps={STEPS}", "--no_gpu",
+         "--steps_per_loop=100", f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out"],
         check=True, cwd=ROOT, capture_output=True,
     )  # fmt: skip
     rows = map(json.loads, (folder / "out/metrics.jsonl").read_text().splitlines())

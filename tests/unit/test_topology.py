@@ -136,10 +136,10 @@ def test_ranks_follow_the_distribution(distribution, size, layout):
 
 def test_hosts_arent_sorted():
     topology = from_environment(
-        slurm(1, 1, STEP_NUM_TASKS="2", STEP_NODELIST="n10,n2", STEP_TASKS_PER_NODE="1(x2)")
+        slurm(1, 1, STEP_NUM_TASKS="2", STEP_NODELIST="n2,n10", STEP_TASKS_PER_NODE="1(x2)")
     )
-    assert hosts(topology) == ["n10", "n2"]
-    assert topology.host == "n2"
+    assert hosts(topology) == ["n2", "n10"]
+    assert topology.host == "n10"
 
 
 @pytest.mark.parametrize(
