@@ -174,11 +174,11 @@ class Meeting:
                     if kind in word:
                         peer.words.put(word[kind])
         except TimeoutError:
-            silence = f"fell silent {self._peer_timeout_s:g} s ago, after step {peer.step}"
+            silence = f"fell silent {self._peer_timeout_s:g} s ago, at step {peer.step}"
             self._end(peer, f"{peer.name} {silence}", EXIT_FAILED)
         except (OSError, ValueError):
             peer.gone.set()
-            self._end(peer, f"{peer.name} is gone, after step {peer.step}", EXIT_FAILED)
+            self._end(peer, f"{peer.name} is gone (last heard of at step {peer.step})", EXIT_FAILED)
 
     def _end(self, source: Peer, message: str, code: int) -> None:
         """Ends this process because of a peer, unless it is leaving itself."""

@@ -61,7 +61,7 @@ def test_a_stopped_worker_is_named_by_all(met, lost):
             code, text = worker.end()
             assert code == 1
             assert f"worker {lost} (host " in text
-            assert "fell silent 2.5 s ago, after step 0" in text
+            assert "fell silent 2.5 s ago, at step 0" in text
     workers[lost].process.send_signal(signal.SIGCONT)
     assert workers[lost].end()[0] == 1  # it finds itself alone
 
