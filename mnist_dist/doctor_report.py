@@ -1,0 +1,129 @@
+"""The doctor's judgement of what the workers found, and the page that a person reads."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mnist_dist.config import Config
+from mnist_dist.data.order import replica_rows
+
+SKEW_S = 2.0
+MEMORY_BYTES = 2 * 2**30  # TensorFlow, the data and the network need about 1.5 GB
+
+
+def judge(config: Config, workers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What isn't well: "bad" (the run would fail) or not, and a "text" with what to do."""
+    findings: list[dict[str, Any]] = []
+
+    def find(worker: dict[str, Any], message: str, bad: bool = True) -> None:
+        name = f"worker {worker['rank']} (host {worker['host']})"
+        findings.append({"bad": bad, "rank": worker["rank"], "text": f"{name}: {message}"})
+
+    chief = workers[0]
+    for worker in workers:
+        for problem in ("device_problem", "data_problem"):
+            if worker[problem]:
+                find(worker, worker[problem])
+        if worker["checkpoint_problem"]:
+            advice = "" if worker is chief else "; give a --checkpoint_dir on a shared file system"
+            find(worker, worker["checkpoint_problem"] + advice)
+        if len(worker["devices"]) != len(chief["devices"]) and not worker["device_problem"]:
+            find(
+                worker,
+                f"{len(worker['devices'])} device(s), worker 0 has {len(chief['devices'])}; give "
+                "each the same number, with --gpus or the scheduler",
+            )
+        for kind in ("versions", "flags"):
+            for name, value in worker[kind].items():
+                theirs = chief[kind].get(name)
+                if value != theirs:
+                    what = f"--{name}={value}" if kind == "flags" else f"{name} {value}"
+                    cure = "start all with the same flags"
+                    if kind == "versions":
+                        cure = "let all use one installation, or install the same on each host"
+                    find(worker, f"{what}, worker 0 has {theirs}; {cure}")
+        other_data = worker["data_fingerprint"] != chief["data_fingerprint"]
+        if other_data and not (worker["data_problem"] or chief["data_problem"]):
+            find(worker, f"other data ({worker['data']}) than worker 0 ({chief['data']}); copy it")
+        if abs(worker["clock_skew_s"]) > SKEW_S:
+            skew = f"its clock is {worker['clock_skew_s']:+.1f} s from worker 0's"
+            find(worker, f"{skew}; times in logs won't fit, start NTP there", bad=False)
+        if worker["memory_free_bytes"] < MEMORY_BYTES:
+            free = f"{worker['memory_free_bytes'] / 2**30:.1f} GiB of memory are free"
+            find(worker, f"{free}; a worker needs about 2, end what uses it", bad=False)
+    return findings
+
+
+def text(report: dict[str, Any]) -> str:
+    """The report as lines of at most about 100 characters."""
+    workers, config = report["workers"], report["config"]
+    rows = [["rank", "host", "address", "devices", "cores", "memory free/all", "images"]]
+    shares = _shares(config, workers)
+    for worker, share in zip(workers, shares, strict=True):
+        rows.append(
+            [
+                str(worker["rank"]),
+                worker["host"],
+                worker["address"] or "-",
+                ",".join(worker["devices"]) or "none",
+                f"{worker['cores']} of {worker['machine_cores']}",
+                f"{worker['memory_free_bytes'] / 2**30:.1f}/"
+                f"{worker['memory_bytes'] / 2**30:.1f} GiB",
+                share,
+            ]
+        )
+    chief = workers[0]
+    skew_s = max(abs(worker["clock_skew_s"]) for worker in workers)
+    versions = ", ".join(f"{name} {value}" for name, value in chief["versions"].items())
+    started = {"none": "this process alone", "tf_config": "TF_CONFIG", "slurm": "SLURM"}
+    lines = [
+        f"Workers: {len(workers)} ({started[report['source']]}); images: of a global batch of "
+        f"{config['batch_size']}, by replica",
+        *_table(rows),
+        f"Data: {chief['data'] or 'not readable'}",
+        f"Checkpoints: {config['checkpoint_dir']}",
+        f"Versions of worker 0: {versions}",
+    ]
+    if len(workers) > 1:
+        lines.append(f"Network: every worker reaches every other; clocks are within {skew_s:.2f} s")
+    if report["note"]:
+        lines.append(report["note"])
+    lines += _reduction(report["all_reduce"])
+    lines += [
+        f"{'NOT WELL' if finding['bad'] else 'Note'}: {finding['text']}"
+        for finding in report["findings"]
+    ]
+    well = "Well: a run with these flags would work."
+    lines.append(well if report["well"] else "A run with these flags would not work.")
+    return "\n".join(lines)
+
+
+def _shares(config: dict[str, Any], workers: Sequence[dict[str, Any]]) -> list[str]:
+    """How many images of a global batch each replica of each worker trains on."""
+    replicas, shares, first = sum(len(worker["devices"]) for worker in workers), [], 0
+    for worker in workers:
+        numbers = []
+        for replica in range(first, first + len(worker["devices"])):
+            arguments = config["batch_size"], config["accumulate_steps"], replica, replicas
+            numbers.append(str(replica_rows(*arguments)[:, 1].sum()))
+        first += len(numbers)
+        shares.append("+".join(numbers) or "0")
+    return shares
+
+
+def _reduction(found: dict[str, Any] | None) -> list[str]:
+    if found is None:
+        return []
+    lines = [f"All-reduce over {found['replicas']} replicas (median):"]
+    rows = [["bytes", "ms", "MB/s"]]
+    for size, seconds in zip(found["bytes"], found["seconds"], strict=True):
+        rows.append([f"{size:,}", f"{1e3 * seconds:.3f}", f"{size / seconds / 1e6:,.1f}"])
+    fit = f"{1e3 * found['alpha_s']:.3f} ms + bytes / {found['beta_bytes_per_s'] / 1e6:,.0f} MB/s"
+    return [*lines, *_table(rows), f"  fit: {fit}"]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
