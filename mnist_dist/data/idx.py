@@ -9,6 +9,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from mnist_dist.errors import UsageError
 UNSIGNED_BYTES = 8
 GZIP_MAGIC = b"\x1f\x8b"
 DEFLATE_RATIO = 1032  # deflate can't make more bytes of one than this
+CHUNK_BYTES = 1 << 20
 
 
 def read(path: Path, dimensions: int) -> np.ndarray:
@@ -39,14 +41,14 @@ def read(path: Path, dimensions: int) -> np.ndarray:
             raw.seek(0)
             with gzip.GzipFile(fileobj=raw) if zipped else raw as file:
                 most_bytes = size_bytes * DEFLATE_RATIO if zipped else size_bytes
-                return _parse(path, file, dimensions, most_bytes)
+                return _parse(path, cast(BinaryIO, file), dimensions, most_bytes)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UsageError(f"{path}: bad gzip ({error}); fetch the file again") from error
     except OSError as error:
         raise UsageError(f"{path}: can't be read ({error.strerror}); check the path") from error
 
 
-def _parse(path: Path, file: gzip.GzipFile, dimensions: int, most_bytes: int) -> np.ndarray:
+def _parse(path: Path, file: BinaryIO, dimensions: int, most_bytes: int) -> np.ndarray:
     head_bytes = 4 + 4 * dimensions
     head = file.read(head_bytes)
     if len(head) < 4 or head[:2] != b"\0\0":
@@ -68,7 +70,7 @@ def _parse(path: Path, file: gzip.GzipFile, dimensions: int, most_bytes: int) ->
             f"{path}: the header claims {claimed_bytes} bytes ({'x'.join(map(str, shape))}), "
             f"more than the file can hold; it is truncated or damaged, fetch it again"
         )
-    data = file.read(claimed_bytes + 1)
+    data = _read_most(file, claimed_bytes + 1)
     if len(data) != claimed_bytes:
         found = "more" if len(data) > claimed_bytes else f"{len(data)}"
         raise UsageError(
@@ -76,3 +78,14 @@ def _parse(path: Path, file: gzip.GzipFile, dimensions: int, most_bytes: int) ->
             f"{found} follow; it is truncated or damaged, fetch it again"
         )
     return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _read_most(file: BinaryIO, most_bytes: int) -> bytearray:
+    """Reads to the end, or to `most_bytes`; takes memory only for what is really there.
+
+    One read of a gzip would take all of it at once, for a claim up to DEFLATE_RATIO too large.
+    """
+    data = bytearray()
+    while chunk := file.read(min(CHUNK_BYTES, most_bytes - len(data))):
+        data += chunk
+    return data

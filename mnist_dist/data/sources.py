@@ -11,10 +11,6 @@ from mnist_dist.data import idx, tfds
 from mnist_dist.data.split import Split
 from mnist_dist.errors import UsageError
 
-PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte") + (
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
 EMBEDDED_SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -22,6 +18,7 @@ EMBEDDED_SHA256 = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 """Of the uncompressed files, as LeCun published them."""
+PARTS = tuple(EMBEDDED_SHA256)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +59,10 @@ def load(data_dir: str, dataset: str, validation_size: int) -> ImageData:
         train, test, origin = _read_idx(Path(data_dir))
         num_classes = int(train.labels.max(initial=0)) + 1
     _check(train, test, num_classes, origin)
-    if validation_size >= len(train.labels):
+    if not 0 <= validation_size < len(train.labels):
         raise UsageError(
             f"--validation_size={validation_size}: the training set has {len(train.labels)} "
-            f"images and some must be left; give less"
+            f"images and some must be left; give 0 to {len(train.labels) - 1}"
         )
     held_out = Split(train.images[:validation_size], train.labels[:validation_size])
     rest = Split(train.images[validation_size:], train.labels[validation_size:])
@@ -73,7 +70,7 @@ def load(data_dir: str, dataset: str, validation_size: int) -> ImageData:
     digest = hashlib.blake2b(digest_size=16)
     for array in (train.images, train.labels, test.images, test.labels):
         digest.update(f"{array.shape} {validation_size}".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return ImageData(rest, held_out, test, num_classes, f"{origin}: {counts}", digest.hexdigest())
 
 
@@ -83,37 +80,51 @@ def embedded_folder() -> Path:
 
 
 def _read_idx(folder: Path) -> tuple[Split, Split, str]:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--data_dir={folder}: a file; give the folder that holds the IDX files")
-    found = {name: _find(folder, name) for name in PARTS}
-    missing = [name for name, path in found.items() if path is None]
-    if missing and len(missing) < len(PARTS):
-        raise UsageError(
-            f"--data_dir={folder}: {', '.join(missing)} is missing beside the others; "
-            "put all four IDX files there, gzipped or not"
-        )
+    found = idx_files(folder)
+    missing = not found
     origin = f"IDX files in {folder}"
     if missing:
         folder = embedded_folder()
-        found = {name: folder / f"{name}.gz" for name in PARTS}
+        found = idx_files(folder)
         origin = f"embedded MNIST ({folder})"
-    arrays = [idx.read(found[name] or folder, 3 if "images" in name else 1) for name in PARTS]
+        if not found:
+            raise UsageError(f"{folder}: the embedded MNIST is gone; reinstall the package")
+    arrays = [idx.read(found[name], 3 if "images" in name else 1) for name in PARTS]
     if missing:
         _verify(dict(zip(PARTS, arrays, strict=True)))
     train_images, train_labels, test_images, test_labels = arrays
     return _split(train_images, train_labels), _split(test_images, test_labels), origin
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+def idx_files(folder: Path) -> dict[str, Path]:
+    """The four IDX files of a folder by name, gzipped or not; none if it has none or isn't there.
+
+    Raises:
+        UsageError: some are there and some not, or the folder is a file or can't be read.
+    """
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder}: a file; give the folder that holds the four IDX files")
+        paths = ((name, folder / f"{name}{end}") for end in (".gz", "") for name in PARTS)
+        found = {name: path for name, path in paths if path.is_file()}
+    except OSError as error:
+        raise UsageError(f"{folder}: can't be read ({error.strerror}); check the path") from error
+    missing = [name for name in PARTS if name not in found]
+    if found and missing:
+        raise UsageError(
+            f"{folder}: {', '.join(missing)} missing beside the others; "
+            "put all four IDX files there, gzipped or not"
+        )
+    return found
 
 
 def _verify(arrays: dict[str, np.ndarray]) -> None:
     """Holds the embedded files against the published checksums."""
     for name, array in arrays.items():
         head = bytes([0, 0, idx.UNSIGNED_BYTES, array.ndim])
-        sizes = np.array(array.shape, ">u4").tobytes()
-        if hashlib.sha256(head + sizes + array.tobytes()).hexdigest() != EMBEDDED_SHA256[name]:
+        digest = hashlib.sha256(head + np.array(array.shape, ">u4").tobytes())
+        digest.update(array.data)
+        if digest.hexdigest() != EMBEDDED_SHA256[name]:
             raise UsageError(f"the embedded {name} is not the original (SHA-256); reinstall")
 
 

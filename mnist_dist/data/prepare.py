@@ -1,0 +1,112 @@
+"""Writes MNIST as a prepared TFDS set: `python -m mnist_dist.data.prepare --data_dir=D`.
+
+After it, plain `tfds.load("mnist", data_dir=D, download=False)` reads the set without a network.
+"""
+
+import argparse
+import contextlib
+import io
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+from absl import logging
+
+from mnist_dist.data import sources
+from mnist_dist.data.split import Split
+from mnist_dist.errors import EXIT_USAGE, UsageError
+from mnist_dist.folders import writable
+from mnist_dist.quiet import without_greetings
+
+VERSION = "3.0.1"  # of TFDS's own mnist, fashion_mnist and kmnist
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; --help lists the arguments")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the process's exit code."""
+    parser = _Parser(prog="python -m mnist_dist.data.prepare", description=__doc__)
+    parser.add_argument("--data_dir", "--data-dir", required=True, help="where to write the set")
+    parser.add_argument(
+        "--idx_dir", "--idx-dir", default="", help="folder of IDX files; default: embedded MNIST"
+    )
+    parser.add_argument("--name", default="mnist", help="the set's TFDS name; default: mnist")
+    try:
+        args = parser.parse_args(argv)
+        place = prepare(Path(args.data_dir), args.idx_dir, args.name)
+    except UsageError as error:
+        print(f"mnist_dist: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    print(f"Prepared {place}")
+    return 0
+
+
+def prepare(data_dir: Path, idx_dir: str, name: str) -> Path:
+    """Writes a folder of IDX files as TFDS's NAME/VERSION, whole or not at all.
+
+    Args:
+        data_dir: TFDS's folder of data sets.
+        idx_dir: the IDX files; empty for the embedded MNIST.
+        name: the set's name, such as fashion_mnist.
+
+    Returns:
+        The folder that was written.
+
+    Raises:
+        UsageError: damaged files, a folder that is there already or can't be written in.
+    """
+    if not name.isidentifier():
+        raise UsageError(f"--name={name}: give a TFDS name such as mnist or fashion_mnist")
+    place = data_dir / name / VERSION
+    if place.exists():
+        raise UsageError(f"{place} is there already; remove it, or give another --data_dir")
+    if idx_dir and not sources.idx_files(Path(idx_dir)):
+        raise UsageError(f"--idx_dir={idx_dir}: no IDX files there; give the folder that has them")
+    data = sources.load(idx_dir, "", 0)
+    writable(place.parent, "--data_dir")
+    aside = Path(tempfile.mkdtemp(prefix=".preparing-", dir=data_dir))
+    try:
+        _write(aside, name, {"train": data.train, "test": data.test}, data.num_classes)
+        (aside / name / VERSION).rename(place)
+    finally:
+        shutil.rmtree(aside)
+    return place
+
+
+def _write(folder: Path, name: str, splits: dict[str, Split], num_classes: int) -> None:
+    with without_greetings():
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+
+        tf.config.set_visible_devices([], "GPU")
+    tfds.disable_progress_bar()
+    logging.set_verbosity(logging.ERROR)
+    shape = splits["train"].images.shape[1:]
+    features = {
+        "image": tfds.features.Image(shape=shape),
+        "label": tfds.features.ClassLabel(num_classes=num_classes),
+    }
+    datasets = {
+        part: tf.data.Dataset.from_tensor_slices(
+            {"image": split.images, "label": split.labels.astype("int64")}
+        )
+        for part, split in splits.items()
+    }
+    with contextlib.redirect_stdout(io.StringIO()):  # it says that it is downloading
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name=name,
+            version=VERSION,
+            features=tfds.features.FeaturesDict(features),
+            split_datasets=datasets,
+            data_dir=folder,
+            description=f"{name}, written by mnist_dist.data.prepare from its IDX files.",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
