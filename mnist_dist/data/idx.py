@@ -65,6 +65,8 @@ def _parse(path: Path, file: BinaryIO, dimensions: int, most_bytes: int) -> np.n
         raise UsageError(f"{path}: truncated, {len(head)} bytes of header of {head_bytes}")
     shape = struct.unpack(f">{dimensions}I", head[4:])
     claimed_bytes = math.prod(shape)
+    if not claimed_bytes:
+        raise UsageError(f"{path}: holds nothing, its sizes are {'x'.join(map(str, shape))}")
     if claimed_bytes + head_bytes > most_bytes:
         raise UsageError(
             f"{path}: the header claims {claimed_bytes} bytes ({'x'.join(map(str, shape))}), "
