@@ -86,10 +86,9 @@ def _receive(
             peer.close()
             continue
         peer.send({"met": True})
-        earlier = peers.get(theirs["rank"])
-        if earlier is not None and earlier.is_gone():  # it was ended, and started again
-            told.remove(earlier)
-            del hellos[theirs["rank"]]
+        for rank in [rank for rank, earlier in peers.items() if earlier.is_gone()]:
+            told.remove(peers.pop(rank))  # it was ended; maybe it is started again
+            del hellos[rank]
         told.append(peer)
         problem = _compare(topology, hellos, theirs)
         if problem is None:
@@ -170,8 +169,8 @@ def _try_all(
         peer.timeout(max(deadline - time.monotonic(), 0.01))
         try:
             found[rank] = peer.receive()["tried"]
-        except (OSError, ValueError):
-            found[rank] = "came, but then was gone; look into its log"
+        except (OSError, ValueError):  # the others can't reach it either: this is why
+            return RunError(f"worker {rank} came, but then was gone; look into its log")
     return next((RunError(f"worker {rank} {why}") for rank, why in found.items() if why), None)
 
 

@@ -48,6 +48,21 @@ def connect(address):
     return found[0]
 
 
+@contextlib.contextmanager
+def introduced(workers, rank):
+    """A worker that has met worker 0, and leaves at the end: what it is told, line by line."""
+    hello = {
+        "protocol": "mnist_dist-2", "token": "run-a", "rank": rank, "host": "n1", "pid": 1,
+        "address": workers[rank], "devices": 1,
+        "fingerprints": {"flags": {"lr": "0.01"}, "versions": {}},
+    }  # fmt: skip
+    with connect(workers[0]) as connection, connection.makefile("r") as lines:
+        connection.settimeout(20)
+        connection.sendall((json.dumps(hello) + "\n").encode())
+        assert json.loads(lines.readline()) == {"met": True}
+        yield lines
+
+
 def run_all(start, workers, changes):
     """All workers at once: their exit codes and errors."""
     return [worker.end() for worker in [start(workers, r, **c) for r, c in enumerate(changes)]]
@@ -143,18 +158,11 @@ def test_one_index_twice_is_named_to_all(start):
 
 def test_a_worker_ended_and_started_again_meanwhile_is_no_second_one(start):
     workers = addresses(3)
-    chief, first = start(workers, 0), start(workers, 1)
-
-    def met():  # worker 0 listens, and the worker has a connection to it
-        with open(f"/proc/{first.process.pid}/net/tcp") as file:
-            port = int(workers[0].split(":")[1])
-            return any(line.split()[2].endswith(f":{port:04X}") for line in file.readlines()[1:])
-
-    wait_for("first meeting", met)
-    first.process.kill()
-    first.process.wait()
-    again, last = start(workers, 1), start(workers, 2)
-    assert [w.heard() for w in (chief, again, last)] == [{"met": workers}] * 3
+    chief = start(workers, 0)
+    with introduced(workers, 1):
+        pass  # it has met worker 0, and is ended before the others came
+    others = [start(workers, 1), start(workers, 2)]
+    assert [worker.heard() for worker in (chief, *others)] == [{"met": workers}] * 3
 
 
 def test_another_run_on_the_port_is_passed_over(start):
@@ -212,18 +220,10 @@ def test_the_address_of_the_interface_is_used(start):
 
 def test_a_worker_that_leaves_after_its_hello_is_named(start):
     workers = addresses(3)
-    chief, other = start(workers, 0), start(workers, 2)
-    hello = {
-        "protocol": "mnist_dist-2", "token": "run-a", "rank": 1, "host": "n1", "pid": 1,
-        "address": workers[1], "devices": 1,
-        "fingerprints": {"flags": {"lr": "0.01"}, "versions": {}},
-    }  # fmt: skip
-    with connect(workers[0]) as one, occupied(int(workers[1].split(":")[1])):
-        one.sendall((json.dumps(hello) + "\n").encode())
-        lines = one.makefile("r")
-        assert json.loads(lines.readline()) == {"met": True}
+    chief = start(workers, 0)
+    with occupied(int(workers[1].split(":")[1])), introduced(workers, 1) as lines:
+        other = start(workers, 2)
         assert "try" in json.loads(lines.readline())  # all have come; it leaves without an answer
-        lines.close()
     for code, text in [chief.end(), other.end()]:
         assert code == 1
         assert "worker 1 came, but then was gone" in text
