@@ -104,6 +104,7 @@ def _write(folder: Path, name: str, splits: dict[str, Split], num_classes: int) 
             features=tfds.features.FeaturesDict(features),
             split_datasets=datasets,
             data_dir=folder,
+            disable_shuffling=True,  # the validation split is then the same as of the IDX files
             description=f"{name}, written by mnist_dist.data.prepare from its IDX files.",
         )
 
