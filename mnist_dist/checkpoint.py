@@ -101,7 +101,7 @@ class Checkpoints:
 
     def newest(self) -> tuple[Saved | None, list[str]]:
         """The newest whole checkpoint, and a line for each newer one that isn't whole."""
-        skipped = []
+        skipped: list[str] = []
         for step, path in sorted(self._visible(), reverse=True):
             try:
                 return read(path), skipped
@@ -135,7 +135,9 @@ class Checkpoints:
     def set_aside(self) -> Path | None:
         """Moves all checkpoints into a folder of their own, so that a run can begin anew."""
         visible = self._visible()
-        return aside(self._folder, [path for _, path in visible]) if visible and self._chief else None
+        return (
+            aside(self._folder, [path for _, path in visible]) if visible and self._chief else None
+        )
 
     def at(self, step: int) -> Saved:
         """The checkpoint of global step `step`. Raises RunError where it isn't whole."""

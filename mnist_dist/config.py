@@ -23,7 +23,7 @@ OPTIMIZER_RATES = {
 
 def _flag(
     default: Any, group: str, text: str, *, numbers: bool = False, **limits: Any
-) -> dataclasses.Field[Any]:
+) -> Any:  # a field, which the class's annotations know better
     """One flag: its help, its limits, and whether it decides the numbers that a run gives.
 
     Args:

@@ -65,7 +65,7 @@ def evaluate(steps: Steps, placement: Placement, split: Split) -> Evaluation:
         by_replica = dict(zip(mine, blocks, strict=True))
         scored = steps.score(placement.place(by_replica.__getitem__))
         for block, scores in zip(blocks, placement.results(scored), strict=True):
-            first, count = int(block.first[0, 0]), int(block.count[0, 0])
+            first, count = int(block.first[0, 0]), int(block.real[0, 0])
             table[first : first + count, :2] += scores.numpy()[:count]
             table[first : first + count, 2] += 1.0
     # One replica of each worker hands in what the worker has; the sum is everybody's.

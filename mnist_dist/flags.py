@@ -126,7 +126,7 @@ def _shown(field: dataclasses.Field[Any]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """absl's message, with the nearest name and a way out, on one line."""
+    """Absl's message, with the nearest name and a way out, on one line."""
     if isinstance(error, flags.UnrecognizedFlagError):
         names = [field.name for field in dataclasses.fields(Config)]
         near = difflib.get_close_matches(error.flagname.replace("-", "_"), names, n=1)

@@ -53,7 +53,7 @@ class BatchNorm:
         }
 
     def __call__(self, x: tf.Tensor, rows: Rows | None, statistics: Statistics) -> tf.Tensor:
-        """Normalises x, of any float dtype, in that of the statistics; in training adds to those."""
+        """Normalises x in the dtype of the statistics; in training adds to `statistics`."""
         flat = self._channels_first and len(x.shape) == 4
         wide = [1, -1, 1, 1] if flat else [1] * (len(x.shape) - 1) + [-1]
         y = tf.cast(x, self._dtype)
@@ -75,7 +75,7 @@ class BatchNorm:
         y = y * real
         sums = [tf.reduce_sum(y, axes), tf.reduce_sum(y * y, axes)]
         pixels = tf.size(y[0], tf.int32) // sums[0].shape[0]
-        count = tf.cast(tf.stack([rows.count]), y.dtype)
+        count = tf.cast(tf.stack([rows.real]), y.dtype)
         total = rows.sum_over_replicas(tf.concat([*sums, count], 0))
         examples = total[-1]
         # A micro-batch may be empty everywhere, at the end of an epoch.

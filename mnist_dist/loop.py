@@ -99,7 +99,7 @@ class Loop:
         self.checkpoints.save(progress.step, state)
 
     def evaluate(self, split: str) -> Evaluation:
-        """Scores the "validation" or "test" split, with the averaged weights where there are any."""
+        """Scores the "validation" or "test" split, with the averaged weights if there are any."""
         self.steps.swap_averages()
         result = evaluate(self.steps, self.placement, getattr(self.data, split))
         self.steps.swap_averages()
@@ -184,9 +184,7 @@ class Loop:
 def score_line(split: str, score: dict[str, float]) -> str:
     """The notebook's line for the test set, and the same for the validation set."""
     name = {"test": "Test set", "validation": "Validation set"}[split]
-    return (
-        f"{name}: Average loss: {score['loss']:.4f}, Accuracy: {100 * score['accuracy']:4f}%\n"
-    )
+    return f"{name}: Average loss: {score['loss']:.4f}, Accuracy: {100 * score['accuracy']:4f}%\n"
 
 
 def _blocks(first: int, end: int, size: int, config: Config) -> Iterator[range]:

@@ -96,7 +96,7 @@ class Network:
             rows: what training needs to know of the rows; None for inference.
 
         Returns:
-            The logits, dtype [rows, classes], and the batch statistics of each normalisation (training).
+            The logits, dtype [rows, classes], and each normalisation's batch statistics.
         """
         statistics: Statistics = {}
 

@@ -114,9 +114,7 @@ def _rule(config: Config) -> Any:
         case "adagrad":
             return rules.Adagrad(epsilon=config.epsilon)
         case "rmsprop":
-            return rules.RMSprop(
-                rho=config.rho, momentum=config.momentum, epsilon=config.epsilon
-            )
+            return rules.RMSprop(rho=config.rho, momentum=config.momentum, epsilon=config.epsilon)
         case _:
             return rules.Muon(
                 momentum=config.momentum,

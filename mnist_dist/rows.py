@@ -20,19 +20,19 @@ class Rows(NamedTuple):
         seed: the run's seed, a Python int.
         step: int64 scalar, the global step, from 0.
         first: int64 scalar, position of the first row in the global batch.
-        count: int32 scalar, how many of the rows are real; the rest is padding.
+        real: int32 scalar, how many of the rows are real; the rest is padding.
         sum_over_replicas: a tensor -> its sum over all replicas, differentiable.
     """
 
     seed: int
     step: tf.Tensor
     first: tf.Tensor
-    count: tf.Tensor
+    real: tf.Tensor
     sum_over_replicas: Callable[[tf.Tensor], tf.Tensor]
 
     def mask(self, rows: int, dtype: tf.DType) -> tf.Tensor:
         """1 for a real row and 0 for padding: dtype [rows]."""
-        return tf.sequence_mask(self.count, rows, dtype)
+        return tf.sequence_mask(self.real, rows, dtype)
 
     def uniform(self, rows: int, columns: int, stream: int) -> tf.Tensor:
         """Uniform numbers in [0, 1): float32 [rows, columns].

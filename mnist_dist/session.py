@@ -82,16 +82,15 @@ def join(config: Config, topology: Topology) -> Iterator[Session]:
         yield session
         if meeting is not None:
             meeting.goodbye()
-    except (RunError, UsageError, KeyboardInterrupt) as error:
+    except (RunError, UsageError) as error:
         if meeting is not None:
-            meeting.fail(str(error) or type(error).__name__)
+            meeting.fail(str(error), usage=isinstance(error, UsageError))
         raise
     except tf.errors.OpError as error:
-        cause = meeting.cause(config.peer_timeout) if meeting is not None else None
-        reason = cause or " ".join(error.message.split())[:500]
         if meeting is not None:
-            meeting.fail(reason)
-        raise RunError(reason) from error
+            meeting.wait_for_cause(config.peer_timeout)
+        reason = " ".join(error.message.split())[:500]
+        raise RunError(f"worker {topology.rank} (host {socket.gethostname()}): {reason}") from error
 
 
 def versions() -> dict[str, str]:

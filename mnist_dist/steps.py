@@ -7,7 +7,6 @@ divided by how many there are. Nothing here knows how many replicas there are.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from mnist_dist.augment import Augmentation
@@ -68,6 +67,7 @@ class Steps:
         compiled: Callable = (lambda f: f) if settings.eager else tf.function
         self.train = compiled(self._train)
         self.score = compiled(self._score)
+        self.merge = compiled(self._merge)
         self.swap_averages = compiled(lambda: optimizer.swap_averages(strategy))
 
     def _train(self, block: Any, rates: tf.Tensor, steps: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
@@ -99,7 +99,7 @@ class Steps:
         gradients = [tf.zeros_like(variable) for variable in self._trainable]
         sums, statistics = tf.zeros([2], self.dtype), dict[str, tf.Tensor]()
         total = tf.cast(block.total[k], self.dtype)
-        for micro in range(block.count.shape[1]):
+        for micro in range(block.real.shape[1]):
             # One micro-batch after another: that they don't stand in memory together is their use.
             with tf.control_dependencies([*gradients, sums]):
                 images = tf.identity(block.images[k, micro])
@@ -107,7 +107,7 @@ class Steps:
                 self._settings.seed,
                 block.step[k],
                 block.first[k, micro],
-                block.count[k, micro],
+                block.real[k, micro],
                 sum_over_replicas,
             )
             part, added, values = self._gradients(images, block.labels[k, micro], rows, total)
@@ -164,7 +164,7 @@ class Steps:
 
         return self._strategy.run(score, args=(block,))
 
-    def merge(self, table: Any) -> tf.Tensor:
+    def _merge(self, table: Any) -> tf.Tensor:
         """The sum of all replicas' tables, on all of them."""
 
         def total(part: tf.Tensor) -> tf.Tensor:
@@ -185,7 +185,9 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.
     if not smoothing:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     classes = logits.shape[1]
-    targets = tf.one_hot(labels, classes, dtype=logits.dtype) * (1.0 - smoothing) + smoothing / classes
+    targets = (
+        tf.one_hot(labels, classes, dtype=logits.dtype) * (1.0 - smoothing) + smoothing / classes
+    )
     return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
 
 

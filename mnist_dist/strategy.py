@@ -98,8 +98,8 @@ def _check(config: Config, names: tuple[str, ...], num_workers: int) -> None:
         )
     if config.strategy == "mirrored" and (len(names) < 2 or num_workers > 1):
         raise UsageError(
-            f"--strategy=mirrored with {num_workers} worker(s) of {len(names)} device(s): it is for "
-            "several devices of one worker; give --gpus or --virtual_devices, or leave it out"
+            f"--strategy=mirrored with {num_workers} worker(s) of {len(names)} device(s): it is "
+            "for several devices of one worker; give --gpus or --virtual_devices, or leave it out"
         )
     if config.strategy == "multi_worker" and num_workers < 2:
         raise UsageError(

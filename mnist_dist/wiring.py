@@ -61,9 +61,7 @@ def train(config: Config, session: Session, data: ImageData, stop: Stop, started
             config.steps_per_loop or BLOCK_STEPS[kind],
         ),
         placement=session.placement,
-        steps=Steps(
-            session.devices.strategy, network, optimizer, loss_scale, _settings(config)
-        ),
+        steps=Steps(session.devices.strategy, network, optimizer, loss_scale, _settings(config)),
         checkpoints=Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief),
         events=Events(config.output_dir if chief else ""),
         console=console,

@@ -8,6 +8,7 @@ it, and its place doesn't depend on the number of replicas.
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Order:
     @property
     def steps_per_epoch(self) -> int:
         """Global steps in one pass over the training set."""
-        return -(-self.examples // self.batch_size)
+        return math.ceil(self.examples / self.batch_size)
 
     def position(self, step: int) -> tuple[int, int]:
         """The epoch of global step `step`, both from 0, and the step's number in that epoch."""
@@ -68,7 +69,7 @@ def part(size: int, index: int, count: int) -> tuple[int, int]:
 
 def rows_per_replica(batch_size: int, micro_batches: int, replicas: int) -> int:
     """The most rows that a replica gets of any micro-batch of a global batch."""
-    return -(-(-(-batch_size // micro_batches)) // replicas)
+    return math.ceil(math.ceil(batch_size / micro_batches) / replicas)
 
 
 def replica_rows(batch_size: int, micro_batches: int, replica: int, replicas: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 The images of a set of this kind fit in memory as bytes, so a block is gathered by indexing: a
 replica's rows of each of its steps and no others. One thread does this a block ahead, and puts
 the block on the replica's device. Rows that a replica doesn't have (uneven division, the last
-batch) are zero and masked by their count: shapes stay the same and nothing is traced twice.
+batch) are zero and masked by how many are real: shapes stay the same and nothing is traced twice.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ class Block(NamedTuple):
         images: uint8 [K, M, B, height, width, channels].
         labels: int32 [K, M, B].
         first: int64 [K, M], position of the first row in its global batch.
-        count: int32 [K, M], how many rows are real; the others are zero.
+        real: int32 [K, M], how many rows are real; the others are zero.
         total: int32 [K], real rows of the whole global batch, over all replicas.
         step: int64 [K], the global steps, from 0.
     """
@@ -31,7 +31,7 @@ class Block(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
     first: np.ndarray
-    count: np.ndarray
+    real: np.ndarray
     total: np.ndarray
     step: np.ndarray
 
@@ -68,7 +68,7 @@ class Trainset(NamedTuple):
             images=np.zeros((*shape, rows, *self.split.images.shape[1:]), np.uint8),
             labels=np.zeros((*shape, rows), np.int32),
             first=np.zeros(shape, np.int64),
-            count=np.zeros(shape, np.int32),
+            real=np.zeros(shape, np.int32),
             total=np.zeros(shape[0], np.int32),
             step=np.arange(steps.start, steps.start + shape[0], dtype=np.int64),
         )
@@ -79,7 +79,7 @@ class Trainset(NamedTuple):
             block.total[k] = len(batch)
             for m, (first, count) in enumerate(mine):
                 ids = batch[first : first + count]
-                block.first[k, m], block.count[k, m] = first, count
+                block.first[k, m], block.real[k, m] = first, count
                 block.images[k, m, :count] = self.split.images[ids]
                 block.labels[k, m, :count] = self.split.labels[ids]
         return block
@@ -108,7 +108,7 @@ def eval_blocks(split: Split, rows: int, replica: int, replicas: int) -> Iterato
             images=images,
             labels=labels,
             first=np.array([[start + first]], np.int64),
-            count=np.array([[last - first]], np.int32),
+            real=np.array([[last - first]], np.int32),
             total=np.array([size], np.int32),
             step=np.zeros(1, np.int64),
         )

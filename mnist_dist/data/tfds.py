@@ -1,7 +1,11 @@
 """Image-classification sets of tensorflow-datasets, read whole into memory."""
 
+import contextlib
+import logging
+import sys
 from typing import Any
 
+import absl.logging
 import numpy as np
 
 from mnist_dist.data.split import Split
@@ -22,6 +26,9 @@ def read(name: str, data_dir: str) -> tuple[Split, Split, int, str]:
     import tensorflow_datasets as tfds  # takes seconds, and TensorFlow's devices must be set first
 
     tfds.disable_progress_bar()
+    # What can't be had is said once, at the end, and not at each of TFDS's tries.
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (ValueError, RuntimeError, tfds.core.DatasetNotFoundError) as error:
@@ -29,19 +36,18 @@ def read(name: str, data_dir: str) -> tuple[Split, Split, int, str]:
             f"--dataset={name}: no such set in tensorflow-datasets or {data_dir} "
             f"({_first_line(error)}); give a name such as mnist or emnist/letters"
         ) from error
-    features = builder.info.features
+    whole = builder.info.features
+    features = dict(whole.items()) if isinstance(whole, tfds.features.FeaturesDict) else {}
     keys = builder.info.supervised_keys or ("image", "label")
     image, label = keys[0], keys[-1]
-    if (
-        not isinstance(features, dict | tfds.features.FeaturesDict)
-        or not isinstance(features.get(image), tfds.features.Image)
-        or not isinstance(features.get(label), tfds.features.ClassLabel)
-    ):
+    fits = isinstance(features.get(image), tfds.features.Image)
+    if not fits or not isinstance(features.get(label), tfds.features.ClassLabel):
         raise UsageError(
             f"--dataset={name}: not a set of images with one class each; give one that is"
         )
     try:
-        builder.download_and_prepare()
+        with contextlib.redirect_stdout(sys.stderr):
+            builder.download_and_prepare()
     # Each of TFDS's downloaders fails in its own way without a network; all end the same here.
     except Exception as error:
         raise UsageError(
