@@ -168,7 +168,8 @@ class Steps:
         """The sum of all replicas' tables, on all of them."""
 
         def total(part: tf.Tensor) -> tf.Tensor:
-            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, part)
+            here = tf.identity(part)  # on the replica's device, which a graph's argument isn't
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
 
         return self._local(self._strategy.run(total, args=(table,)))
 

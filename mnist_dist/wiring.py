@@ -1,15 +1,11 @@
-"""Puts a run's parts together, brings them to where an earlier attempt was, and ends it."""
+"""Puts a run's parts together, and ends it."""
 
-import dataclasses
-import hashlib
 import time
 from typing import Any
 
-import numpy as np
-
-from mnist_dist import resources
+from mnist_dist import resources, resume
 from mnist_dist.augment import Augmentation
-from mnist_dist.checkpoint import Checkpoints, Saved
+from mnist_dist.checkpoint import Checkpoints
 from mnist_dist.config import Config
 from mnist_dist.console import Console
 from mnist_dist.data.order import Order
@@ -22,7 +18,6 @@ from mnist_dist.loop import Loop, Progress, score_line
 from mnist_dist.loss_scale import LossScale
 from mnist_dist.model import Architecture, Network
 from mnist_dist.optim import Optimizer
-from mnist_dist.patience import Patience
 from mnist_dist.session import Session, versions
 from mnist_dist.steps import Settings, Steps
 from mnist_dist.stop import Stop
@@ -70,7 +65,7 @@ def train(config: Config, session: Session, data: ImageData, stop: Stop, started
         where=session.where,
         at_step=session.at_step,
     )
-    progress = _resume(loop, session)
+    progress = resume.begin(loop, session)
     if progress.stopped:
         console.line(f"This run is finished ({progress.stopped}, global step {progress.step}).")
         console.line(score_line("test", progress.scores["test"]))
@@ -140,63 +135,6 @@ def _head(config: Config, session: Session, data: ImageData, console: Console) -
             console.line(note)
     if config.batch_norm and config.accumulate_steps > 1:
         console.line("Batch statistics are those of each micro-batch, not of the global batch.")
-
-
-def _resume(loop: Loop, session: Session) -> Progress:
-    """Restores the newest whole checkpoint if there is one and it is to be used."""
-    config, checkpoints, console = loop.config, loop.checkpoints, loop.console
-    checkpoints.claim()
-    if config.resume == "never":
-        moved = checkpoints.set_aside()
-        if moved:
-            console.line(f"Begins anew: the earlier checkpoints are in {moved}.")
-    saved, skipped = checkpoints.newest() if config.resume != "never" else (None, [])
-    for line in skipped:
-        console.line(line)
-    session.agree("the checkpoint to resume from", saved.step if saved else None)
-    if saved is None:
-        if config.resume == "must":
-            raise UsageError(
-                f"--resume=must: there is no whole checkpoint in {config.checkpoint_dir}; "
-                "give the run's --checkpoint_dir, or --resume=auto"
-            )
-        moved = loop.events.begin()
-        if moved:
-            console.line(f"An earlier run's files are in {moved}.")
-        return Progress()
-    progress = _restored(loop, saved)
-    session.agree("the weights after restoring", _digest(checkpoints))
-    return progress
-
-
-def _restored(loop: Loop, saved: Saved) -> Progress:
-    then, now = saved.state["identity"], loop.identity
-    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    if names:
-        differences = "; ".join(f"{n}: {then.get(n)} then, {now.get(n)} now" for n in names)
-        raise UsageError(
-            f"{saved.path} is of a run with other flags or data ({differences}); give those, "
-            "another --checkpoint_dir, or --resume=never"
-        )
-    state = {field.name: saved.state[field.name] for field in dataclasses.fields(Progress)}
-    progress = Progress(**{**state, "patience": Patience(**state["patience"])})
-    loop.checkpoints.restore(saved)
-    if progress.step < loop.last_step and progress.stopped != "patience":
-        progress.stopped = ""  # it had an end, and now has a later one
-        ended = progress.step % loop.trainset.order.steps_per_epoch == 0
-        loop.events.resume(progress.step, epoch_ended=ended)
-        loop.console.line(f"Goes on from {saved.path}, global step {progress.step}.")
-    else:
-        progress.stopped = progress.stopped or "completed"
-    return progress
-
-
-def _digest(checkpoints: Checkpoints) -> str:
-    """A fingerprint of all variables, bit by bit."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, variable in sorted(checkpoints.variables.items()):
-        digest.update(name.encode() + np.ascontiguousarray(variable.numpy()).tobytes())
-    return digest.hexdigest()
 
 
 def _finish(
