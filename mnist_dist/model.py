@@ -179,9 +179,13 @@ class Network:
         layer.build((None, before))
         self._add(name, layer, (units,), 2 * before * units, norm)
 
-    def _initializer(self) -> keras.initializers.Initializer:
-        """Glorot's uniform one (Glorot and Bengio 2010), each layer with a seed of its own."""
-        return keras.initializers.GlorotUniform(seed=self.what.seed * 1000 + len(self._layers))
+    def _initializer(self) -> Callable[..., tf.Tensor]:
+        """Glorot's uniform one (Glorot and Bengio 2010), each layer with a seed of its own.
+
+        It draws in float32, so that all precisions begin with the same weights.
+        """
+        glorot = keras.initializers.GlorotUniform(seed=self.what.seed * 1000 + len(self._layers))
+        return lambda shape, dtype=None: tf.cast(glorot(shape, "float32"), dtype)
 
     def _add(self, name: str, layer: Layer, shape: tuple[int, ...], flops: int, norm: bool) -> None:
         self._layers[name] = layer
