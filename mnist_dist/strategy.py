@@ -71,8 +71,6 @@ def build(
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(max(threads, 2 * len(names)))
-    if config.precision == "float64":  # oneDNN has none, and warns of each operation it leaves
-        tf.config.optimizer.set_experimental_options({"remapping": False})
     notes = []
     precision = config.precision
     if precision == "auto":
