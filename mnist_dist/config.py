@@ -113,6 +113,7 @@ class Config:
             object.__setattr__(self, "weight_decay", 0.004 if self.optimizer == "adamw" else 0.0)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            _check_type(field, value)
             for item in value if isinstance(value, tuple) else (value,):
                 _check(field.name, item, field.metadata)
         if self.patience and not self.validation_size:
@@ -151,6 +152,20 @@ class Config:
     def as_dict(self) -> dict[str, Any]:
         """All flags, as JSON knows them (tuples as lists)."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def _check_type(field: dataclasses.Field[Any], value: Any) -> None:
+    """Raises UsageError where `value` isn't of the field's type; a float may be given as an int."""
+    kind = float if field.default is None else type(field.default)
+    fits = isinstance(value, (float, int) if kind is float else kind)
+    items = value if isinstance(value, tuple) else ()
+    if (
+        not fits
+        or isinstance(value, bool) != (kind is bool)
+        or not all(type(item) is int for item in items)
+    ):
+        named = "tuple of int" if kind is tuple else kind.__name__
+        raise UsageError(f"--{field.name}={value!r}: give a value of type {named}")
 
 
 def _check(name: str, value: Any, limits: Any) -> None:

@@ -13,6 +13,17 @@ EXIT_SAVED = 75
 class UsageError(Exception):
     """Wrong input: one line saying what was given, what is allowed and what to do."""
 
+    def __str__(self) -> str:
+        return _one_line(super().__str__())
+
 
 class RunError(Exception):
     """A failure at run time: one line naming the worker, the host and the step."""
+
+    def __str__(self) -> str:
+        return _one_line(super().__str__())
+
+
+def _one_line(text: str) -> str:
+    """Given names may hold newlines."""
+    return text.replace("\n", "\\n")

@@ -33,17 +33,17 @@ def parse(argv: Sequence[str]) -> Config:
         raise HelpRequested(help_text())
     values = _definitions()
     try:
-        expanded = values.read_flags_from_files(list(argv), force_gnu=False)
+        expanded = values.read_flags_from_files(_underscored(argv, values), force_gnu=False)
         rest = values(["mnist_dist", *_underscored(expanded, values)])[1:]
-    except (flags.Error, OSError) as error:
-        raise UsageError(_one_line(error)) from error
+    except (flags.Error, UnicodeDecodeError) as error:
+        raise UsageError(_reason(error)) from error
     if rest:
         raise UsageError(
             f"'{rest[0]}': arguments without a flag aren't understood; "
             "give --name=value (--help lists the flags)"
         )
-    given = {f.name: _value(f, values[f.name].value) for f in dataclasses.fields(Config)}
-    return Config(**given)
+    given = {f: values[f.name].value for f in dataclasses.fields(Config)}
+    return Config(**{f.name: _value(f, v) for f, v in given.items() if v is not None})
 
 
 def help_text() -> str:
@@ -71,19 +71,10 @@ def help_text() -> str:
 def _definitions() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("flagfile", "", "read flags from this file", flag_values=values)
-    define = {
-        bool: flags.DEFINE_boolean,
-        int: flags.DEFINE_integer,
-        float: flags.DEFINE_float,
-        str: flags.DEFINE_string,
-    }
     for field in dataclasses.fields(Config):
-        if isinstance(field.default, tuple):
-            text = ",".join(map(str, field.default))
-            flags.DEFINE_string(field.name, text, "", flag_values=values)
-        else:
-            kind = float if field.default is None else type(field.default)
-            define[kind](field.name, field.default, "", flag_values=values)
+        switch = isinstance(field.default, bool)
+        define = flags.DEFINE_boolean if switch else flags.DEFINE_string
+        define(field.name, None, "", flag_values=values)
     return values
 
 
@@ -99,14 +90,18 @@ def _underscored(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
     return [spelled(word) for word in argv]
 
 
-def _value(field: dataclasses.Field[Any], value: Any) -> Any:
-    if not isinstance(field.default, tuple):
-        return value
+def _value(field: dataclasses.Field[Any], given: Any) -> Any:
+    """A flag's text as its field's type."""
     try:
-        return tuple(int(item) for item in value.split(",")) if value.strip() else ()
+        if isinstance(field.default, tuple):
+            return tuple(int(item) for item in given.split(",")) if given.strip() else ()
+        if isinstance(field.default, bool | str):
+            return given
+        return int(given) if isinstance(field.default, int) else float(given)
     except ValueError as error:
+        needs = {int: "a whole number", tuple: "whole numbers with commas between"}
         raise UsageError(
-            f"--{field.name}={value}: give whole numbers with commas between, such as "
+            f"--{field.name}={given}: give {needs.get(type(field.default), 'a number')}, such as "
             f"{_shown(field)}"
         ) from error
 
@@ -125,11 +120,20 @@ def _shown(field: dataclasses.Field[Any]) -> str:
     return str(default) or "empty"
 
 
-def _one_line(error: Exception) -> str:
-    """Absl's message, with the nearest name and a way out, on one line."""
+def _reason(error: Exception) -> str:
+    """Absl's message with what is missing in it: the nearest name, what is allowed, a way out."""
     if isinstance(error, flags.UnrecognizedFlagError):
         names = [field.name for field in dataclasses.fields(Config)]
         near = difflib.get_close_matches(error.flagname.replace("-", "_"), names, n=1)
         hint = f"did you mean --{near[0]}?" if near else "--help lists the flags"
         return f"--{error.flagname}: no such flag; {hint}"
-    return " ".join(str(error).removeprefix("ERROR:: ").split())
+    if isinstance(error, UnicodeDecodeError):
+        return "--flagfile: the file isn't text; give one with a flag a line"
+    if isinstance(error.__context__, OSError):
+        cause = error.__context__
+        return f"--flagfile={cause.filename}: can't be read ({cause.strerror}); check the path"
+    text = str(error)
+    if "Non-boolean argument" in text:
+        flag = text.removeprefix("flag ").partition(": (")[0]
+        return f"{flag}: give true or false, or the flag alone for true"
+    return f"{text}; --help lists the flags"

@@ -1,0 +1,185 @@
+"""Config: the default of each flag of the notebook, every limit, what decides a run's numbers."""
+
+import dataclasses
+import math
+
+import pytest
+
+from mnist_dist.config import OPTIMIZER_RATES, Config
+from mnist_dist.errors import UsageError
+
+# name -> (values at the border that are allowed, values that are not)
+LIMITS = {
+    "validation_size": ([0, 5000], [-1]),
+    "epochs": ([1], [0, -1]),
+    "max_steps": ([0], [-1]),
+    "batch_size": ([1, 65536], [0, -64]),
+    "accumulate_steps": ([1, 64], [0]),
+    "seed": ([0, 2**31 - 1], [-1, 2**31]),
+    "precision": (
+        ["float32", "mixed_bfloat16", "mixed_float16", "float64", "auto"],
+        ["", "float16", "FLOAT32"],
+    ),
+    "steps_per_loop": ([0, 1], [-1]),
+    "optimizer": (list(OPTIMIZER_RATES), ["", "SGD", "lbfgs"]),
+    "lr": ([0.0, 1e9], [-1e-9, math.nan, math.inf, -math.inf]),
+    "momentum": ([0.0, 0.9999], [-0.1, 1.0, math.nan]),
+    "beta_1": ([0.0, 0.999999], [-0.1, 1.0, math.nan]),
+    "beta_2": ([0.0, 0.999999], [-0.1, 1.0, math.nan]),
+    "rho": ([0.0, 0.999999], [-0.1, 1.0, math.nan]),
+    "epsilon": ([1e-300], [0.0, -1e-7, math.nan, math.inf]),
+    "weight_decay": ([0.0], [-1e-9, math.inf]),
+    "schedule": (["constant", "onecycle", "cosine", "step"], ["", "linear"]),
+    "warmup_steps": ([0], [-1]),
+    "clip_norm": ([0.0], [-1.0, math.nan]),
+    "label_smoothing": ([0.0, 0.999], [-0.1, 1.0, math.nan]),
+    "ema": ([0.0, 0.99999], [-0.1, 1.0, math.nan]),
+    "conv_filters": ([(), (1,), (1, 2, 3)], [(0,), (32, -1)]),
+    "kernel_size": ([1], [0]),
+    "dense_units": ([(), (1,)], [(0,), (10, 0)]),
+    "dropout": ([0.0, 0.999], [-0.1, 1.0, math.nan]),
+    "data_format": (["auto", "channels_first", "channels_last"], ["", "NHWC"]),
+    "shift_px": ([0.0], [-1.0, math.inf]),
+    "rotate_deg": ([0.0, 180.0], [-1.0, 181.0, math.nan]),
+    "zoom": ([0.0, 0.9], [-0.1, 0.91, math.nan]),
+    "patience": ([0, 1], [-1]),
+    "min_delta": ([0.0], [-0.1, math.nan]),
+    "monitor": (["validation_loss", "validation_accuracy"], ["", "test_accuracy"]),
+    "virtual_devices": ([0, 64], [-1, 65]),
+    "strategy": (["auto", "one", "mirrored", "multi_worker"], ["", "tpu"]),
+    "cluster": (["auto", "slurm", "tf_config", "none"], ["", "k8s"]),
+    "connect_timeout": ([0.001], [0.0, -1.0, math.inf]),
+    "peer_timeout": ([2.0], [1.9, math.nan]),
+    "collective": (["auto", "ring", "nccl"], ["", "mpi"]),
+    "bytes_per_pack": ([0], [-1]),
+    "wire_dtype": (["float32", "bfloat16"], ["", "float16"]),
+    "log_interval": ([0], [-1]),
+    "checkpoint_every_steps": ([0], [-1]),
+    "keep_checkpoints": ([1], [0]),
+    "resume": (["auto", "never", "must"], ["", "yes"]),
+}
+WITHOUT = {
+    *("data_dir", "dataset", "gpus", "interface", "output_dir", "checkpoint_dir"),
+    *("eager", "batch_norm", "residual", "no_gpu", "describe"),
+}
+
+
+def test_every_flag_is_here():
+    assert {field.name for field in dataclasses.fields(Config)} == {*LIMITS, *WITHOUT}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limits(name):
+    allowed, refused = LIMITS[name]
+    for value in allowed:
+        assert getattr(Config(**{name: value}), name) == value
+    for value in refused:
+        with pytest.raises(UsageError) as caught:
+            Config(**{name: value})
+        line = str(caught.value)
+        assert line.startswith(f"--{name}=")
+        assert "give " in line
+        assert "\n" not in line
+
+
+def test_what_a_refusal_says():
+    """What was given, what is allowed."""
+    for flags, line in [
+        ({"batch_size": 0}, "--batch_size=0: out of range; give at least 1"),
+        ({"dropout": 1.0}, "--dropout=1.0: out of range; give at least 0.0 and at most 0.999"),
+        ({"epsilon": 0.0}, "--epsilon=0.0: out of range; give more than 0.0"),
+        ({"lr": math.nan}, "--lr=nan: give a finite number"),
+        ({"conv_filters": (8, 0)}, "--conv_filters=0: out of range; give at least 1"),
+        (
+            {"collective": "mpi"},
+            "--collective=mpi: allowed are auto, ring, nccl; give one of them",
+        ),
+    ]:
+        with pytest.raises(UsageError) as caught:
+            Config(**flags)
+        assert str(caught.value) == line
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"patience": 1, "validation_size": 0}, ["--patience=1", "--validation_size"]),
+        ({"no_gpu": True, "gpus": "2"}, ["--gpus=2", "--no_gpu"]),
+        ({"virtual_devices": 2, "gpus": "2"}, ["--gpus=2", "--virtual_devices=2"]),
+        ({"accumulate_steps": 9, "batch_size": 8}, ["--accumulate_steps=9", "--batch_size=8"]),
+        ({"checkpoint_dir": ""}, ["--checkpoint_dir", "folder"]),
+    ],
+)
+def test_combinations(flags, words):
+    with pytest.raises(UsageError) as caught:
+        Config(**flags)
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"lr": "0.1"},
+        {"batch_size": 2.0},
+        {"epochs": True},
+        {"eager": 1},
+        {"output_dir": None},
+        {"conv_filters": [8, 16]},
+        {"conv_filters": (8.0,)},
+        {"dense_units": 16},
+    ],
+    ids=str,
+)
+def test_types(flags):
+    with pytest.raises(UsageError, match=f"--{next(iter(flags))}=.*: give a value of type"):
+        Config(**flags)
+
+
+def test_a_float_may_be_given_as_an_int():
+    assert Config(lr=1).lr == 1
+
+
+def test_the_notebooks_defaults():
+    config = Config()
+    assert config.data_dir == "/tmp/tensorflow/mnist/input_data"
+    assert config.checkpoint_dir == "/tmp/tensorflow/mnist/checkpoints/"
+    assert config.output_dir == ""
+    assert (config.batch_size, config.log_interval, config.epochs) == (64, 10, 10)
+    assert (config.optimizer, config.lr, config.momentum) == ("momentum", 0.01, 0.5)
+    assert (config.conv_filters, config.kernel_size) == ((32, 64), 5)
+    assert (config.dense_units, config.dropout) == ((1024,), 0.5)
+    assert (config.no_gpu, config.precision, config.seed) == (False, "float32", 0)
+    assert config.validation_size == 5000
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), OPTIMIZER_RATES.items())
+def test_each_optimizer_has_its_rate(optimizer, rate):
+    assert Config(optimizer=optimizer).lr == rate
+    assert Config(optimizer=optimizer, lr=0.25).lr == 0.25
+    assert Config(optimizer=optimizer).weight_decay == (0.004 if optimizer == "adamw" else 0.0)
+    assert Config(optimizer=optimizer, weight_decay=0.0).weight_decay == 0.0
+
+
+def test_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().lr = 1.0
+
+
+# A resume with another value of one of these would give other numbers than the run never stopped.
+NUMBERS = {
+    *("validation_size", "batch_size", "seed", "precision", "optimizer", "lr", "momentum"),
+    *("beta_1", "beta_2", "rho", "epsilon", "weight_decay", "schedule", "warmup_steps"),
+    *("clip_norm", "label_smoothing", "ema", "conv_filters", "kernel_size", "dense_units"),
+    *("dropout", "batch_norm", "residual", "shift_px", "rotate_deg", "zoom", "patience"),
+    *("min_delta", "monitor", "wire_dtype"),
+}
+
+
+def test_numbers():
+    assert set(Config().numbers()) == NUMBERS
+    assert Config(conv_filters=(3, 4)).numbers()["conv_filters"] == [3, 4]  # as JSON has it
+    for schedule in ("onecycle", "cosine", "step"):  # stretched over the epochs
+        assert set(Config(schedule=schedule).numbers()) == NUMBERS | {"epochs"}
+    normalised = Config(batch_norm=True, accumulate_steps=2).numbers()
+    assert set(normalised) == NUMBERS | {"accumulate_steps"}
+    assert normalised["accumulate_steps"] == 2
