@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mnist_dist import optim
 from mnist_dist.checkpoint import Checkpoints
 from mnist_dist.config import Config
 from mnist_dist.console import Console
@@ -20,6 +19,7 @@ from mnist_dist.evaluation import Evaluation, evaluate
 from mnist_dist.events import SUMMARY_STEPS, Events
 from mnist_dist.patience import Patience
 from mnist_dist.placement import Placement
+from mnist_dist.schedule import learning_rate
 from mnist_dist.steps import Steps
 from mnist_dist.stop import Stop
 
@@ -136,7 +136,7 @@ class Loop:
         order, dtype = self.trainset.order, self.steps.dtype
         rates = np.zeros(self.trainset.block_steps)
         for k, step in enumerate(steps):
-            rates[k] = optim.learning_rate(self.config, step, order.steps_per_epoch)
+            rates[k] = learning_rate(self.config, step, order.steps_per_epoch)
         told = tf.constant(1.0 if self.stop.name else 0.0, dtype)
         records = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), told)
         values = records.numpy()[: len(steps)].astype(float)

@@ -1,10 +1,9 @@
-"""The update rule: Keras's optimizers on gradients that are already summed, and the schedules.
+"""The update rule: Keras's optimizers on gradients that are already summed.
 
 Keras's own `apply` sums the gradients over the replicas once more and can't be told when to skip
 a step, so its `update_step` is called on each variable instead.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,30 +11,6 @@ import keras
 import tensorflow as tf
 
 from mnist_dist.config import Config
-
-
-def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of global step `step` (from 0); a schedule ends with the last epoch.
-
-    constant: the peak, after the warm-up. cosine: half a cosine from the peak to 0 (Loshchilov
-    and Hutter 2017, without restarts). step: a tenth after each third of the rest. onecycle: a
-    straight line up and a straight line down to 0, warm-up 30 % unless --warmup_steps says
-    otherwise (Smith and Topin 2018, without their last leg).
-    """
-    total = config.epochs * steps_per_epoch
-    warmup = config.warmup_steps
-    if config.schedule == "onecycle" and not warmup:
-        warmup = round(0.3 * total)
-    if step < warmup:
-        return config.lr * (step + 1) / warmup
-    past = (step - warmup) / max(total - warmup, 1)
-    factor = {
-        "constant": 1.0,
-        "onecycle": 1.0 - past,
-        "cosine": (1.0 + math.cos(math.pi * min(past, 1.0))) / 2.0,
-        "step": 0.1 ** min(int(past * 3.0), 2),
-    }[config.schedule]
-    return config.lr * max(factor, 0.0)
 
 
 class Optimizer:
