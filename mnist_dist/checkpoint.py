@@ -37,11 +37,7 @@ class Saved(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run in one folder.
-
-    Raises:
-        UsageError: the folder can't be made or written in.
-    """
+    """The checkpoints of one run in one folder, which is made when the first is saved."""
 
     def __init__(
         self, folder: str, variables: dict[str, tf.Variable], keep: int, chief: bool
@@ -61,7 +57,11 @@ class Checkpoints:
         self._chief = chief
 
     def claim(self) -> None:
-        """Makes the folder and clears what a killed run left half-written."""
+        """Sees that the folder can be written in, and clears what a killed run left half-written.
+
+        Raises:
+            UsageError: it can't be written in.
+        """
         if not self._chief:
             return
         writable(self._folder, "--checkpoint_dir")

@@ -78,6 +78,7 @@ def probe(folder: str, chief: bool) -> Iterator[str]:
     made = [place for place in (path, *path.parents) if not place.exists()]
     try:
         writable(path, "--checkpoint_dir")
+        path.mkdir(parents=True, exist_ok=True)
         (path / PROBE).touch()
     except UsageError as error:
         yield str(error)

@@ -40,6 +40,7 @@ class Events:
         """Moves an earlier run's files out of the way; says where to."""
         if not self._folder:
             return None
+        self._folder.mkdir(parents=True, exist_ok=True)
         names = (METRICS, TIMES, RESULT, PREDICTIONS, "train", "eval")
         old = [self._folder / name for name in names if (self._folder / name).exists()]
         return aside(self._folder, old) if old else None
@@ -54,6 +55,7 @@ class Events:
         """
         if not self._folder:
             return
+        self._folder.mkdir(parents=True, exist_ok=True)
 
         def kept(record: dict[str, Any]) -> bool:
             ended = epoch_ended or record.get("split", "train") == "train"

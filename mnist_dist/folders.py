@@ -1,5 +1,6 @@
 """Folders that a run writes in."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -7,9 +8,15 @@ from mnist_dist.errors import UsageError
 
 
 def writable(folder: Path, flag: str) -> None:
-    """Makes a folder. Raises UsageError, naming the flag, where that or writing in it fails."""
+    """Tries to make a folder and write in it, and leaves nothing: a run may yet be refused.
+
+    Raises:
+        UsageError: it can't be done; names the flag.
+    """
+    made: list[Path] = []
     probe = folder / f".write-{os.getpid()}"
     try:
+        made += [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
@@ -18,6 +25,10 @@ def writable(folder: Path, flag: str) -> None:
             f"{flag}={folder}: can't write there ({error.strerror}); "
             "give a folder that this user may write in"
         ) from error
+    finally:
+        for place in made:
+            with contextlib.suppress(OSError):
+                place.rmdir()
 
 
 def aside(folder: Path, paths: list[Path]) -> Path:

@@ -69,6 +69,7 @@ def prepare(data_dir: Path, idx_dir: str, name: str) -> Path:
         raise UsageError(f"--idx_dir={idx_dir}: no IDX files there; give the folder that has them")
     data = sources.load(idx_dir, "", 0)
     writable(place.parent, "--data_dir")
+    place.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".preparing-", dir=data_dir))
     try:
         _write(aside, name, {"train": data.train, "test": data.test}, data.num_classes)
