@@ -4,6 +4,7 @@ Keras's own `apply` sums the gradients over the replicas once more and can't be 
 a step, so its `update_step` is called on each variable instead.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,6 +72,14 @@ class Optimizer:
             strategy.extended.update(variable, exchange, args=(average,), group=False)
 
 
+class _Muon(keras.optimizers.Muon):
+    """Keras's, whose scale of a step is float32 whatever the weights are."""
+
+    def lr_adjust(self, step: tf.Tensor) -> tf.Tensor:
+        """A step as large as Adam's: of RMS 0.2 times the learning rate (Liu et al. 2025)."""
+        return step * (self.rms_rate * math.sqrt(max(step.shape)))
+
+
 def _rule(config: Config) -> Any:
     """Keras's optimizer of the name, without what is done here: rate, decay, clipping, average."""
     rules = keras.optimizers
@@ -90,8 +99,8 @@ def _rule(config: Config) -> Any:
             return rules.Adagrad(epsilon=config.epsilon)
         case "rmsprop":
             return rules.RMSprop(rho=config.rho, momentum=config.momentum, epsilon=config.epsilon)
-        case _:
-            return rules.Muon(
+        case _:  # hidden dense kernels only; Keras updates everything else by Adam
+            return _Muon(
                 momentum=config.momentum,
                 adam_beta_1=config.beta_1,
                 adam_beta_2=config.beta_2,
