@@ -1,4 +1,4 @@
-"""The two ways in which a command of this package ends badly, and its exit codes."""
+"""The ways in which a command of this package ends badly, and its exit codes."""
 
 EXIT_FAILED = 1
 """A failure at run time: a peer lost, a disk full, a loss that is not finite."""
@@ -8,6 +8,9 @@ EXIT_USAGE = 2
 
 EXIT_SAVED = 75
 """Told to stop, saved, to go on later (EX_TEMPFAIL of sysexits.h): a launcher requeues on it."""
+
+EXIT_INTERRUPTED = 130
+"""A second Ctrl-C: 128 and the signal's number, as shells have it."""
 
 
 class UsageError(Exception):

@@ -2,13 +2,19 @@
 
 import os
 import sys
-import time
 from collections.abc import Mapping
 
 from mnist_dist import flags, topology
 from mnist_dist.config import Config
 from mnist_dist.data import sources
-from mnist_dist.errors import EXIT_FAILED, EXIT_SAVED, EXIT_USAGE, RunError, UsageError
+from mnist_dist.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_SAVED,
+    EXIT_USAGE,
+    RunError,
+    UsageError,
+)
 from mnist_dist.quiet import without_greetings
 from mnist_dist.stop import Stop
 
@@ -28,6 +34,9 @@ def main(argv: list[str]) -> int:
     except RunError as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
         return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("mnist_dist: interrupted; the last checkpoint is what is left", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return EXIT_SAVED if stopped == "preempted" else 0
 
 
@@ -48,7 +57,6 @@ def run(
         UsageError: a flag, the data, a folder or a checkpoint that doesn't fit.
         RunError: a failure at run time.
     """
-    started = time.monotonic()
     where = topology.from_environment(environment or {}, config.cluster)
     # Files are read before anything is started; TFDS needs TensorFlow, so devices come first.
     data = None if config.dataset else _load(config)
@@ -60,7 +68,7 @@ def run(
         session.tf.config.list_physical_devices()  # the first look greets, too
     with session.join(config, where) as joined:
         data = data or _load(config)
-        return wiring.train(config, joined, data, stop or Stop(), started)
+        return wiring.train(config, joined, data, stop or Stop())
 
 
 def _load(config: Config) -> sources.ImageData:

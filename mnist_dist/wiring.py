@@ -1,6 +1,5 @@
 """Puts a run's parts together, and ends it."""
 
-import time
 from typing import Any
 
 from mnist_dist import resources, resume
@@ -25,7 +24,7 @@ from mnist_dist.stop import Stop
 BLOCK_STEPS = {"cpu": 10, "gpu": 50}  # more gain nothing that can be measured on a CPU
 
 
-def train(config: Config, session: Session, data: ImageData, stop: Stop, started: float) -> str:
+def train(config: Config, session: Session, data: ImageData, stop: Stop) -> str:
     """Trains on `data` with the workers of `session`; see `mnist_dist.train.run`."""
     session.agree("the data", data.fingerprint)
     order = Order(config.seed, len(data.train.labels), config.batch_size)
@@ -53,7 +52,7 @@ def train(config: Config, session: Session, data: ImageData, stop: Stop, started
             order,
             config.accumulate_steps,
             session.placement.replicas,
-            config.steps_per_loop or BLOCK_STEPS[kind],
+            min(config.steps_per_loop or BLOCK_STEPS[kind], order.steps_per_epoch),
         ),
         placement=session.placement,
         steps=Steps(session.devices.strategy, network, optimizer, loss_scale, _settings(config)),
@@ -72,7 +71,7 @@ def train(config: Config, session: Session, data: ImageData, stop: Stop, started
         return progress.stopped
     stopped = loop.run(progress)
     console.end()
-    _finish(loop, session, network, progress, stopped, started)
+    _finish(loop, session, network, progress, stopped)
     return stopped
 
 
@@ -123,11 +122,12 @@ def _head(config: Config, session: Session, data: ImageData, console: Console) -
     names = ",".join(devices.names)
     layout = "channels_first" if devices.channels_first else "channels_last"
     console.line(f"Using device {names}, and data format {layout}.")
-    used = resources.used(time.monotonic())
+    used = resources.used()
     console.line(
         f"Replicas: {session.placement.replicas} over {max(topology.num_workers, 1)} worker(s); "
         f"{used['cores']} of {used['machine_cores']} cores of {used['hostname']}, "
-        f"{used['peak_memory_bytes'] / 2**20:.0f} MiB so far; precision {devices.precision}."
+        f"{used['cpu_percent']:.0f} % CPU and {used['peak_memory_bytes'] / 2**20:.0f} MiB so far; "
+        f"precision {devices.precision}."
     )
     console.line(f"Data: {data.source}.")
     for note in (topology.note, *devices.notes):
@@ -138,12 +138,7 @@ def _head(config: Config, session: Session, data: ImageData, console: Console) -
 
 
 def _finish(
-    loop: Loop,
-    session: Session,
-    network: Network,
-    progress: Progress,
-    stopped: str,
-    started: float,
+    loop: Loop, session: Session, network: Network, progress: Progress, stopped: str
 ) -> None:
     """The last evaluation's predictions, and result.json."""
     config, console = loop.config, loop.console
@@ -179,7 +174,7 @@ def _finish(
             "stopped": stopped,
             "config": config.as_dict(),
             "versions": versions(),
-            "resources": resources.used(started),
+            "resources": resources.used(),
         }
     )
     loop.events.close()
