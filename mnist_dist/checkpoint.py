@@ -99,15 +99,15 @@ class Checkpoints:
             reason = " ".join(str(error).split())
             raise RunError(f"step {step}: could not save {target}: {reason}") from error
 
-    def newest(self) -> tuple[Saved | None, list[str]]:
-        """The newest whole checkpoint, and a line for each newer one that isn't whole."""
-        skipped: list[str] = []
-        for step, path in sorted(self._visible(), reverse=True):
+    def newest(self) -> tuple[Saved | None, dict[Path, str]]:
+        """The newest whole checkpoint, and each newer one that isn't whole with the reason."""
+        damaged: dict[Path, str] = {}
+        for path in reversed(self.visible()):
             try:
-                return read(path), skipped
+                return read(path), damaged
             except ValueError as error:
-                skipped.append(f"skipped ckpt-{step}: {error}")
-        return None, skipped
+                damaged[path] = str(error)
+        return None, damaged
 
     def restore(self, saved: Saved) -> None:
         """Sets all variables to what was saved.
@@ -132,12 +132,9 @@ class Checkpoints:
             )
         self._checkpoint.read(prefix).assert_consumed()
 
-    def set_aside(self) -> Path | None:
-        """Moves all checkpoints into a folder of their own, so that a run can begin anew."""
-        visible = self._visible()
-        return (
-            aside(self._folder, [path for _, path in visible]) if visible and self._chief else None
-        )
+    def set_aside(self, paths: list[Path]) -> Path | None:
+        """Moves checkpoints out of the way, into a folder of their own; says where to."""
+        return aside(self._folder, paths) if paths and self._chief else None
 
     def at(self, step: int) -> Saved:
         """The checkpoint of global step `step`. Raises RunError where it isn't whole."""
@@ -146,20 +143,29 @@ class Checkpoints:
         except ValueError as error:
             raise RunError(f"ckpt-{step} in {self._folder}, the best one, {error}") from error
 
-    def _visible(self) -> list[tuple[int, Path]]:
+    def visible(self) -> list[Path]:
+        """All checkpoints, whole or not, the newest last."""
         found = [(re.fullmatch(r"ckpt-(\d+)", p.name), p) for p in self._folder.glob("ckpt-*")]
-        return sorted((int(match[1]), path) for match, path in found if match)
+        return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
 
     def _prune(self) -> None:
-        visible = self._visible()
+        visible = self.visible()
         kept = visible[-self._keep :]
-        best = {read(path).state.get("best_step") for _, path in kept}
-        for step, path in visible:
-            if (step, path) not in kept and step not in best:
+        best = {f"ckpt-{_best_step(path)}" for path in kept}
+        for path in visible:
+            if path not in kept and path.name not in best:
                 hidden = path.with_name(f".{path.name}-old-{os.getpid()}")
                 path.rename(hidden)  # at once, so that none is ever seen half-deleted
         for litter in self._folder.glob(".ckpt-*-old-*"):
             shutil.rmtree(litter, ignore_errors=True)
+
+
+def _best_step(path: Path) -> int | None:
+    """The step that a checkpoint names as its best; None too where it was damaged meanwhile."""
+    try:
+        return json.loads((path / STATE_FILE).read_text())["state"].get("best_step")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def read(path: Path) -> Saved:

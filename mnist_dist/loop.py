@@ -66,6 +66,10 @@ class Loop:
         steps = self.config.epochs * self.trainset.order.steps_per_epoch
         return min(steps, self.config.max_steps) if self.config.max_steps else steps
 
+    def epoch_ended(self, step: int) -> bool:
+        """Whether the epoch is complete after `step` global steps."""
+        return step % self.trainset.order.steps_per_epoch == 0
+
     def run(self, progress: Progress) -> str:
         """Trains on from `progress`, which is kept up to date.
 
@@ -76,23 +80,31 @@ class Loop:
             RunError: a loss that isn't finite, a full disk.
         """
         self.console.begin(progress.step, self.last_step, self.config.batch_size)
-        while progress.step < self.last_step:
-            if self._train_epoch(progress):
+        while not progress.stopped:
+            told = progress.step < self.last_step and self._train_epoch(progress)
+            if told and not self._evaluation_due(progress.step):
                 self.save(progress)
                 return "preempted"
             self._evaluate_all(progress)
             waited = progress.patience.waited
             if self.config.patience and waited >= self.config.patience:
                 progress.stopped = "patience"
-            elif progress.step == self.last_step:
+            elif progress.step >= self.last_step:
                 progress.stopped = self._completed()
             self.save(progress)
-            if progress.stopped == "patience":
-                break
+            if told and not progress.stopped:
+                return "preempted"
         return progress.stopped
 
     def save(self, progress: Progress) -> None:
-        """Brings the run's files and then a checkpoint to the disk."""
+        """Brings the run's files and then a checkpoint to the disk.
+
+        Raises:
+            RunError: a weight that isn't finite: the step's update was too large.
+        """
+        for name, variable in self.checkpoints.variables.items():
+            if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
+                raise self._diverged(f"{name} isn't finite", progress.step)
         self.events.flush()
         best = progress.patience.best_step
         state = {"identity": self.identity, "best_step": best, **dataclasses.asdict(progress)}
@@ -106,12 +118,12 @@ class Loop:
         return result
 
     def _train_epoch(self, progress: Progress) -> bool:
-        """Trains to the epoch's end, or the run's; True where a worker was told to stop."""
+        """Trains to the epoch's end, or the run's, or till a worker is told to stop: then True."""
         order = self.trainset.order
         epoch, _ = order.position(progress.step)
         end = min((epoch + 1) * order.steps_per_epoch, self.last_step)
         blocks = list(_blocks(progress.step, end, self.trainset.block_steps, self.config))
-        started, epoch_seconds = time.monotonic(), 0.0
+        told, started, epoch_seconds = False, time.monotonic(), 0.0
         for steps, block in ahead(self._block, blocks):
             told = self._train_block(steps, block)
             progress.step = steps.stop
@@ -120,7 +132,7 @@ class Loop:
             progress.train_seconds += now - started
             epoch_seconds += now - started
             self.events.times(progress.step, progress.train_seconds)
-            if told:
+            if told and progress.step < end:
                 return True
             every = self.config.checkpoint_every_steps
             if every and progress.step % every == 0 and progress.step < end:
@@ -129,7 +141,7 @@ class Loop:
         self.console.line(
             f"\nTrain time for epoch #{epoch + 1} (global step {progress.step}): {epoch_seconds:f}"
         )
-        return False
+        return told
 
     def _train_block(self, steps: range, block: Any) -> bool:
         """Runs and logs a block; True where a worker was told to stop before it began."""
@@ -142,10 +154,7 @@ class Loop:
         values = records.numpy()[: len(steps)].astype(float)
         for step, (loss, accuracy, _), rate in zip(steps, values, rates, strict=False):
             if not math.isfinite(loss):
-                raise RunError(
-                    f"{self.where}: the loss is {loss} at step {step + 1}, and nothing was saved "
-                    "since; lower --lr, or warm it up with --warmup_steps"
-                )
+                raise self._diverged(f"the loss is {loss}", step + 1)
             self._log(step, loss, accuracy, rate)
         self.console.advance(len(steps), values[-1, 0])
         return bool(values[:, 2].any())
@@ -166,12 +175,22 @@ class Loop:
             if not len(getattr(self.data, split).labels):
                 continue
             score = self.evaluate(split)
+            if not math.isfinite(score.loss):
+                raise self._diverged(f"the {split} loss is {score.loss}", progress.step)
             progress.scores[split] = {"loss": score.loss, "accuracy": score.accuracy}
             self.events.evaluation(progress.step, epoch, split, score.loss, score.accuracy)
             self.console.line(score_line(split, progress.scores[split]))
-        epoch_ended = progress.step % self.trainset.order.steps_per_epoch == 0
-        if self.config.patience and epoch_ended:
+        if self.config.patience and self.epoch_ended(progress.step):
             progress.patience.look(self.config, progress.step, progress.scores["validation"])
+
+    def _evaluation_due(self, step: int) -> bool:
+        return step >= self.last_step or self.epoch_ended(step)
+
+    def _diverged(self, what: str, step: int) -> RunError:
+        return RunError(
+            f"{self.where}: {what} at step {step}, and nothing was saved since; "
+            "lower --lr, or warm it up with --warmup_steps"
+        )
 
     def _completed(self) -> str:
         whole = self.config.epochs * self.trainset.order.steps_per_epoch

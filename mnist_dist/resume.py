@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
@@ -22,12 +23,12 @@ def begin(loop: Loop, session: Session) -> Progress:
     config, checkpoints, console = loop.config, loop.checkpoints, loop.console
     checkpoints.claim()
     if config.resume == "never":
-        moved = checkpoints.set_aside()
+        moved = checkpoints.set_aside(checkpoints.visible())
         if moved:
             console.line(f"Begins anew: the earlier checkpoints are in {moved}.")
-    saved, skipped = checkpoints.newest() if config.resume != "never" else (None, [])
-    for line in skipped:
-        console.line(line)
+    saved, damaged = checkpoints.newest() if config.resume != "never" else (None, {})
+    for path, reason in damaged.items():
+        console.line(f"Skipped {path}: {reason}.")
     session.agree("the checkpoint to resume from", saved.step if saved else None)
     if saved is None:
         if config.resume == "must":
@@ -35,16 +36,17 @@ def begin(loop: Loop, session: Session) -> Progress:
                 f"--resume=must: there is no whole checkpoint in {config.checkpoint_dir}; "
                 "give the run's --checkpoint_dir, or --resume=auto"
             )
+        _set_aside(loop, list(damaged))
         moved = loop.events.begin()
         if moved:
             console.line(f"An earlier run's files are in {moved}.")
         return Progress()
-    progress = _restored(loop, saved)
+    progress = _restored(loop, saved, list(damaged))
     session.agree("the weights after restoring", _digest(checkpoints))
     return progress
 
 
-def _restored(loop: Loop, saved: Saved) -> Progress:
+def _restored(loop: Loop, saved: Saved, damaged: list[Path]) -> Progress:
     then, now = saved.state["identity"], loop.identity
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     if names:
@@ -56,14 +58,23 @@ def _restored(loop: Loop, saved: Saved) -> Progress:
     state = {field.name: saved.state[field.name] for field in dataclasses.fields(Progress)}
     progress = Progress(**{**state, "patience": Patience(**state["patience"])})
     loop.checkpoints.restore(saved)
-    if progress.step < loop.last_step and progress.stopped != "patience":
-        progress.stopped = ""  # it had an end, and now has a later one
-        ended = progress.step % loop.trainset.order.steps_per_epoch == 0
-        loop.events.resume(progress.step, epoch_ended=ended)
-        loop.console.line(f"Goes on from {saved.path}, global step {progress.step}.")
-    else:
+    ended = loop.epoch_ended(progress.step)
+    scored = ended or bool(progress.stopped)  # the evaluation comes before the save
+    if progress.stopped == "patience" or (progress.step >= loop.last_step and scored):
         progress.stopped = progress.stopped or "completed"
+        return progress
+    progress.stopped = ""  # it had an end, and now has a later one
+    _set_aside(loop, damaged)
+    loop.events.resume(progress.step, epoch_ended=ended)
+    loop.console.line(f"Goes on from {saved.path}, global step {progress.step}.")
     return progress
+
+
+def _set_aside(loop: Loop, damaged: list[Path]) -> None:
+    """Damaged checkpoints would be counted among the newest, and be taken for the newest again."""
+    moved = loop.checkpoints.set_aside(damaged)
+    if moved:
+        loop.console.line(f"What was skipped is in {moved}.")
 
 
 def _digest(checkpoints: Checkpoints) -> str:
