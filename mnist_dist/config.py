@@ -20,6 +20,9 @@ OPTIMIZER_RATES = {
 }
 """The optimizers that --optimizer allows and the learning rate each starts from."""
 
+MOMENTA = {"rmsprop": 0.0, "muon": 0.95}
+"""The momentum of optimizers that don't start from the notebook's 0.5."""
+
 
 def _flag(
     default: Any, group: str, text: str, *, numbers: bool = False, **limits: Any
@@ -57,7 +60,7 @@ class Config:
 
     optimizer: str = _flag("momentum", "Optimizer", "the update rule", numbers=True, choices=tuple(OPTIMIZER_RATES))
     lr: float = _flag(None, "Optimizer", "peak learning rate; default 0.01, or what suits another --optimizer", numbers=True, low=0.0)
-    momentum: float = _flag(0.5, "Optimizer", "momentum of momentum, nesterov, rmsprop and muon", numbers=True, low=0.0, high=0.9999)
+    momentum: float = _flag(None, "Optimizer", "momentum of momentum, nesterov, rmsprop and muon; default 0.5, rmsprop 0, muon 0.95", numbers=True, low=0.0, high=0.9999)
     beta_1: float = _flag(0.9, "Optimizer", "decay of the mean gradient in adam and adamw", numbers=True, low=0.0, high=0.999999)
     beta_2: float = _flag(0.999, "Optimizer", "decay of the squared gradient in adam and adamw", numbers=True, low=0.0, high=0.999999)
     rho: float = _flag(0.95, "Optimizer", "decay of the squared gradient in adadelta and rmsprop", numbers=True, low=0.0, high=0.999999)
@@ -109,6 +112,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.lr is None:
             object.__setattr__(self, "lr", OPTIMIZER_RATES.get(self.optimizer, 0.01))
+        if self.momentum is None:
+            object.__setattr__(self, "momentum", MOMENTA.get(self.optimizer, 0.5))
         if self.weight_decay is None:
             object.__setattr__(self, "weight_decay", 0.004 if self.optimizer == "adamw" else 0.0)
         for field in dataclasses.fields(self):

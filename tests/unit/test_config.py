@@ -156,6 +156,9 @@ def test_the_notebooks_defaults():
 def test_each_optimizer_has_its_rate(optimizer, rate):
     assert Config(optimizer=optimizer).lr == rate
     assert Config(optimizer=optimizer, lr=0.25).lr == 0.25
+    usual = {"rmsprop": 0.0, "muon": 0.95}.get(optimizer, 0.5)
+    assert Config(optimizer=optimizer).momentum == usual
+    assert Config(optimizer=optimizer, momentum=0.25).momentum == 0.25
     assert Config(optimizer=optimizer).weight_decay == (0.004 if optimizer == "adamw" else 0.0)
     assert Config(optimizer=optimizer, weight_decay=0.0).weight_decay == 0.0
 
