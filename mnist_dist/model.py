@@ -134,8 +134,9 @@ class Network:
         height, width, channels = shape
         out = (height, width) if self.what.residual else (height - size + 1, width - size + 1)
         if min(out) < 1:
+            given = ",".join(map(str, self.what.conv_filters))
             raise UsageError(
-                f"--conv_filters: convolution {number} gets a feature map of {height}x{width}, "
+                f"--conv_filters={given}: convolution {number} gets a feature map of {height}x{width}, "
                 f"less than its kernel of {size}x{size}; give fewer convolutions, a smaller "
                 "--kernel_size, or --residual, which pads"
             )
@@ -167,7 +168,8 @@ class Network:
             dtype=self.what.precision,
             name=name,
         )
-        shape = (None, channels, *out) if self.what.channels_first else (None, *out, channels)
+        sides = (None, None)  # the kernel's shape doesn't depend on them
+        shape = (None, channels, *sides) if self.what.channels_first else (None, *sides, channels)
         layer.build(shape)
         flops = 2 * size * size * channels * filters * out[0] * out[1]
         self._add(name, layer, (*out, filters), flops, norm)
