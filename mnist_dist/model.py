@@ -136,9 +136,9 @@ class Network:
         if min(out) < 1:
             given = ",".join(map(str, self.what.conv_filters))
             raise UsageError(
-                f"--conv_filters={given}: convolution {number} gets a feature map of {height}x{width}, "
-                f"less than its kernel of {size}x{size}; give fewer convolutions, a smaller "
-                "--kernel_size, or --residual, which pads"
+                f"--conv_filters={given}: convolution {number} gets a feature map of "
+                f"{height}x{width}, less than its kernel of {size}x{size}; give fewer "
+                "convolutions, a smaller --kernel_size, or --residual, which pads"
             )
         self._conv2d(name, channels, filters, size, padding, out)
         if self.what.residual:
