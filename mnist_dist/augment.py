@@ -51,6 +51,8 @@ class Augmentation(NamedTuple):
             height: of the images, in pixels.
             width: of the images, in pixels.
         """
+        # In float64, since TensorFlow's float32 cosine of a row depends on its place in the vector.
+        draw = tf.cast(draw, tf.float64)
         turn = draw[:, 0] * (self.rotate_deg * math.pi / 180.0)
         scale = 1.0 / (1.0 + draw[:, 1] * self.zoom)
         cos, sin = tf.cos(turn) * scale, tf.sin(turn) * scale
@@ -58,4 +60,5 @@ class Augmentation(NamedTuple):
         left = x - cos * x + sin * y + draw[:, 2] * self.shift_px
         top = y - sin * x - cos * y + draw[:, 3] * self.shift_px
         zero = tf.zeros_like(cos)
-        return tf.stack([cos, -sin, left, sin, cos, top, zero, zero], 1)
+        rows = tf.stack([cos, -sin, left, sin, cos, top, zero, zero], 1)
+        return tf.cast(rows, tf.float32)

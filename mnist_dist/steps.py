@@ -115,11 +115,14 @@ class Steps:
             sums += added
             for name, value in values.items():
                 statistics[name] = statistics.get(name, 0.0) + value / total
-        wire = tf.bfloat16 if self._settings.wire_dtype == "bfloat16" else self.dtype
-        sent = [tf.cast(gradient, wire) for gradient in gradients]
-        reduced = sum_over_replicas([*sent, tf.concat([sums / total, [stop]], 0)])
-        gradients = [tf.cast(gradient, self.dtype) for gradient in reduced[:-1]]
-        return ReplicaStep(self._unscaled(gradients), reduced[-1], statistics)
+        sums = tf.concat([sums / total, [stop]], 0)
+        if self._settings.wire_dtype == "bfloat16":  # the few sums stay as they are
+            reduced = sum_over_replicas([tf.cast(gradient, tf.bfloat16) for gradient in gradients])
+            gradients = [tf.cast(gradient, self.dtype) for gradient in reduced]
+            sums = sum_over_replicas(sums)
+        else:
+            *gradients, sums = sum_over_replicas([*gradients, sums])
+        return ReplicaStep(self._unscaled(gradients), sums, statistics)
 
     def _gradients(
         self, images: tf.Tensor, labels: tf.Tensor, rows: Rows, total: tf.Tensor

@@ -4,15 +4,18 @@ This module alone knows how many replicas there are and what they run on. Tensor
 have been used before it: devices and threads can be set only once.
 """
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
+from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 
 from mnist_dist.config import Config
-from mnist_dist.errors import UsageError
+from mnist_dist.errors import RunError, UsageError
 
 
 class Devices(NamedTuple):
@@ -68,6 +71,10 @@ def build(
         workers: host:port of each by rank; empty for this process alone.
         rank: this worker's number.
         threads: cores for TensorFlow's computations in this process.
+
+    Raises:
+        UsageError: a layout of images that these devices can't train with.
+        RunError: TensorFlow uses other devices than these.
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(max(threads, 2 * len(names)))
@@ -86,6 +93,12 @@ def build(
             "max-pool gradient on a CPU outside a graph; leave out one of the two"
         )
     strategy = _strategy(config, names, workers, rank)
+    expected = len(names) * max(len(workers), 1)
+    if strategy.num_replicas_in_sync != expected:
+        raise RunError(
+            f"worker {rank}: TensorFlow made {strategy.num_replicas_in_sync} replicas, not "
+            f"{expected}, of {len(names)} device(s) on each of {max(len(workers), 1)} worker(s)"
+        )
     return Devices(strategy, names, channels_first, precision, tuple(notes))
 
 
@@ -145,7 +158,8 @@ def _strategy(
     if len(workers) > 1:
         cluster = {"cluster": {"worker": list(workers)}, "task": {"type": "worker", "index": rank}}
         os.environ["TF_CONFIG"] = json.dumps(cluster)  # how TensorFlow is told
-        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        with _cpu_devices(len(names) if names[0].startswith("/cpu") else 0):
+            return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     if len(names) > 1:
         on_gpu = names[0].startswith("/gpu") and config.collective != "ring"
         reduction = (
@@ -155,6 +169,25 @@ def _strategy(
         )
         return tf.distribute.MirroredStrategy(list(names), cross_device_ops=reduction)
     return tf.distribute.get_strategy()
+
+
+@contextlib.contextmanager
+def _cpu_devices(number: int) -> Iterator[None]:
+    """Has MultiWorkerMirroredStrategy use that many logical CPU devices of a worker, if not 0.
+
+    TensorFlow's own takes one CPU device a worker, and has no option for it; with it a laptop can
+    try out what a node with several GPUs does.
+    """
+    own = CollectiveAllReduceExtended._initialize_local_devices
+    if number:
+        CollectiveAllReduceExtended._initialize_local_devices = lambda _, resolver, worker: (
+            tuple(f"{worker}/device:CPU:{index}" for index in range(number)),
+            "CPU",
+        )
+    try:
+        yield
+    finally:
+        CollectiveAllReduceExtended._initialize_local_devices = own
 
 
 def _auto_precision(names: tuple[str, ...]) -> tuple[str, str]:
