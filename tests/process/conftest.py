@@ -1,0 +1,61 @@
+"""What the trainings of several test modules share."""
+
+import gzip
+import struct
+
+import pytest
+
+from mnist_dist.data import sources
+from tests.process.training import SMALL, Trainer, train
+
+
+@pytest.fixture(scope="session")
+def subset(tmp_path_factory):
+    """A folder with the first 3,000 training and 1,003 test images of MNIST, as IDX files."""
+    folder = tmp_path_factory.mktemp("subset")
+    for name, count in zip(sources.PARTS, (3000, 3000, 1003, 1003), strict=True):
+        data = gzip.decompress((sources.embedded_folder() / f"{name}.gz").read_bytes())
+        head = 4 + 4 * data[3]
+        size = (len(data) - head) // struct.unpack(">I", data[4:8])[0]
+        cut = data[:4] + struct.pack(">I", count) + data[8 : head + count * size]
+        (folder / name).write_bytes(cut)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small(subset):
+    """Flags of a small network on the subset: 40 steps an epoch, the last of 4 images."""
+    return (*SMALL, f"--data_dir={subset}", "--validation_size=500")
+
+
+@pytest.fixture(scope="session")
+def trainer(tmp_path_factory, small):
+    """Many trainings in one process.
+
+    The first is in float32: TensorFlow then keeps oneDNN on, as in a process of its own.
+    """
+    made = Trainer(tmp_path_factory.mktemp("trainer"))
+    first = made(*small, "--max_steps=1")
+    assert first.code == 0, first.err
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory, subset):
+    """The command in a process of its own, two epochs, as an old command line spells it."""
+    run = train(
+        tmp_path_factory.mktemp("base"),
+        *("--no-gpu", f"--data-dir={subset}", "--batch-size", "64", "--log-interval=10"),
+        *("--conv_filters=2,4", "--dense_units=16", "--validation_size=500", "--epochs=2"),
+    )
+    assert run.code == 0, run.err
+    return run
+
+
+@pytest.fixture(scope="session")
+def every(trainer, small):
+    """The same run in the trainer, with a line for each step."""
+    run = trainer(*small, "--epochs=2", "--log_interval=1")
+    assert run.code == 0, run.err
+    return run
