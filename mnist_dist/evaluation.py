@@ -36,6 +36,10 @@ class Evaluation(NamedTuple):
     losses: np.ndarray
     predictions: np.ndarray
 
+    def means(self) -> dict[str, float]:
+        """Loss and accuracy by name."""
+        return {"loss": self.loss, "accuracy": self.accuracy}
+
     def save(self, path: Path, split: Split) -> None:
         """Writes all predictions and the gravest mistakes: docs/files.md has the schema."""
         wrong = np.flatnonzero(self.predictions != split.labels)

@@ -61,6 +61,7 @@ class Events:
             ended = epoch_ended or record.get("split", "train") == "train"
             return record["step"] < step or (record["step"] == step and ended)
 
+        (self._folder / RESULT).unlink(missing_ok=True)  # of the attempt that was stopped
         for name in (METRICS, TIMES):
             rewind.lines(self._folder / name, kept)
         for name in ("train", "eval"):
@@ -95,15 +96,22 @@ class Events:
             if hasattr(file, "fileno"):
                 os.fsync(file.fileno())
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether result.json is wanted and isn't there."""
+        return self._folder is not None and not (self._folder / RESULT).exists()
+
     def result(self, result: dict[str, Any]) -> None:
         """Writes result.json, whole or not at all."""
         if self._folder:
+            self._folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(result, indent=1, allow_nan=False) + "\n"
             rewind.replace(self._folder / RESULT, text.encode())
 
     def predictions(self, write: Callable[[Path], None]) -> None:
         """Has `write` make predictions.npz, whole or not at all."""
         if self._folder:
+            self._folder.mkdir(parents=True, exist_ok=True)
             new = self._folder / f".{PREDICTIONS}"
             write(new)
             os.replace(new, self._folder / PREDICTIONS)

@@ -177,7 +177,7 @@ class Loop:
             score = self.evaluate(split)
             if not math.isfinite(score.loss):
                 raise self._diverged(f"the {split} loss is {score.loss}", progress.step)
-            progress.scores[split] = {"loss": score.loss, "accuracy": score.accuracy}
+            progress.scores[split] = score.means()
             self.events.evaluation(progress.step, epoch, split, score.loss, score.accuracy)
             self.console.line(score_line(split, progress.scores[split]))
         if self.config.patience and self.epoch_ended(progress.step):

@@ -12,6 +12,7 @@ from mnist_dist.data.pipeline import Trainset
 from mnist_dist.data.sources import ImageData
 from mnist_dist.describe import table
 from mnist_dist.errors import UsageError
+from mnist_dist.evaluation import Evaluation
 from mnist_dist.events import Events
 from mnist_dist.loop import Loop, Progress, score_line
 from mnist_dist.loss_scale import LossScale
@@ -65,13 +66,23 @@ def train(config: Config, session: Session, data: ImageData, stop: Stop) -> str:
         at_step=session.at_step,
     )
     progress = resume.begin(loop, session)
-    if progress.stopped:
+    finished = bool(progress.stopped)
+    if finished:
         console.line(f"This run is finished ({progress.stopped}, global step {progress.step}).")
-        console.line(score_line("test", progress.scores["test"]))
-        return progress.stopped
-    stopped = loop.run(progress)
+        if progress.patience.best_step is None:  # else the last scores aren't what is reported
+            console.line(score_line("test", progress.scores["test"]))
+    stopped = progress.stopped or loop.run(progress)
     console.end()
-    _finish(loop, session, network, progress, stopped)
+    if stopped == "preempted":
+        name = stop.name or "a signal to another worker"
+        console.line(f"Stopped by {name}: saved at global step {progress.step}, to go on later.")
+    elif config.output_dir or config.patience:
+        test = _score(loop, progress)
+        if not finished or loop.events.incomplete:
+            loop.events.predictions(lambda path: test.save(path, data.test))
+    if not finished or loop.events.incomplete:
+        loop.events.result(_result(loop, session, network, progress, stopped))
+    loop.events.close()
     return stopped
 
 
@@ -137,44 +148,42 @@ def _head(config: Config, session: Session, data: ImageData, console: Console) -
         console.line("Batch statistics are those of each micro-batch, not of the global batch.")
 
 
-def _finish(
+def _score(loop: Loop, progress: Progress) -> Evaluation:
+    """Scores what is reported: the last weights, or the best where --patience knows them."""
+    best = progress.patience.best_step
+    if best not in (None, progress.step):
+        loop.checkpoints.restore(loop.checkpoints.at(best))
+        progress.scores["validation"] = loop.evaluate("validation").means()
+    test = loop.evaluate("test")
+    progress.scores["test"] = test.means()
+    if best is not None:
+        loop.console.line(f"The best weights are of global step {best}:")
+        loop.console.line(score_line("test", progress.scores["test"]))
+    return test
+
+
+def _result(
     loop: Loop, session: Session, network: Network, progress: Progress, stopped: str
-) -> None:
-    """The last evaluation's predictions, and result.json."""
-    config, console = loop.config, loop.console
-    if stopped == "preempted":
-        name = loop.stop.name or "a signal to another worker"
-        console.line(f"Stopped by {name}: saved at global step {progress.step}, to go on later.")
-    elif config.output_dir or stopped == "patience":
-        if stopped == "patience" and progress.patience.best_step is not None:
-            loop.checkpoints.restore(loop.checkpoints.at(progress.patience.best_step))
-            console.line(f"The best weights are of global step {progress.patience.best_step}:")
-        score = loop.evaluate("test")
-        progress.scores["test"] = {"loss": score.loss, "accuracy": score.accuracy}
-        if stopped == "patience":
-            console.line(score_line("test", progress.scores["test"]))
-        loop.events.predictions(lambda path: score.save(path, loop.data.test))
-    order = loop.trainset.order
+) -> dict[str, Any]:
+    """What result.json says; docs/files.md has the schema."""
+    order, config = loop.trainset.order, loop.config
     epochs, rest = divmod(progress.step, order.steps_per_epoch)
     images = epochs * order.examples + rest * config.batch_size
     test, validation = progress.scores.get("test", {}), progress.scores.get("validation", {})
-    loop.events.result(
-        {
-            "test_accuracy": test.get("accuracy"),
-            "test_loss": test.get("loss"),
-            "validation_accuracy": validation.get("accuracy"),
-            "validation_loss": validation.get("loss"),
-            "steps": progress.step,
-            "epochs": progress.step / order.steps_per_epoch,
-            "train_seconds": progress.train_seconds,
-            "images_per_s": images / max(progress.train_seconds, 1e-9),
-            "num_replicas": session.placement.replicas,
-            "num_workers": max(session.topology.num_workers, 1),
-            "parameters": sum(stage.parameters for stage in network.stages),
-            "stopped": stopped,
-            "config": config.as_dict(),
-            "versions": versions(),
-            "resources": resources.used(),
-        }
-    )
-    loop.events.close()
+    return {
+        "test_accuracy": test.get("accuracy"),
+        "test_loss": test.get("loss"),
+        "validation_accuracy": validation.get("accuracy"),
+        "validation_loss": validation.get("loss"),
+        "steps": progress.step,
+        "epochs": progress.step / order.steps_per_epoch,
+        "train_seconds": progress.train_seconds,
+        "images_per_s": images / max(progress.train_seconds, 1e-9),
+        "num_replicas": session.placement.replicas,
+        "num_workers": max(session.topology.num_workers, 1),
+        "parameters": sum(stage.parameters for stage in network.stages),
+        "stopped": stopped,
+        "config": config.as_dict(),
+        "versions": versions(),
+        "resources": resources.used(),
+    }
