@@ -19,17 +19,19 @@ UNIT = Path(__file__).parent
 # A new module gets its place here.
 LAYERS = [
     "__init__ errors",
-    "config folders hostlist quiet resources stop rewind data data.split data.order",
-    "flags schedule patience topology data.idx data.tfds data.pipeline events checkpoint console",
-    "data.sources ports liveness strategy placement rows",
-    "rendezvous loss_scale augment layers optim",
-    "model session",
-    "describe steps",
+    "config folders hostlist quiet resources stop rewind data data.split data.order "
+    "report_runs report_style",
+    "flags schedule patience topology data.idx data.tfds data.pipeline events checkpoint console "
+    "report_settings",
+    "data.sources ports liveness strategy placement rows report_judge report_figures",
+    "rendezvous loss_scale augment layers optim report_tables",
+    "model session report_answer",
+    "describe steps report_markdown report_html",
     "evaluation",
     "loop",
     "resume",
     "wiring doctor_facts doctor_report doctor_network",
-    "train doctor local requeue data.prepare",
+    "train doctor local requeue data.prepare report",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 
@@ -133,6 +135,7 @@ def test_unit_tests_need_no_tensorflow():
 @pytest.mark.parametrize("name", [
     "config", "flags", "errors", "folders", "hostlist", "patience", "resources", "schedule", "stop",
     "topology", "ports", "liveness", "rendezvous", "requeue", "local", "doctor", "train",
+    "report", "report_html",
     "data.idx", "data.order", "data.pipeline", "data.sources", "data.split", "data.tfds",
 ])  # fmt: skip
 def test_light_modules_stay_light(name):

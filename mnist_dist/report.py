@@ -1,0 +1,97 @@
+"""Compares runs on one page: `python -m mnist_dist.report RUN_DIR... [--format=html|md]`.
+
+RUN_DIR is a run's --output_dir, a folder with one in output/ (as launch/train.slurm makes it), or
+a folder of several of these. The page needs matplotlib: pip install 'mnist_dist[report]'.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+from mnist_dist.errors import EXIT_USAGE, UsageError
+from mnist_dist.folders import writable
+from mnist_dist.report_answer import Answer, answer
+from mnist_dist.report_markdown import markdown
+from mnist_dist.report_runs import Run, read
+from mnist_dist.report_settings import settings
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; --help lists the arguments")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the process's exit code."""
+    parser = _Parser(prog="python -m mnist_dist.report", description=__doc__)
+    parser.add_argument("run_dir", nargs="+", metavar="RUN_DIR", help="where runs have written")
+    parser.add_argument(
+        "--format", choices=("html", "md"), default="html", help="default: html, one page"
+    )
+    parser.add_argument(
+        "--output", help="file to write; default: report.html, or standard output for md"
+    )
+    try:
+        args = parser.parse_args(argv)
+        report(args.run_dir, args.format, args.output)
+    except UsageError as error:
+        print(f"mnist_dist: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return 0
+
+
+def report(run_dirs: Sequence[str], form: str = "html", output: str | None = None) -> None:
+    """Writes a report and says in a line what it answers.
+
+    Args:
+        run_dirs: folders of runs.
+        form: "html" or "md".
+        output: the file; None for ./report.html, or standard output for md.
+
+    Raises:
+        UsageError: no finished run there, a file that can't be written, no matplotlib for html.
+    """
+    if form == "html" and not find_spec("matplotlib"):
+        raise UsageError(
+            "--format=html draws with matplotlib, which isn't installed; "
+            "pip install 'mnist_dist[report]', or give --format=md"
+        )
+    path = Path(output or "report.html") if output or form == "html" else None
+    if path:
+        if path.is_dir():
+            raise UsageError(f"--output={path}: a folder; give the name of a file in it")
+        writable(path.parent, "the folder of --output")
+    runs = read(run_dirs)
+    if all(run.unfinished for run in runs):
+        first = runs[0]
+        raise UsageError(
+            f"no finished run among {len(runs)} ({first.name} at step {first.step}: "
+            f"{first.unfinished}); let one end, or give others"
+        )
+    text, found = _text(form, runs)
+    if path is None:
+        print(text, end="")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.write_text(text, encoding="utf-8")
+    os.replace(new, path)
+    print(f"{found.headline}\n{found.verdict}\nWrote {path}")
+
+
+def _text(form: str, runs: Sequence[Run]) -> tuple[str, Answer]:
+    ranked = settings(runs)
+    found = answer(ranked, runs)
+    if form == "md":
+        return markdown(found, ranked, runs), found
+    from mnist_dist.report_html import page  # brings matplotlib
+
+    return page(found, ranked, runs), found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,76 @@
+"""The report page's style sheet and colours: dark text on white, no file and no network."""
+
+COLOURS = (
+    *("#0072b2", "#d55e00", "#009e73", "#b5489a", "#a67c00", "#3fa7e0", "#6b4fbb", "#444b54"),
+)
+"""Of the best settings, to be told apart by the colour-blind too (after Okabe and Ito 2008)."""
+
+REST = "#c3c8ce"
+"""Of all further settings."""
+
+CSS = """
+:root { --ink: #1b1f24; --soft: #59616b; --line: #dfe3e7; --wash: #f6f7f9; }
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; }
+body { margin: 0; background: #fff; color: var(--ink);
+  font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial,
+    sans-serif; }
+main { max-width: 1280px; margin: 0 auto; padding: 40px 24px 64px; }
+.eyebrow { margin: 0 0 8px; color: var(--soft); font-size: 14px; }
+h1 { margin: 0 0 14px; font-size: 30px; line-height: 1.25; font-weight: 650;
+  letter-spacing: -0.01em; text-wrap: balance; }
+h2 { margin: 48px 0 12px; font-size: 19px; line-height: 1.3; font-weight: 650; }
+h3 { margin: 28px 0 8px; font-size: 15px; font-weight: 650; }
+p, li { max-width: 78ch; }
+ul { margin: 0; padding-left: 1.2em; }
+li { margin: 3px 0; }
+.verdict { margin: 0; font-size: 18px; line-height: 1.5; }
+.badge { display: inline-block; margin-right: 6px; padding: 1px 10px; border-radius: 999px;
+  font-size: 15px; font-weight: 650; background: #eceff2; color: #2f353c; }
+.badge.real { background: #d9f2e3; color: #0b5a33; }
+.badge.open { background: #fdeecb; color: #6b4700; }
+.badge.against { background: #fbdfda; color: #8a1c0c; }
+.soft { color: var(--soft); font-size: 14px; }
+.scroll { overflow-x: auto; margin-bottom: 16px; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: 7px 7px; text-align: left; vertical-align: middle; white-space: nowrap;
+  border-bottom: 1px solid var(--line); }
+thead th { vertical-align: bottom; color: var(--soft); font-weight: 500; font-size: 12px;
+  line-height: 1.3; border-bottom: 1px solid #aab1b9; }
+.wrap th { white-space: normal; }
+th.n, td.n { text-align: right; }
+th:first-child, td:first-child { padding-left: 2px; }
+.wrap th:first-child, .wrap td:first-child { position: sticky; left: 0; background: #fff; }
+tr.best td, .wrap tr.best td:first-child { background: var(--wash); }
+.swatch { display: inline-block; width: 11px; height: 11px; margin-right: 7px; border-radius: 3px;
+  vertical-align: -1px; }
+.strip { display: block; width: 150px; height: 22px; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 20px; margin: 0 0 16px; padding: 0;
+  list-style: none; font-size: 14px; }
+.curves { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 20px 28px; }
+figure { margin: 0; }
+.curves img { display: block; width: 100%; height: auto; }
+.confusion td, .confusion th { padding: 0; width: 44px; height: 34px; text-align: center;
+  border: 1px solid #fff; }
+.confusion thead th { vertical-align: middle; border: 0; }
+.confusion td.right { background: #eef0f3; color: var(--soft); }
+.confusion td.zero { background: #fafbfc; }
+.mistakes { display: grid; grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)); gap: 16px; }
+.mistakes img { display: block; width: 100%; max-width: 112px; image-rendering: pixelated;
+  border: 1px solid var(--line); border-radius: 3px; }
+.mistakes figcaption { margin-top: 4px; font-size: 14px; line-height: 1.35;
+  font-variant-numeric: tabular-nums; }
+.mistakes small { display: block; color: var(--soft); font-size: 12px; }
+summary { cursor: pointer; font-size: 19px; font-weight: 650; }
+details { margin-top: 48px; }
+details .scroll { margin-top: 12px; }
+footer { margin-top: 56px; padding-top: 16px; border-top: 1px solid var(--line); }
+@media (max-width: 720px) {
+  main { padding: 24px 16px 48px; }
+  h1 { font-size: 23px; }
+  .verdict { font-size: 16px; }
+  .curves { grid-template-columns: minmax(0, 1fr); }
+  .confusion td, .confusion th { width: 30px; height: 28px; font-size: 12px; }
+  .mistakes { grid-template-columns: repeat(auto-fill, minmax(68px, 1fr)); gap: 12px; }
+}
+"""
