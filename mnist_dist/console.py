@@ -24,7 +24,7 @@ class Console:
     def begin(self, step: int, last: int, batch_size: int) -> None:
         """Shows the bar where standard output is a terminal: step, loss, images/s, time left."""
         if not self._quiet:
-            form = "{desc} {n:.0f}/{total:.0f} |{bar:20}| {postfix} {remaining} left"
+            form = "{desc} {n:.0f}/{total:.0f} |{bar:20}|{postfix}, {remaining} left"
             self._batch_size = batch_size
             self._bar = tqdm(
                 total=last,
@@ -41,10 +41,9 @@ class Console:
         """Moves the bar by the steps of a block, and shows the last one's loss."""
         if self._bar is None or self._bar.disable:
             return
-        rate = self._bar.format_dict["rate"] or 0.0
-        self._bar.set_postfix_str(
-            f"loss {loss:.4f}, {rate * self._batch_size:,.0f} images/s", refresh=False
-        )
+        rate = self._bar.format_dict["rate"]  # steps/s; None before the first block is done
+        speed = f", {rate * self._batch_size:,.0f} images/s" if rate else ""
+        self._bar.set_postfix_str(f"loss {loss:.4f}{speed}", refresh=False)
         self._bar.update(steps)
 
     def end(self) -> None:
