@@ -157,12 +157,10 @@ def _read(name: str, folder: Path) -> Run:
     pairs = [(line["step"], line["seconds"]) for line in _lines(folder / "times.jsonl", notes)]
     times = np.array(pairs, float).reshape(-1, 2)
     result, unfinished = _result(folder / "result.json")
-    run = Run(name, folder, result, records, times, None, unfinished, notes)
+    predictions = None
     if not unfinished:
-        if run.step > result["steps"]:
-            run.unfinished = f"gone on after its result, which is of step {result['steps']}"
-        run.predictions = _predictions(folder / "predictions.npz", result["test_accuracy"], notes)
-    return run
+        predictions = _predictions(folder / "predictions.npz", result["test_accuracy"], notes)
+    return Run(name, folder, result, records, times, predictions, unfinished, notes)
 
 
 def _result(path: Path) -> tuple[dict[str, Any], str]:
