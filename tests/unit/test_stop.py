@@ -39,3 +39,27 @@ def test_the_first_is_the_reason():
 def test_a_second_ctrl_c_ends_at_once():
     assert said("SIGINT", "SIGINT") == ["SIGINT", "KeyboardInterrupt"]
     assert said("SIGTERM", "SIGINT", "SIGINT") == ["SIGTERM", "SIGTERM", "KeyboardInterrupt"]
+
+
+# The trainer's main, told twice while it reads the data, before anything else was started.
+MAIN = """
+import os, signal, sys
+from mnist_dist import train
+
+def load(config):
+    os.kill(os.getpid(), signal.SIGINT)
+    print("still here", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+
+train._load = load
+sys.exit(train.main(["--no_gpu", *sys.argv[1:]]))
+"""
+
+
+def test_the_command_ends_with_one_line(tmp_path):
+    command = [sys.executable, "-c", MAIN, f"--checkpoint_dir={tmp_path}/ck"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "still here\n"
+    assert done.stderr == "mnist_dist: interrupted; the last checkpoint is what is left\n"
+    assert done.returncode == 130
+    assert not list(tmp_path.iterdir())
