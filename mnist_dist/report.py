@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from mnist_dist.errors import EXIT_USAGE, UsageError
+from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
 from mnist_dist.folders import writable
 from mnist_dist.report_answer import Answer, answer
 from mnist_dist.report_markdown import markdown
@@ -38,9 +38,9 @@ def main(argv: list[str]) -> int:
     try:
         args = parser.parse_args(argv)
         report(args.run_dir, args.format, args.output)
-    except UsageError as error:
+    except (UsageError, RunError) as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
     return 0
 
 
@@ -53,7 +53,8 @@ def report(run_dirs: Sequence[str], form: str = "html", output: str | None = Non
         output: the file; None for ./report.html, or standard output for md.
 
     Raises:
-        UsageError: no finished run there, a file that can't be written, no matplotlib for html.
+        UsageError: no finished run there, no place for the file, no matplotlib for html.
+        RunError: the file can't be written after all.
     """
     if form == "html" and not find_spec("matplotlib"):
         raise UsageError(
@@ -62,9 +63,9 @@ def report(run_dirs: Sequence[str], form: str = "html", output: str | None = Non
         )
     path = Path(output or "report.html") if output or form == "html" else None
     if path:
-        if path.is_dir():
-            raise UsageError(f"--output={path}: a folder; give the name of a file in it")
-        writable(path.parent, "the folder of --output")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"--output={path}: no file; give the name of one, new or old")
+        writable(path.resolve().parent, "the folder of --output")
     runs = read(run_dirs)
     if all(run.unfinished for run in runs):
         first = runs[0]
@@ -74,13 +75,10 @@ def report(run_dirs: Sequence[str], form: str = "html", output: str | None = Non
         )
     text, found = _text(form, runs)
     if path is None:
-        print(text, end="")
+        _say(text)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.write_text(text, encoding="utf-8")
-    os.replace(new, path)
-    print(f"{found.headline}\n{found.verdict}\nWrote {path}")
+    _write(path, text)
+    _say(f"{found.headline}\n{found.verdict}\nWrote {path}\n")
 
 
 def _text(form: str, runs: Sequence[Run]) -> tuple[str, Answer]:
@@ -91,6 +89,25 @@ def _text(form: str, runs: Sequence[Run]) -> tuple[str, Answer]:
     from mnist_dist.report_html import page  # brings matplotlib
 
     return page(found, ranked, runs), found
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all; through a link, whose target is written."""
+    target = path.resolve()
+    new = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text, encoding="utf-8")
+        os.replace(new, target)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise RunError(f"--output={path}: can't be written ({error.strerror})") from error
+
+
+def _say(text: str) -> None:
+    """Prints, also where the terminal doesn't know all characters."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), end="")
 
 
 if __name__ == "__main__":
