@@ -5,11 +5,11 @@ that table in float64. So the number of replicas and the size of a batch change 
 rounding of each loss, and an example that was missed or met twice is seen.
 """
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from mnist_dist.data import order, pipeline
 from mnist_dist.data.split import Split
@@ -64,7 +64,8 @@ def evaluate(steps: Steps, placement: Placement, split: Split) -> Evaluation:
     replicas, mine = placement.replicas, placement.local
     rows = order.rows_per_replica(GLOBAL_ROWS, 1, replicas)
     parts = [pipeline.eval_blocks(split, rows, replica, replicas) for replica in mine]
-    table = np.zeros((len(split.labels), 3), np.float64)
+    size = len(split.labels)
+    table = np.zeros((math.ceil(size / GLOBAL_ROWS) * GLOBAL_ROWS, 3), np.float64)
     for blocks in zip(*parts, strict=True):
         by_replica = dict(zip(mine, blocks, strict=True))
         scored = steps.score(placement.place(by_replica.__getitem__))
@@ -72,10 +73,14 @@ def evaluate(steps: Steps, placement: Placement, split: Split) -> Evaluation:
             first, count = int(block.first[0, 0]), int(block.real[0, 0])
             table[first : first + count, :2] += scores.numpy()[:count]
             table[first : first + count, 2] += 1.0
-    # One replica of each worker hands in what the worker has; the sum is everybody's.
-    nothing = np.zeros_like(table)
-    total = steps.merge(placement.place(lambda r: tf.constant(table if r == mine[0] else nothing)))
-    losses, predictions, times = total.numpy().T
+    # One replica of each worker hands in what the worker has; the sum is everybody's. The parts
+    # are of one shape for all splits, so that their sum is traced once.
+    nothing = np.zeros([GLOBAL_ROWS, 3])
+    total = []
+    for part in table.reshape(-1, GLOBAL_ROWS, 3):
+        by_replica = {replica: part if replica == mine[0] else nothing for replica in mine}
+        total.append(steps.merge(placement.place(by_replica.__getitem__)).numpy())
+    losses, predictions, times = np.concatenate(total)[:size].T
     if not (times == 1.0).all():
         index = int(np.flatnonzero(times != 1.0)[0])
         raise RunError(f"evaluation: example {index} was scored {times[index]:.0f} times, not once")
