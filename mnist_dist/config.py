@@ -59,7 +59,7 @@ class Config:
     steps_per_loop: int = _flag(0, "Training", "global steps in one call of the graph; 0: chosen", low=0)
 
     optimizer: str = _flag("momentum", "Optimizer", "the update rule", numbers=True, choices=tuple(OPTIMIZER_RATES))
-    lr: float = _flag(None, "Optimizer", "peak learning rate; default 0.01, or what suits another --optimizer", numbers=True, low=0.0)
+    lr: float = _flag(None, "Optimizer", "peak learning rate; default 0.01, or what suits another --optimizer", numbers=True, low=0.0, high=1e30)
     momentum: float = _flag(None, "Optimizer", "momentum of momentum, nesterov, rmsprop and muon; default 0.5, rmsprop 0, muon 0.95", numbers=True, low=0.0, high=0.9999)
     beta_1: float = _flag(0.9, "Optimizer", "decay of the mean gradient in adam and adamw", numbers=True, low=0.0, high=0.999999)
     beta_2: float = _flag(0.999, "Optimizer", "decay of the squared gradient in adam and adamw", numbers=True, low=0.0, high=0.999999)

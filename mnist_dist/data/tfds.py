@@ -1,8 +1,9 @@
 """Image-classification sets of tensorflow-datasets, read whole into memory."""
 
 import contextlib
+import io
 import logging
-import sys
+from collections.abc import Iterator
 from typing import Any
 
 import absl.logging
@@ -12,6 +13,7 @@ from mnist_dist.data.split import Split
 from mnist_dist.errors import UsageError
 
 BATCH = 1024
+RETRIES = 4
 
 
 def read(name: str, data_dir: str) -> tuple[Split, Split, int, str]:
@@ -45,8 +47,10 @@ def read(name: str, data_dir: str) -> tuple[Split, Split, int, str]:
         raise UsageError(
             f"--dataset={name}: not a set of images with one class each; give one that is"
         )
+    if not builder.is_prepared():
+        print(f"{name} isn't prepared under {data_dir}: downloading it.", flush=True)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(io.StringIO()), _few_retries():
             builder.download_and_prepare()
     # Each of TFDS's downloaders fails in its own way without a network; all end the same here.
     except Exception as error:
@@ -63,6 +67,18 @@ def read(name: str, data_dir: str) -> tuple[Split, Split, int, str]:
     train, test = (_arrays(builder, part, name, image, label) for part in ("train", "test"))
     origin = f"TFDS {builder.info.full_name} ({builder.data_dir})"
     return train, test, features[label].num_classes, origin
+
+
+@contextlib.contextmanager
+def _few_retries() -> Iterator[None]:
+    """TFDS's own ten, each after twice the wait, take 200 s to find that there is no network."""
+    from tensorflow_datasets.core.download import downloader
+
+    kept, downloader.MAX_RETRIES = downloader.MAX_RETRIES, RETRIES
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = kept
 
 
 def _arrays(builder: Any, part: str, name: str, image: str, label: str) -> Split:

@@ -22,7 +22,7 @@ LIMITS = {
     ),
     "steps_per_loop": ([0, 1], [-1]),
     "optimizer": (list(OPTIMIZER_RATES), ["", "SGD", "lbfgs"]),
-    "lr": ([0.0, 1e9], [-1e-9, math.nan, math.inf, -math.inf]),
+    "lr": ([0.0, 1e30], [-1e-9, 1e31, math.nan, math.inf, -math.inf]),
     "momentum": ([0.0, 0.9999], [-0.1, 1.0, math.nan]),
     "beta_1": ([0.0, 0.999999], [-0.1, 1.0, math.nan]),
     "beta_2": ([0.0, 0.999999], [-0.1, 1.0, math.nan]),

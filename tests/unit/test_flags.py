@@ -136,7 +136,7 @@ def test_wrong_flagfiles(tmp_path):
         (["--epochs="], "--epochs=: give a whole number, such as 10"),
         (["--epochs=3\n4"], "--epochs=3\\n4: give a whole number, such as 10"),
         (["--lr=fast"], "--lr=fast: give a number, such as 0.01"),
-        (["--lr", "-1"], "--lr=-1.0: out of range; give at least 0.0"),
+        (["--lr", "-1"], "--lr=-1.0: out of range; give at least 0.0 and at most 1e+30"),
         (["--lr=1e400"], "--lr=inf: give a finite number"),
         (["--momentum=nan"], "--momentum=nan: give a finite number"),
         (["--eager=maybe"], "--eager=maybe: give true or false, or the flag alone for true"),
