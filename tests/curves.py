@@ -1,0 +1,99 @@
+"""Runs of the real program on real MNIST, to be compared."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = (
+    *("--no_gpu", "--conv_filters=8,16", "--dense_units=64", "--validation_size=500"),
+    *("--log_interval=1", "--max_steps=200", "--connect_timeout=100"),
+)
+"""The notebook's recipe, dropout included, on a small network of the same parts."""
+SEVERAL = """
+import json, sys
+from mnist_dist.train import main
+for arguments in json.loads(sys.argv[1]):
+    code = main(arguments)
+    if code:
+        sys.exit(code)
+"""
+LOCAL = """
+import sys
+from mnist_dist.local import Workers
+sys.exit(Workers(sys.argv[2:], int(sys.argv[1])).wait(20))
+"""
+
+
+class Run(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        losses: of each step, in order.
+        result: result.json.
+        folder: that holds ck/ and out/.
+    """
+
+    losses: list[float]
+    result: dict
+    folder: Path
+
+
+def train(folder, *flags, workers=1, prefix=(), package=ROOT):
+    """One run with SMALL and `flags`, in processes of its own.
+
+    `prefix` stands in the place of `-m mnist_dist.train`, `package` is where mnist_dist is.
+    """
+    arguments = _arguments(folder, flags)
+    command = [sys.executable, *(prefix or ("-m", "mnist_dist.train")), *arguments]
+    if workers > 1:
+        command = [sys.executable, "-c", LOCAL, str(workers), *command]
+    _run(command, package)
+    return finished(folder)
+
+
+def train_each(folder, cases, *flags):
+    """The runs of several cases (name -> flags) on the same devices, in one process."""
+    if not cases:
+        return {}
+    several = [_arguments(folder / name, [*flags, *case]) for name, case in cases.items()]
+    _run([sys.executable, "-c", SEVERAL, json.dumps(several)], ROOT)
+    return {name: finished(folder / name) for name in cases}
+
+
+def finished(folder):
+    """What a run left; each step once and in order."""
+    rows = [json.loads(line) for line in (folder / "out/metrics.jsonl").read_text().splitlines()]
+    losses = {row["step"]: row["loss"] for row in rows if row["split"] == "train"}
+    assert list(losses) == list(range(1, len(losses) + 1)), "steps missing, twice or out of order"
+    assert sum(row["split"] == "train" for row in rows) == len(losses)
+    return Run(list(losses.values()), json.loads((folder / "out/result.json").read_text()), folder)
+
+
+def apart(a, b, steps=None):
+    """The largest difference between two runs' losses, which must have the same steps."""
+    assert len(a.losses) == len(b.losses)
+    pairs = list(zip(a.losses, b.losses, strict=True))
+    return max(abs(x - y) for x, y in pairs[:steps])
+
+
+def images_apart(a, b):
+    """By how many of the 10,000 test images two runs differ in score."""
+    return abs(round(10_000 * (a.result["test_accuracy"] - b.result["test_accuracy"])))
+
+
+def _arguments(folder, flags):
+    return [*SMALL, f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out", *flags]
+
+
+def _run(command, package):
+    environment = {**os.environ, "PYTHONPATH": str(package)}
+    environment.pop("TF_CONFIG", None)
+    done = subprocess.run(
+        command, env=environment, cwd=package, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert done.stderr == "", done.stderr[-4000:]  # a clean run has no word of error
