@@ -33,7 +33,7 @@ def parse(argv: Sequence[str]) -> Config:
         raise HelpRequested(help_text())
     values = _definitions()
     try:
-        expanded = values.read_flags_from_files(_underscored(argv, values), force_gnu=False)
+        expanded = values.read_flags_from_files(list(argv), force_gnu=False)
         rest = values(["mnist_dist", *_underscored(expanded, values)])[1:]
     except (flags.Error, UnicodeDecodeError) as error:
         raise UsageError(_reason(error)) from error
