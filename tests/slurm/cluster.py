@@ -93,7 +93,7 @@ class Cluster:
         }
         self._cpus, self._gpus = cpus, gpus
         self._namespaces = {name: f"{PREFIX}{os.getpid()}-{name}" for name in ["ctl", *self.nodes]}
-        self._network = "10.213.77"
+        self.network = "10.213.77"
         self._daemons: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -221,8 +221,8 @@ class Cluster:
             )
 
     def _write_files(self) -> None:
-        addresses = {name: f"{self._network}.{i}" for i, name in enumerate(self.nodes, start=1)}
-        addresses["ctl"] = f"{self._network}.254"
+        addresses = {name: f"{self.network}.{i}" for i, name in enumerate(self.nodes, start=1)}
+        addresses["ctl"] = f"{self.network}.254"
         lines = [f"{address} {name} {name}-ib" for name, address in addresses.items()]
         (self.folder / "hosts").write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
         nodes = "\n".join(
@@ -230,7 +230,7 @@ class Cluster:
             f"Gres=gpu:{self._gpus} State=UNKNOWN"
             for name in self.nodes
         )
-        text = CONFIG.format(folder=self.folder, network=self._network, nodes=nodes)
+        text = CONFIG.format(folder=self.folder, network=self.network, nodes=nodes)
         (self.folder / "slurm.conf").write_text(text)
         for number in range(self._gpus):
             os.mknod(self.folder / f"gpu{number}", 0o20666, os.makedev(1, 3))  # as /dev/null
@@ -245,7 +245,7 @@ class Cluster:
             self._ip("-n", namespace, "link", "set", "lo", "up")
         center = self._namespaces["ctl"]
         self._ip("-n", center, "link", "add", "bridge", "type", "bridge")
-        self._ip("-n", center, "address", "add", f"{self._network}.254/24", "dev", "bridge")
+        self._ip("-n", center, "address", "add", f"{self.network}.254/24", "dev", "bridge")
         self._ip("-n", center, "link", "set", "bridge", "up")
         for number, node in enumerate(self.nodes, start=1):
             namespace, wire = self._namespaces[node], f"to-{node}"
@@ -255,7 +255,7 @@ class Cluster:
             )  # fmt: skip
             self._ip("-n", center, "link", "set", wire, "master", "bridge", "up")
             self._ip(
-                "-n", namespace, "address", "add", f"{self._network}.{number}/24", "dev", "eth0"
+                "-n", namespace, "address", "add", f"{self.network}.{number}/24", "dev", "eth0"
             )
             self._ip("-n", namespace, "link", "set", "eth0", "up")
 
