@@ -117,7 +117,9 @@ def _settings(config: Config) -> Settings:
         label_smoothing=config.label_smoothing,
         clip_norm=config.clip_norm,
         wire_dtype=config.wire_dtype,
-        augmentation=Augmentation(config.shift_px, config.rotate_deg, config.zoom),
+        augmentation=Augmentation(
+            shift_px=config.shift_px, rotate_deg=config.rotate_deg, zoom=config.zoom
+        ),
         eager=config.eager,
     )
 
