@@ -39,8 +39,9 @@ CASES = {
     "float64 batch_norm": ("--precision=float64", "--batch_norm"),
     "float64 everything": ("--precision=float64", *EVERYTHING),
 }
+ONE = (1, 1)
 ON = {  # (devices of a worker, workers) -> what is trained there
-    (1, 1): tuple(case for case in CASES if case not in ("wire", "float64 in 3")),
+    ONE: tuple(case for case in CASES if case not in ("wire", "float64 in 3")),
     (2, 1): ("float32", "float32 in 4", "wire"),
     (3, 1): (
         "float32",
@@ -59,20 +60,19 @@ ON = {  # (devices of a worker, workers) -> what is trained there
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(request, tmp_path_factory):
     """(topology, case) -> its run. One process per topology; two at a time, one for each core."""
     folder = tmp_path_factory.mktemp("curves")
+    wanted = needed(item for item in request.session.items if item.module is request.module)
 
     def on(topology):
         devices, workers = topology
         flags = (f"--virtual_devices={devices}",)
         place = folder / f"{devices}x{workers}"
-        cases = {name: CASES[name] for name in ON[topology]}
+        cases = {name: CASES[name] for name in sorted(wanted[topology])}
         if workers == 1:  # TensorFlow takes oneDNN or leaves it when it is loaded
-            without = {
-                name: c for name, c in cases.items() if name.startswith(("float64", "float16"))
-            }
-            others = {name: c for name, c in cases.items() if name not in without}
+            without = {n: c for n, c in cases.items() if n.startswith(("float64", "float16"))}
+            others = {name: case for name, case in cases.items() if name not in without}
             return {**train_each(place, others, *flags), **train_each(place, without, *flags)}
         return {
             name: train(place / name, *flags, *case, workers=workers)
@@ -80,10 +80,25 @@ def runs(tmp_path_factory):
         }
 
     with ThreadPoolExecutor(max_workers=2) as two:
-        waiting = {topology: two.submit(on, topology) for topology in ON}
+        waiting = {topology: two.submit(on, topology) for topology in wanted}
         yield lambda topology, case: waiting[topology].result()[case]
         for future in waiting.values():
             future.cancel()
+
+
+def needed(tests):
+    """Topology -> the cases that the selected tests look at there."""
+    found = {ONE: set()}
+    for test in tests:
+        case = test.callspec.params["case"]
+        found.setdefault(test.callspec.params.get("topology", ONE), set()).add(case)
+        found[ONE] |= {reference(case)} if "topology" in test.callspec.params else {"float64"}
+    return found
+
+
+def reference(case):
+    """The case that gives the same curve on one replica."""
+    return case.partition(" in ")[0].replace("wire", "float32")
 
 
 @pytest.mark.parametrize(("topology", "case"), [(t, c) for t, cases in ON.items() for c in cases])
@@ -92,7 +107,7 @@ def test_the_same_curve(runs, topology, case):
     devices, workers = topology
     assert len(run.losses) == 200
     assert (run.result["num_replicas"], run.result["num_workers"]) == (devices * workers, workers)
-    one = runs((1, 1), case.partition(" in ")[0].replace("wire", "float32"))
+    one = runs(ONE, reference(case))
     if "float64" in case:
         assert apart(run, one) < EXACT
         assert images_apart(run, one) == 0
@@ -113,7 +128,7 @@ def test_the_same_curve(runs, topology, case):
 
 @pytest.mark.parametrize("case", ["float32", "bfloat16", "float16"])
 def test_the_bounds_are_what_rounding_does(runs, case):
-    run, truth = runs((1, 1), case), runs((1, 1), "float64")
+    run, truth = runs(ONE, case), runs(ONE, "float64")
     assert truth.losses[-1] < 0.6 * truth.losses[0]  # it has learnt
     bound = APART[run.result["config"]["precision"]]
     assert bound / 10 < 2 * apart(run, truth) < bound
