@@ -68,10 +68,10 @@ def train(folder, *flags, command=TRAIN):
     """The command as a user gives it, in a process of its own."""
     done = subprocess.run(
         [*command, *map(str, flags), *folders(folder)],
-        **{"capture_output": True, "text": True, "cwd": ROOT, "timeout": DEADLINE_S},
+        **{"capture_output": True, "cwd": ROOT, "timeout": DEADLINE_S},
         env=environment(),
-    )
-    return Run(done.returncode, done.stdout, done.stderr, folder)
+    )  # as bytes: Python's text mode would make lines of a bar's carriage returns
+    return Run(done.returncode, done.stdout.decode(), done.stderr.decode(), folder)
 
 
 class Trainer:
