@@ -101,7 +101,14 @@ def reference(case):
     return case.partition(" in ")[0].replace("wire", "float32")
 
 
-@pytest.mark.parametrize(("topology", "case"), [(t, c) for t, cases in ON.items() for c in cases])
+@pytest.mark.parametrize(
+    ("topology", "case"),
+    [
+        pytest.param(topology, case, id=f"{topology[0]}x{topology[1]}-{case.replace(' ', '-')}")
+        for topology, cases in ON.items()
+        for case in cases
+    ],
+)
 def test_the_same_curve(runs, topology, case):
     run = runs(topology, case)
     devices, workers = topology
