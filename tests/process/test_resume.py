@@ -286,6 +286,19 @@ def test_all_checkpoints_damaged(trainer, saved_thrice, tmp_path):
     assert earlier == (run.folder / "out/metrics.jsonl").read_bytes()
 
 
+def test_what_a_crash_left_of_the_files_is_dropped(trainer, saved_thrice, tmp_path):
+    """From the first line, or record, that can't be read."""
+    run, whole, flags = saved_thrice
+    subprocess.run(["cp", "-r", f"{run.folder}/ck", f"{run.folder}/out", tmp_path], check=True)
+    for name in ("metrics.jsonl", "times.jsonl"):
+        with (tmp_path / "out" / name).open("ab") as file:
+            file.write(b'\0\0\n{"step": 7, "split": "train"}\n{"step": 8, "spl')
+    (events,) = (tmp_path / "out/train").iterdir()
+    with events.open("ab") as file:  # the length of a record, and not all of it
+        file.write((40).to_bytes(8, "little") + b"abcd" + b"x" * 11)
+    assert_same(trainer, trainer(*flags, "--max_steps=50", folder=tmp_path), whole)
+
+
 def test_litter_of_a_killed_save_is_cleared(trainer, saved_thrice, tmp_path):
     run, whole, flags = saved_thrice
     subprocess.run(["cp", "-r", f"{run.folder}/ck", f"{run.folder}/out", tmp_path], check=True)
