@@ -171,7 +171,9 @@ def _try_all(
             found[rank] = peer.receive()["tried"]
         except (OSError, ValueError):  # the others can't reach it either: this is why
             return RunError(f"worker {rank} came, but then was gone; look into its log")
-    return next((RunError(f"worker {rank} {why}") for rank, why in found.items() if why), None)
+    return next(
+        (RunError(f"worker {rank} {why}") for rank, why in sorted(found.items()) if why), None
+    )
 
 
 def _introduce(

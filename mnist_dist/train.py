@@ -48,7 +48,7 @@ def run(
     Args:
         config: the flags.
         environment: launch variables, such as os.environ; None for this process alone.
-        stop: where a signal is remembered, if somebody listens for one.
+        stop: to listen for signals; None leaves them alone.
 
     Returns:
         Why it stopped: completed, max_steps, patience or preempted; "described" for --describe.
@@ -67,6 +67,8 @@ def run(
 
         session.tf.config.list_physical_devices()  # the first look greets, too
     with session.join(config, where) as joined:
+        if stop is not None:
+            stop.listen()  # again: with other workers TensorFlow takes SIGTERM for itself
         data = data or _load(config)
         return wiring.train(config, joined, data, stop or Stop())
 

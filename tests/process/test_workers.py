@@ -147,12 +147,13 @@ def test_a_lost_worker_is_named_with_host_and_step(workers, tmp_path, number):
     os.kill(processes[1].pid, signal.SIGKILL)
 
 
-def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, number):
     flags = ("--max_steps=0", "--epochs=1000", "--steps_per_loop=5", "--keep_checkpoints=99")
     flags += (f"--output_dir={tmp_path}/out", "--checkpoint_every_steps=20")
     processes = workers(flags, flags)
     wait_until(lambda: (tmp_path / "ck" / "ckpt-20").exists())
-    processes[1].send_signal(signal.SIGUSR2)  # one is told, all stop
+    processes[1].send_signal(number)  # one is told, all stop
     found = ends(processes)
     assert [code for code, _, _ in found] == [75, 75]
     assert all(errors == "" for _, _, errors in found)
