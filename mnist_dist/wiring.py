@@ -71,8 +71,10 @@ def train(config: Config, session: Session, data: ImageData, stop: Stop) -> str:
         console.line(f"This run is finished ({progress.stopped}, global step {progress.step}).")
         if progress.patience.best_step is None:  # else the last scores aren't what is reported
             console.line(score_line("test", progress.scores["test"]))
-    stopped = progress.stopped or loop.run(progress)
-    console.end()
+    try:
+        stopped = progress.stopped or loop.run(progress)
+    finally:
+        console.end()  # an error's line doesn't stand behind the bar
     if stopped == "preempted":
         name = stop.name or "a signal to another worker"
         console.line(f"Stopped by {name}: saved at global step {progress.step}, to go on later.")

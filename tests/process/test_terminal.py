@@ -12,12 +12,10 @@ from tests.process.training import ROOT, TRAIN, environment, folders
 
 
 def seen_on_a_terminal(command, columns=120):
-    """Runs a command with its standard output on a terminal; returns what was written there."""
+    """Runs a command with its standard output on a terminal: what was written there, its code."""
     terminal, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    process = subprocess.Popen(
-        command, stdout=inner, stderr=subprocess.PIPE, cwd=ROOT, env=environment()
-    )
+    process = subprocess.Popen(command, stdout=inner, stderr=inner, cwd=ROOT, env=environment())
     os.close(inner)
     parts = []
     try:
@@ -27,16 +25,19 @@ def seen_on_a_terminal(command, columns=120):
         pass
     finally:
         os.close(terminal)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    assert errors == b""
-    return b"".join(parts).decode()
+        process.wait(timeout=60)
+    return b"".join(parts).decode(), process.returncode
+
+
+def left_of(text):
+    """What stands at last in each line: a carriage return begins it anew."""
+    return [line.rstrip("\r").split("\r")[-1] for line in text.split("\n")]
 
 
 def test_the_bar(tmp_path, small):
-    text = seen_on_a_terminal([*TRAIN, *small, "--epochs=2", *folders(tmp_path)])
-    # What stands at last in each line: a carriage return begins it anew.
-    lines = [line.rstrip("\r").split("\r")[-1] for line in text.split("\n")]
+    text, code = seen_on_a_terminal([*TRAIN, *small, "--epochs=2", *folders(tmp_path)])
+    assert code == 0, text
+    lines = left_of(text)
     heads = [f"Batch #{batch}\tLoss: " for batch in (0, 10, 20, 30)]
     heads += ["Train time for epoch #", "Validation set: ", "Test set: "]
     assert [line for line in lines if line.startswith(tuple(heads))] == [
@@ -53,3 +54,11 @@ def test_the_bar(tmp_path, small):
     assert steps[-1] == 80
     assert steps == sorted(steps)
     assert any(bar[3] for bar in found)
+
+
+def test_an_error_takes_the_bar_away(tmp_path, small):
+    text, code = seen_on_a_terminal([*TRAIN, *small, "--lr=1e9", *folders(tmp_path)])
+    assert code == 1, text
+    assert "step 0/400 |" in text
+    last = [line for line in left_of(text) if line.strip()][-1]
+    assert last.startswith("mnist_dist: worker 0 ")
