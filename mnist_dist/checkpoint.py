@@ -169,13 +169,23 @@ def _best_step(path: Path) -> int | None:
 
 
 def read(path: Path) -> Saved:
-    """A checkpoint's step and state, after its checksums. Raises ValueError: it isn't whole."""
+    """A checkpoint's step and state, after its checksums.
+
+    Raises:
+        ValueError: it isn't whole.
+        UsageError: it is of another format.
+    """
     try:
         record = json.loads((path / STATE_FILE).read_text())
         sums, step, state = record["sha256"], record["step"], record["state"]
         torn = [name for name, digest in sums.items() if _checksum(path / name) != digest]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is not whole ({' '.join(str(error).split())})") from error
+    if record.get("format") != FORMAT:
+        raise UsageError(
+            f"{path} is of format {record.get('format')}, this version reads {FORMAT}; use the "
+            "version that wrote it, or another --checkpoint_dir"
+        )
     if torn:
         raise ValueError(f"its file {torn[0]} is damaged (wrong checksum)")
     if path.name != f"ckpt-{step}":

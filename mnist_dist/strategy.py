@@ -87,11 +87,16 @@ def build(
     channels_first = config.data_format == "channels_first"
     if config.data_format == "auto":
         channels_first = on_gpu
-    if channels_first and config.eager and not on_gpu:
-        raise UsageError(
-            "--data_format=channels_first with --eager: TensorFlow has no channels_first "
-            "max-pool gradient on a CPU outside a graph; leave out one of the two"
-        )
+    # Without a graph, and in what oneDNN doesn't have, a CPU can't train in this layout.
+    for flag, given in (
+        ("--eager", config.eager),
+        (f"--precision={precision}", precision in ("float64", "mixed_float16")),
+    ):
+        if channels_first and not on_gpu and given:
+            raise UsageError(
+                f"--data_format=channels_first with {flag}: TensorFlow has no such max-pool on a "
+                "CPU; leave out one of the two"
+            )
     strategy = _strategy(config, names, workers, rank)
     expected = len(names) * max(len(workers), 1)
     if strategy.num_replicas_in_sync != expected:

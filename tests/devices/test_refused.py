@@ -21,6 +21,9 @@ CASES = {
     ("--gpus=0",): "--gpus=0: give a count from 1, or different indices",
     ("--collective=nccl", "--no_gpu"): "--collective=nccl is for NVIDIA GPUs",
     ("--data_format=channels_first", "--eager", "--no_gpu"): "--data_format=channels_first with",
+    ("--data_format=channels_first", "--precision=mixed_float16", "--no_gpu"): (
+        "--data_format=channels_first with --precision=mixed_float16"
+    ),
     ("--virtual_devices=65",): "--virtual_devices=65: out of range; give at least 0 and at most 64",
 }
 EACH = """

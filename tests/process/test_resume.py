@@ -362,3 +362,14 @@ def test_another_runs_checkpoint_is_refused(trainer, saved_thrice, flags, differ
     assert difference in refused.refused()
     assert "another --checkpoint_dir, or --resume=never" in refused.err
     assert contents(run.folder) == before
+
+
+def test_a_checkpoint_of_another_format_is_refused(trainer, saved_thrice, tmp_path):
+    run, _, ours = saved_thrice
+    shutil.copytree(run.folder, tmp_path / "run")
+    state = tmp_path / "run" / "ck" / f"ckpt-{run.checkpoints()[-1]}" / "state.json"
+    state.write_text(state.read_text().replace('"format": 1', '"format": 2'))
+    before = contents(tmp_path / "run")
+    refused = trainer(*ours, folder=tmp_path / "run")
+    assert f"{state.parent} is of format 2, this version reads 1" in refused.refused()
+    assert contents(tmp_path / "run") == before
