@@ -7,6 +7,7 @@ statistics, a schedule, dropout, augmentation, patience.
 import fcntl
 import json
 import re
+import shutil
 import signal
 import subprocess
 
