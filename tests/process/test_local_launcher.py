@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "launch" / "local.sh"
 STAND_IN = """
-import json, os, signal, subprocess, sys, time
+import json, os, pathlib, signal, subprocess, sys, time
 config = json.loads(os.environ["TF_CONFIG"])
 rank = config["task"]["index"]
 def heard(number, frame):
@@ -27,6 +27,9 @@ child = subprocess.Popen(["sleep", "600"])
 told = {"rank": rank, "cores": sorted(os.sched_getaffinity(0)), "child": child.pid,
         "workers": config["cluster"]["worker"], "argv": sys.argv[1:], "pid": os.getpid()}
 print(json.dumps(told), flush=True)
+open(f"{os.environ['UP']}/up-{rank}", "w").close()
+while len(list(pathlib.Path(os.environ["UP"]).glob("up-*"))) < len(told["workers"]):
+    time.sleep(0.01)  # until all have their handlers
 if f"fail{rank}" in sys.argv:
     print("it broke", file=sys.stderr)
     sys.exit(3)
@@ -54,7 +57,7 @@ def launch(tmp_path):
     def start(*arguments):
         process = subprocess.Popen(
             ["bash", str(script), *arguments],
-            env={**os.environ, "MNIST_DIST_PYTHON": sys.executable},
+            env={**os.environ, "MNIST_DIST_PYTHON": sys.executable, "UP": str(tmp_path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

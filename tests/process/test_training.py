@@ -139,7 +139,7 @@ def test_resources(base):
     head = re.search(r"(\d+) of (\d+) cores of (\S+), (\d+) % CPU and (\d+) MiB", base.out)
     assert (head[1], head[2]) == (str(used["cores"]), str(used["machine_cores"]))
     assert head[3] == used["hostname"]
-    assert 200 < int(head[5]) <= used["peak_memory_bytes"] >> 20
+    assert 200 < int(head[5]) <= round(used["peak_memory_bytes"] / 2**20)
 
 
 def test_checkpoints_of_a_run(base):
