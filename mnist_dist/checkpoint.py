@@ -145,8 +145,12 @@ class Checkpoints:
 
     def visible(self) -> list[Path]:
         """All checkpoints, whole or not, the newest last."""
-        found = [(re.fullmatch(r"ckpt-(\d+)", p.name), p) for p in self._folder.glob("ckpt-*")]
-        return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
+        try:  # not by glob, which fails where the folder goes while it looks
+            names = os.listdir(self._folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        steps = [int(match[1]) for name in names if (match := re.fullmatch(r"ckpt-(\d+)", name))]
+        return [self._folder / f"ckpt-{step}" for step in sorted(steps)]
 
     def _prune(self) -> None:
         visible = self.visible()
