@@ -149,7 +149,9 @@ class Checkpoints:
             names = os.listdir(self._folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        steps = [int(match[1]) for name in names if (match := re.fullmatch(r"ckpt-(\d+)", name))]
+        steps = [
+            int(match[1]) for name in names if (match := re.fullmatch(r"ckpt-(0|[1-9]\d*)", name))
+        ]
         return [self._folder / f"ckpt-{step}" for step in sorted(steps)]
 
     def _prune(self) -> None:
