@@ -42,16 +42,16 @@ class Run(NamedTuple):
     folder: Path
 
 
-def train(folder, *flags, workers=1, prefix=(), package=ROOT):
+def train(folder, *flags, workers=1, prefix=()):
     """One run with SMALL and `flags`, in processes of its own.
 
-    `prefix` stands in the place of `-m mnist_dist.train`, `package` is where mnist_dist is.
+    `prefix` stands in the place of `-m mnist_dist.train`.
     """
     arguments = _arguments(folder, flags)
     command = [sys.executable, *(prefix or ("-m", "mnist_dist.train")), *arguments]
     if workers > 1:
         command = [sys.executable, "-c", LOCAL, str(workers), *command]
-    _run(command, package)
+    _run(command)
     return finished(folder)
 
 
@@ -60,7 +60,7 @@ def train_each(folder, cases, *flags):
     if not cases:
         return {}
     several = [_arguments(folder / name, [*flags, *case]) for name, case in cases.items()]
-    _run([sys.executable, "-c", SEVERAL, json.dumps(several)], ROOT)
+    _run([sys.executable, "-c", SEVERAL, json.dumps(several)])
     return {name: finished(folder / name) for name in cases}
 
 
@@ -89,11 +89,11 @@ def _arguments(folder, flags):
     return [*SMALL, f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out", *flags]
 
 
-def _run(command, package):
-    environment = {**os.environ, "PYTHONPATH": str(package)}
+def _run(command):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("TF_CONFIG", None)
     done = subprocess.run(
-        command, env=environment, cwd=package, capture_output=True, text=True, check=False
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert done.stderr == "", done.stderr[-4000:]  # a clean run has no word of error

@@ -4,15 +4,15 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
 from tests.curves import ROOT, SMALL, apart, images_apart, train
 from tests.devices.test_curves import EXACT
-from tests.unit.meeting import addresses
+from tests.unit.meeting import addresses, wait_for
 
 FLOAT64 = ("--precision=float64", "--steps_per_loop=20")
 
@@ -124,7 +124,7 @@ def test_a_port_in_use_is_said_by_its_worker_and_the_other_names_it(workers, tmp
     cluster = addresses(2)
     listener = f"import socket; s = socket.create_server(('', {cluster[1].split(':')[1]})); input()"
     with subprocess.Popen([sys.executable, "-c", listener], stdin=subprocess.PIPE) as taken:
-        wait_until(lambda: answers(cluster[1]))
+        wait_for("the port taken", lambda: answers(cluster[1]), 90)
         first, second = ends(workers(*[("--connect_timeout=5",)] * 2, cluster=cluster))
         taken.communicate(b"\n")
     assert (first[0], second[0]) == (1, 2)
@@ -137,7 +137,7 @@ def test_a_lost_worker_is_named_with_host_and_step(workers, tmp_path, number):
     flags = ("--max_steps=0", "--epochs=1000", "--steps_per_loop=5", "--peer_timeout=4")
     flags += (f"--output_dir={tmp_path}/out", "--checkpoint_every_steps=50")
     processes = workers(flags, flags, flags)
-    wait_until(lambda: (tmp_path / "ck" / "ckpt-50").exists())
+    wait_for("ckpt-50", (tmp_path / "ck" / "ckpt-50").exists, 90)
     os.kill(processes[1].pid, number)
     survivors = [processes[0], processes[2]]
     for code, _, errors in ends(survivors, deadline_s=60):
@@ -152,7 +152,7 @@ def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, 
     flags = ("--max_steps=0", "--epochs=1000", "--steps_per_loop=5", "--keep_checkpoints=99")
     flags += (f"--output_dir={tmp_path}/out", "--checkpoint_every_steps=20")
     processes = workers(flags, flags)
-    wait_until(lambda: (tmp_path / "ck" / "ckpt-20").exists())
+    wait_for("ckpt-20", (tmp_path / "ck" / "ckpt-20").exists, 90)
     processes[1].send_signal(number)  # one is told, all stop
     found = ends(processes)
     assert [code for code, _, _ in found] == [75, 75]
@@ -165,16 +165,7 @@ def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, 
     assert f"saved at global step {max(steps)}" in found[0][1]
 
 
-def wait_until(condition, deadline_s=90):
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, "not within the time"
-        time.sleep(0.05)
-
-
 def answers(address):
-    import socket
-
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=1).close()
