@@ -92,10 +92,11 @@ def _write(folder: Path, name: str, splits: dict[str, Split], num_classes: int) 
         "image": tfds.features.Image(shape=shape),
         "label": tfds.features.ClassLabel(num_classes=num_classes),
     }
-    datasets = {
-        part: tf.data.Dataset.from_tensor_slices(
-            {"image": split.images, "label": split.labels.astype("int64")}
-        )
+    examples = {
+        part: [
+            (number, {"image": image, "label": int(label)})
+            for number, (image, label) in enumerate(zip(split.images, split.labels, strict=True))
+        ]
         for part, split in splits.items()
     }
     with contextlib.redirect_stdout(io.StringIO()):  # it says that it is downloading
@@ -103,7 +104,7 @@ def _write(folder: Path, name: str, splits: dict[str, Split], num_classes: int) 
             name=name,
             version=VERSION,
             features=tfds.features.FeaturesDict(features),
-            split_datasets=datasets,
+            split_datasets=examples,
             data_dir=folder,
             disable_shuffling=True,  # the validation split is then the same as of the IDX files
             description=f"{name}, written by mnist_dist.data.prepare from its IDX files.",

@@ -49,14 +49,14 @@ print(ours.source)
 
 def python(code, *arguments):
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done
 
 
 def prepare(*arguments):
     command = [*PREPARE, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def expected(split):
@@ -104,7 +104,7 @@ def test_killed_leaves_nothing_that_counts(tmp_path):
     """Stopped with -9 while it writes; then it is done again."""
     process = subprocess.Popen([*PREPARE, f"--data_dir={tmp_path}"])
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while not any(tmp_path.glob(".preparing-*/**/*tfrecord*")):
             assert process.poll() is None, "it ended before it was seen writing"
             assert time.monotonic() < deadline, "it never wrote"
