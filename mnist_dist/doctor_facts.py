@@ -5,10 +5,8 @@ import hashlib
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,10 @@ from mnist_dist.data import sources
 from mnist_dist.errors import UsageError
 from mnist_dist.folders import writable
 from mnist_dist.topology import Topology
+from mnist_dist.versions import versions
 
 PROBE = ".mnist_dist-doctor"
 SEEN_S = 3.0  # a network file system may take a moment
-PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
 
 
 def machine(config: Config, where: Topology) -> dict[str, Any]:
@@ -42,9 +40,8 @@ def machine(config: Config, where: Topology) -> dict[str, Any]:
         "memory_bytes": memory.total,
         "memory_free_bytes": memory.available,
         "versions": {
+            **versions(),
             "mnist_dist": f"{__version__} (source {package.hexdigest()})",
-            "python": sys.version.split()[0],
-            **{name: metadata.version(name) for name in PACKAGES},
         },
         "flags": {name: json.dumps(value) for name, value in config.as_dict().items()},
     }

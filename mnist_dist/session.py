@@ -2,19 +2,18 @@
 
 import contextlib
 import socket
-import sys
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from typing import Any
 
 import tensorflow as tf
 
-from mnist_dist import __version__, rendezvous, resources, strategy
+from mnist_dist import rendezvous, resources, strategy
 from mnist_dist.config import Config
 from mnist_dist.errors import RunError, UsageError
 from mnist_dist.placement import Placement
 from mnist_dist.strategy import Devices
 from mnist_dist.topology import Topology
+from mnist_dist.versions import versions
 
 AGREE_TIMEOUT_S = 120.0
 
@@ -91,13 +90,6 @@ def join(config: Config, topology: Topology) -> Iterator[Session]:
             meeting.wait_for_cause(config.peer_timeout)
         reason = " ".join(error.message.split())[:500]
         raise RunError(f"worker {topology.rank} (host {socket.gethostname()}): {reason}") from error
-
-
-def versions() -> dict[str, str]:
-    """The versions that decide the numbers."""
-    packages = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
-    found = {name: metadata.version(name) for name in packages}
-    return {"mnist_dist": __version__, "python": sys.version.split()[0], **found}
 
 
 def _hello(config: Config, names: tuple[str, ...]) -> Mapping[str, Any]:

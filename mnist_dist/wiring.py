@@ -18,9 +18,10 @@ from mnist_dist.loop import Loop, Progress, score_line
 from mnist_dist.loss_scale import LossScale
 from mnist_dist.model import Architecture, Network
 from mnist_dist.optim import Optimizer
-from mnist_dist.session import Session, versions
+from mnist_dist.session import Session
 from mnist_dist.steps import Settings, Steps
 from mnist_dist.stop import Stop
+from mnist_dist.versions import versions
 
 BLOCK_STEPS = {"cpu": 10, "gpu": 50}  # more gain nothing that can be measured on a CPU
 
@@ -185,7 +186,9 @@ def _result(
         "images_per_s": images / max(progress.train_seconds, 1e-9),
         "num_replicas": session.placement.replicas,
         "num_workers": max(session.topology.num_workers, 1),
+        "precision": session.devices.precision,
         "parameters": sum(stage.parameters for stage in network.stages),
+        "data": loop.identity["data"],
         "stopped": stopped,
         "config": config.as_dict(),
         "versions": versions(),

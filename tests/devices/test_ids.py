@@ -4,9 +4,7 @@ A training set of 5,003 images and a global batch of 50: each epoch's last batch
 neither 50 nor 3 can be divided evenly over 3 or 8 replicas.
 """
 
-import gzip
 import json
-import struct
 from collections import defaultdict
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 
 from tests.curves import ROOT, train
 from tests.devices.traced import digest
+from tests.mnist_files import cut
 
 EXAMPLES, BATCH, EPOCHS = 5003, 50, 2
 STEPS = 101  # of an epoch
@@ -23,17 +22,10 @@ STEPS = 101  # of an epoch
 def images(tmp_path_factory):
     """A folder with the first 5,003 images of MNIST, and the (digest -> index) of those."""
     folder = tmp_path_factory.mktemp("idx")
-    arrays = {}
-    for part, count in (("train", EXAMPLES), ("t10k", 1000)):
-        for kind, sizes in (("images-idx3", (28, 28)), ("labels-idx1", ())):
-            name = f"{part}-{kind}-ubyte"
-            data = gzip.decompress((ROOT / f"mnist_dist/data/mnist/{name}.gz").read_bytes())
-            head = 8 + 4 * len(sizes)
-            body = data[head : head + count * int(np.prod(sizes))]
-            new = data[:4] + struct.pack(f">{1 + len(sizes)}I", count, *sizes)
-            (folder / name).write_bytes(new + body)
-            arrays[name] = np.frombuffer(body, np.uint8).reshape(count, *sizes)
-    rows = zip(arrays["train-images-idx3-ubyte"], arrays["train-labels-idx1-ubyte"], strict=True)
+    cut(folder, EXAMPLES, 1000)
+    images = np.frombuffer((folder / "train-images-idx3-ubyte").read_bytes()[16:], np.uint8)
+    labels = np.frombuffer((folder / "train-labels-idx1-ubyte").read_bytes()[8:], np.uint8)
+    rows = zip(images.reshape(EXAMPLES, 28, 28), labels, strict=True)
     index = {digest(image, label): number for number, (image, label) in enumerate(rows)}
     assert len(index) == EXAMPLES  # no image is there twice
     return folder, index

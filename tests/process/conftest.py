@@ -1,11 +1,8 @@
 """What the trainings of several test modules share."""
 
-import gzip
-import struct
-
 import pytest
 
-from mnist_dist.data import sources
+from tests.mnist_files import cut
 from tests.process.training import SMALL, Trainer, train
 
 
@@ -13,12 +10,7 @@ from tests.process.training import SMALL, Trainer, train
 def subset(tmp_path_factory):
     """A folder with the first 3,000 training and 1,003 test images of MNIST, as IDX files."""
     folder = tmp_path_factory.mktemp("subset")
-    for name, count in zip(sources.PARTS, (3000, 3000, 1003, 1003), strict=True):
-        data = gzip.decompress((sources.embedded_folder() / f"{name}.gz").read_bytes())
-        head = 4 + 4 * data[3]
-        size = (len(data) - head) // struct.unpack(">I", data[4:8])[0]
-        cut = data[:4] + struct.pack(">I", count) + data[8 : head + count * size]
-        (folder / name).write_bytes(cut)
+    cut(folder, 3000, 1003)
     return folder
 
 

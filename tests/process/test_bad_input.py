@@ -12,21 +12,17 @@ import numpy as np
 import pytest
 
 from mnist_dist.data import sources
+from tests.mnist_files import cut
 from tests.process.training import SMALL, train
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = sources.PARTS
 
 
 @pytest.fixture
-def place(tmp_path, subset):
+def place(tmp_path):
     """A folder with a set of 50 and 20 images, a file, and a run's earlier files."""
     (tmp_path / "data").mkdir()
-    for name, count in zip(sources.PARTS, (50, 50, 20, 20), strict=True):
-        data = (subset / name).read_bytes()
-        head = 4 + 4 * data[3]
-        size = 1 if data[3] == 1 else 28 * 28
-        cut = data[:4] + struct.pack(">I", count) + data[8 : head + count * size]
-        (tmp_path / "data" / name).write_bytes(cut)
+    cut(tmp_path / "data", 50, 20)
     (tmp_path / "file").write_text("kept")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/result.json").write_text("kept too")

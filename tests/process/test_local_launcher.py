@@ -6,11 +6,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "launch" / "local.sh"
@@ -89,11 +90,15 @@ def read_told(process, number):
 
 
 def assert_gone(rows):
-    deadline = time.monotonic() + 10
     pids = [pid for row in rows for pid in (row["pid"], row["child"])]
-    while any(psutil.pid_exists(p) and psutil.Process(p).status() != "zombie" for p in pids):
-        assert time.monotonic() < deadline, "processes are left"
-        time.sleep(0.02)
+    wait_for("the end of all processes", lambda: not any(map(runs, pids)), 30)
+
+
+def runs(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_workers_get_ranks_ports_cores_and_arguments(launch):

@@ -2,16 +2,15 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mnist_dist.data import sources
+from tests.waiting import wait_for
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 PREPARE = (sys.executable, "-m", "mnist_dist.data.prepare")
@@ -35,6 +34,7 @@ OWN = """
 import sys
 import numpy as np
 from mnist_dist.data import sources
+from tests.waiting import wait_for
 name, folder, idx_folder = sys.argv[1:]
 ours, there = sources.load(folder, name, 5000), sources.load(idx_folder, "", 5000)
 for part in ("train", "validation", "test"):
@@ -104,13 +104,11 @@ def test_killed_leaves_nothing_that_counts(tmp_path):
     """Stopped with -9 while it writes; then it is done again."""
     process = subprocess.Popen([*PREPARE, f"--data_dir={tmp_path}"])
     try:
-        deadline = time.monotonic() + 300
-        while not any(tmp_path.glob(".preparing-*/**/*tfrecord*")):
-            assert process.poll() is None, "it ended before it was seen writing"
-            assert time.monotonic() < deadline, "it never wrote"
-            time.sleep(0.01)
+        files = ".preparing-*/**/*tfrecord*"
+        wait_for("a file", lambda: any(tmp_path.glob(files)) or process.poll() is not None, 300)
+        assert process.poll() is None, "it ended before it was seen writing"
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     assert not (tmp_path / "mnist" / "3.0.1").exists()
     done = prepare(f"--data_dir={tmp_path}")

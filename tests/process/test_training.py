@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from mnist_dist.config import Config
+from mnist_dist.data import sources
 from tests.process.training import SMALL, train
 
 STEPS, PER_EPOCH = 80, 40
@@ -118,6 +119,8 @@ def test_result(base, subset):
     assert result["images_per_s"] == pytest.approx(5000 / result["train_seconds"])
     # 5x5x1x2 + 2, 5x5x2x4 + 4, 4x4x4x16 + 16, 16x10 + 10
     assert result["parameters"] == 52 + 204 + 1040 + 170
+    assert result["precision"] == "float32"
+    assert result["data"] == sources.load(str(subset), "", 500).fingerprint
     config = Config(
         **{"no_gpu": True, "data_dir": str(subset), "conv_filters": (2, 4), "dense_units": (16,)},
         **{"validation_size": 500, "epochs": 2, "output_dir": f"{base.folder}/out"},

@@ -12,7 +12,8 @@ import pytest
 
 from tests.curves import ROOT, SMALL, apart, images_apart, train
 from tests.devices.test_curves import EXACT
-from tests.unit.meeting import addresses, wait_for
+from tests.unit.meeting import addresses
+from tests.waiting import wait_for
 
 FLOAT64 = ("--precision=float64", "--steps_per_loop=20")
 

@@ -9,11 +9,11 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+
+from tests.waiting import wait_for
 
 PREFIX = "mdist"
 DAEMONS = ("slurmctld", "slurmd", "munged", "ip", "nsenter", "unshare")
@@ -62,15 +62,6 @@ def missing() -> str:
 
 
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-
-
-def wait_for(what: str, condition: Callable[[], object], deadline_s: float) -> None:
-    """Waits until `condition()` is true. Raises TimeoutError, saying `what`, after `deadline_s`."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {deadline_s:g} s")
-        time.sleep(0.1)
 
 
 class Cluster:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster, missing, wait_for
+from tests.slurm.cluster import Cluster, missing
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,8 +14,8 @@ import sys
 import psutil
 import pytest
 
-from tests.slurm.cluster import wait_for
 from tests.slurm.conftest import ROOT
+from tests.waiting import wait_for
 
 TOLERANCE = 1e-8
 FLAGS = [

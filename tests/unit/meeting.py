@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,13 +96,6 @@ class Worker:
         """Its exit code and what it wrote to standard error."""
         text = self.process.communicate(timeout=deadline_s)[1]
         return self.process.returncode, text.strip()
-
-
-def wait_for(what, condition, deadline_s=10.0):
-    until = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < until, f"no {what} after {deadline_s} s"
-        time.sleep(0.02)
 
 
 def addresses(count, stride=1):

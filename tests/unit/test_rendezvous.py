@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from tests.unit.meeting import Worker, addresses, free_ports, wait_for
+from tests.unit.meeting import Worker, addresses, free_ports
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def connect(address):
             found.append(socket.create_connection((host, int(port)), 1))
         return found
 
-    wait_for(f"listener on {address}", connected)
+    wait_for(f"listener on {address}", connected, 30)
     return found[0]
 
 

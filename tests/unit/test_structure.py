@@ -19,7 +19,7 @@ UNIT = Path(__file__).parent
 # A new module gets its place here.
 LAYERS = [
     "__init__ errors",
-    "config folders hostlist quiet resources stop rewind data data.split data.order "
+    "config folders hostlist quiet resources stop rewind versions data data.split data.order "
     "report_runs report_style",
     "flags schedule patience topology data.idx data.tfds data.pipeline events checkpoint console "
     "report_settings",

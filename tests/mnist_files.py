@@ -1,0 +1,17 @@
+"""Folders with the first images of MNIST, as IDX files."""
+
+import gzip
+import struct
+from pathlib import Path
+
+from mnist_dist.data import sources
+
+
+def cut(folder: Path, train: int, test: int) -> None:
+    """Writes the first `train` training and `test` test images, and their labels."""
+    for name, count in zip(sources.PARTS, (train, train, test, test), strict=True):
+        data = gzip.decompress((sources.embedded_folder() / f"{name}.gz").read_bytes())
+        head = 4 + 4 * data[3]
+        size = (len(data) - head) // struct.unpack(">I", data[4:8])[0]
+        body = data[head : head + count * size]
+        (folder / name).write_bytes(data[:4] + struct.pack(">I", count) + data[8:head] + body)
