@@ -4,16 +4,12 @@ This module alone knows how many replicas there are and what they run on. Tensor
 have been used before it: devices and threads can be set only once.
 """
 
-import contextlib
-import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
-from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 
+from mnist_dist import multi_worker
 from mnist_dist.config import Config
 from mnist_dist.errors import RunError, UsageError
 
@@ -161,10 +157,8 @@ def _strategy(
         bytes_per_pack=config.bytes_per_pack, implementation=kind
     )
     if len(workers) > 1:
-        cluster = {"cluster": {"worker": list(workers)}, "task": {"type": "worker", "index": rank}}
-        os.environ["TF_CONFIG"] = json.dumps(cluster)  # how TensorFlow is told
-        with _cpu_devices(len(names) if names[0].startswith("/cpu") else 0):
-            return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        cpu_devices = len(names) if names[0].startswith("/cpu") else 0
+        return multi_worker.build(workers, rank, cpu_devices, config.peer_timeout, options)
     if len(names) > 1:
         on_gpu = names[0].startswith("/gpu") and config.collective != "ring"
         reduction = (
@@ -174,25 +168,6 @@ def _strategy(
         )
         return tf.distribute.MirroredStrategy(list(names), cross_device_ops=reduction)
     return tf.distribute.get_strategy()
-
-
-@contextlib.contextmanager
-def _cpu_devices(number: int) -> Iterator[None]:
-    """Has MultiWorkerMirroredStrategy use that many logical CPU devices of a worker, if not 0.
-
-    TensorFlow's own takes one CPU device a worker, and has no option for it; with it a laptop can
-    try out what a node with several GPUs does.
-    """
-    own = CollectiveAllReduceExtended._initialize_local_devices
-    if number:
-        CollectiveAllReduceExtended._initialize_local_devices = lambda _, resolver, worker: (
-            tuple(f"{worker}/device:CPU:{index}" for index in range(number)),
-            "CPU",
-        )
-    try:
-        yield
-    finally:
-        CollectiveAllReduceExtended._initialize_local_devices = own
 
 
 def _auto_precision(names: tuple[str, ...]) -> tuple[str, str]:

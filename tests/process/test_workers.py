@@ -138,7 +138,7 @@ def test_a_lost_worker_is_named_with_host_and_step(workers, tmp_path, number):
     flags = ("--max_steps=0", "--epochs=1000", "--steps_per_loop=5", "--peer_timeout=4")
     flags += (f"--output_dir={tmp_path}/out", "--checkpoint_every_steps=50")
     processes = workers(flags, flags, flags)
-    wait_for("ckpt-50", (tmp_path / "ck" / "ckpt-50").exists, 90)
+    wait_until_saved(50, tmp_path, processes)
     os.kill(processes[1].pid, number)
     survivors = [processes[0], processes[2]]
     for code, _, errors in ends(survivors, deadline_s=60):
@@ -148,22 +148,46 @@ def test_a_lost_worker_is_named_with_host_and_step(workers, tmp_path, number):
     os.kill(processes[1].pid, signal.SIGKILL)
 
 
+def test_a_silence_below_the_peer_timeout_is_borne(workers, tmp_path):
+    """Of 15 s: TensorFlow's own heartbeat would give up after 10."""
+    flags = ("--max_steps=0", "--epochs=1000", "--steps_per_loop=5", "--peer_timeout=60")
+    flags += ("--checkpoint_every_steps=50", "--keep_checkpoints=99")
+    processes = workers(flags, flags)
+    wait_until_saved(50, tmp_path, processes)
+    os.kill(processes[1].pid, signal.SIGSTOP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        processes[0].wait(timeout=15)
+    os.kill(processes[1].pid, signal.SIGCONT)
+    wait_until_saved(newest(tmp_path / "ck") + 100, tmp_path, processes)
+    processes[0].send_signal(signal.SIGTERM)
+    assert [(code, errors) for code, _, errors in ends(processes)] == [(75, ""), (75, "")]
+
+
+def wait_until_saved(step, folder, processes):
+    saved = (folder / "ck" / f"ckpt-{step}").exists
+    wait_for(f"ckpt-{step}", lambda: saved() or any(p.poll() is not None for p in processes), 90)
+    assert saved(), [p.communicate() for p in processes if p.poll() is not None]
+
+
+def newest(folder):
+    return max(int(path.name.removeprefix("ckpt-")) for path in folder.glob("ckpt-*"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, number):
     flags = ("--max_steps=0", "--epochs=1000", "--steps_per_loop=5", "--keep_checkpoints=99")
     flags += (f"--output_dir={tmp_path}/out", "--checkpoint_every_steps=20")
     processes = workers(flags, flags)
-    wait_for("ckpt-20", (tmp_path / "ck" / "ckpt-20").exists, 90)
+    wait_until_saved(20, tmp_path, processes)
     processes[1].send_signal(number)  # one is told, all stop
     found = ends(processes)
     assert [code for code, _, _ in found] == [75, 75]
-    assert all(errors == "" for _, _, errors in found)
+    assert [errors for _, _, errors in found] == ["", ""]
     assert found[1][1] == ""  # the chief alone speaks
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["stopped"] == "preempted"
-    steps = [int(path.name.removeprefix("ckpt-")) for path in (tmp_path / "ck").glob("ckpt-*")]
-    assert max(steps) == result["steps"]
-    assert f"saved at global step {max(steps)}" in found[0][1]
+    assert newest(tmp_path / "ck") == result["steps"]
+    assert f"saved at global step {result['steps']}" in found[0][1]
 
 
 def answers(address):

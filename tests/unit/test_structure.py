@@ -19,8 +19,8 @@ UNIT = Path(__file__).parent
 # A new module gets its place here.
 LAYERS = [
     "__init__ errors",
-    "config folders hostlist quiet resources stop rewind versions data data.split data.order "
-    "report_runs report_style",
+    "config folders hostlist multi_worker quiet resources stop rewind versions data data.split "
+    "data.order report_runs report_style",
     "flags schedule patience topology data.idx data.tfds data.pipeline events checkpoint console "
     "report_settings",
     "data.sources ports liveness strategy placement rows report_judge report_figures",
@@ -39,7 +39,7 @@ ENVIRONMENT = {
     "train": "passes the launch variables on to topology",
     "doctor": "the same",
     "local": "starts workers, whose TF_CONFIG it sets",
-    "strategy": "TensorFlow is told the cluster by TF_CONFIG",
+    "multi_worker": "TensorFlow is told the cluster by TF_CONFIG",
     "quiet": "TensorFlow's log level, which it reads when it is imported",
 }
 
