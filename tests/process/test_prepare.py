@@ -34,7 +34,6 @@ OWN = """
 import sys
 import numpy as np
 from mnist_dist.data import sources
-from tests.waiting import wait_for
 name, folder, idx_folder = sys.argv[1:]
 ours, there = sources.load(folder, name, 5000), sources.load(idx_folder, "", 5000)
 for part in ("train", "validation", "test"):
