@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 from tensorflow.python.eager import context
 
-MARGIN_S = 60.0
+MARGIN_S = 60.0  # for all processes to end in, on a busy machine
 
 
 def build(
