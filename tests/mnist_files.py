@@ -1,8 +1,11 @@
-"""Folders with the first images of MNIST, as IDX files."""
+"""Folders of IDX files: MNIST's first images, and the whole Fashion-MNIST."""
 
 import gzip
+import os
 import struct
 from pathlib import Path
+
+import pytest
 
 from mnist_dist.data import sources
 
@@ -15,3 +18,11 @@ def cut(folder: Path, train: int, test: int) -> None:
         size = (len(data) - head) // struct.unpack(">I", data[4:8])[0]
         body = data[head : head + count * size]
         (folder / name).write_bytes(data[:4] + struct.pack(">I", count) + data[8:head] + body)
+
+
+def fashion_mnist() -> Path:
+    """Debian's Fashion-MNIST. Without it the test is skipped, but not in CI, where it fails."""
+    folder = Path("/usr/share/datasets/fashion-mnist")
+    if not folder.is_dir() and not os.environ.get("CI"):
+        pytest.skip(f"{folder} is missing: apt-get install dataset-fashion-mnist")
+    return folder

@@ -1,28 +1,24 @@
 """Other data than the embedded MNIST: Fashion-MNIST's files, a prepared TFDS set, another shape."""
 
-import os
 import struct
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mnist_dist.data import sources
+from tests.mnist_files import fashion_mnist
 from tests.process import numpy_network as reference
 from tests.process.training import SMALL
-
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 def test_fashion_mnist(trainer):
     """Debian's files, gzipped, as they are: it learns in 100 steps."""
-    if not FASHION.is_dir() and not os.environ.get("CI"):
-        pytest.skip(f"{FASHION} is missing: apt-get install dataset-fashion-mnist")
-    run = trainer(*SMALL, f"--data_dir={FASHION}", "--max_steps=100", "--lr=0.1")
+    fashion = fashion_mnist()
+    run = trainer(*SMALL, f"--data_dir={fashion}", "--max_steps=100", "--lr=0.1")
     assert run.code == 0, run.err
-    assert f"Data: IDX files in {FASHION}: 55000 train, 5000 validation, 10000 test.\n" in run.out
+    assert f"Data: IDX files in {fashion}: 55000 train, 5000 validation, 10000 test.\n" in run.out
     losses = list(run.losses().values())
     assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.3
     assert run.result()["test_accuracy"] > 0.3  # by chance 0.1

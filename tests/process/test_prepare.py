@@ -1,18 +1,16 @@
 """prepare writes what plain TFDS reads; run as a user would, each a process of its own."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mnist_dist.data import sources
+from tests.mnist_files import fashion_mnist
 from tests.waiting import wait_for
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 PREPARE = (sys.executable, "-m", "mnist_dist.data.prepare")
 
 # Plain TFDS in a process that never heard of this package.
@@ -70,10 +68,8 @@ def test_plain_tfds_reads_it(tmp_path, name):
     idx_folder = tmp_path / "nothing there"
     arguments = ["--data_dir", tmp_path]
     if name == "fashion_mnist":
-        if not FASHION.is_dir() and not os.environ.get("CI"):
-            pytest.skip(f"{FASHION} is missing: apt-get install dataset-fashion-mnist")
-        idx_folder = FASHION
-        arguments = [f"--data-dir={tmp_path}", "--idx-dir", FASHION, f"--name={name}"]
+        idx_folder = fashion_mnist()
+        arguments = [f"--data-dir={tmp_path}", "--idx-dir", idx_folder, f"--name={name}"]
     done = prepare(*arguments)
     assert done.returncode == 0, done.stderr
     place = tmp_path / name / "3.0.1"

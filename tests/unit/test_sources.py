@@ -1,20 +1,18 @@
 """IDX folders, the embedded MNIST, the split and the fingerprint; without TensorFlow."""
 
 import gzip
-import os
 import shutil
 import struct
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mnist_dist.data import sources
 from mnist_dist.errors import UsageError
+from tests.mnist_files import fashion_mnist
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = sources.PARTS
 
 
@@ -159,13 +157,12 @@ def test_refuses_a_validation_size(folder, size):
 
 
 def test_fashion_mnist_of_debian():
-    if not FASHION.is_dir() and not os.environ.get("CI"):
-        pytest.skip(f"{FASHION} is missing: apt-get install dataset-fashion-mnist")
-    data = sources.load(str(FASHION), "", 5000)
+    folder = fashion_mnist()
+    data = sources.load(str(folder), "", 5000)
     assert data.train.images.shape == (55000, 28, 28, 1)
     assert data.num_classes == 10
     assert np.bincount(data.test.labels).tolist() == [1000] * 10
-    assert data.source.startswith(f"IDX files in {FASHION}: 55000 train")
+    assert data.source.startswith(f"IDX files in {folder}: 55000 train")
 
 
 def test_needs_no_tensorflow(folder):
