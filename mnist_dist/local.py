@@ -18,8 +18,8 @@ from typing import IO
 
 import psutil
 
+from mnist_dist.cluster.topology import FIRST_PORT, LAST_PORT
 from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE
-from mnist_dist.topology import FIRST_PORT, LAST_PORT
 
 POLL_S = 0.05
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)

@@ -4,9 +4,11 @@ import os
 import sys
 from collections.abc import Mapping
 
-from mnist_dist import flags, topology
+from mnist_dist import flags
+from mnist_dist.cluster import topology
 from mnist_dist.config import Config
 from mnist_dist.data import sources
+from mnist_dist.devices.quiet import without_greetings
 from mnist_dist.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -15,8 +17,10 @@ from mnist_dist.errors import (
     RunError,
     UsageError,
 )
-from mnist_dist.quiet import without_greetings
-from mnist_dist.stop import Stop
+from mnist_dist.network.architecture import Architecture
+from mnist_dist.network.describe import table
+from mnist_dist.run.result import Result
+from mnist_dist.training.stop import Stop
 
 
 def main(argv: list[str]) -> int:
@@ -24,7 +28,12 @@ def main(argv: list[str]) -> int:
     stop = Stop()
     stop.listen()
     try:
-        stopped = run(flags.parse(argv), os.environ, stop)
+        config = flags.parse(argv)
+        if config.describe:
+            if topology.from_environment(os.environ, config.cluster).is_chief:
+                print(describe(config))
+            return 0
+        result = run(config, os.environ, stop)
     except flags.HelpRequested as text:
         print(text)
         return 0
@@ -37,12 +46,12 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("mnist_dist: interrupted; the last checkpoint is what is left", file=sys.stderr)
         return EXIT_INTERRUPTED
-    return EXIT_SAVED if stopped == "preempted" else 0
+    return EXIT_SAVED if result.stopped == "preempted" else 0
 
 
 def run(
     config: Config, environment: Mapping[str, str] | None = None, stop: Stop | None = None
-) -> str:
+) -> Result:
     """Trains, from data to a result.
 
     Args:
@@ -50,27 +59,73 @@ def run(
         environment: launch variables, such as os.environ; None for this process alone.
         stop: to listen for signals; None leaves them alone.
 
-    Returns:
-        Why it stopped: completed, max_steps, patience or preempted; "described" for --describe.
-
     Raises:
         UsageError: a flag, the data, a folder or a checkpoint that doesn't fit.
         RunError: a failure at run time.
     """
+    if config.describe:
+        raise UsageError("--describe trains nothing; call describe(config), or leave it out")
     where = topology.from_environment(environment or {}, config.cluster)
     # Files are read before anything is started; TFDS needs TensorFlow, so devices come first.
     data = None if config.dataset else _load(config)
     if config.precision in ("float64", "mixed_float16"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it has neither, and says so often
     with without_greetings():
-        from mnist_dist import session, wiring
+        from mnist_dist import parts
+        from mnist_dist.cluster import session
+        from mnist_dist.data.pipeline import Trainset
+        from mnist_dist.training import finish, head, resume, state
+        from mnist_dist.training.loop import Loop
+        from mnist_dist.training.steps import Steps
 
         session.tf.config.list_physical_devices()  # the first look greets, too
-    with session.join(config, where) as joined:
+    with session.join(parts.wanted(config), parts.terms(config), where) as joined:
         if stop is not None:
             stop.listen()  # again: with other workers TensorFlow takes SIGTERM for itself
+        devices, placement = joined.devices, joined.placement
         data = data or _load(config)
-        return wiring.train(config, joined, data, stop or Stop())
+        joined.agree("the data", data.fingerprint)
+        order = parts.order(config, data)
+        plan = parts.plan(config, order.steps_per_epoch, devices.kind)
+        trainset = Trainset(
+            data.train, order, config.accumulate_steps, placement.replicas, plan.block_steps
+        )
+        network = parts.architecture(config, data, devices)
+        trained = state.build(devices.strategy, network, parts.rule(config))
+        steps = Steps(devices.strategy, trained, parts.settings(config))
+        files = parts.files(config, trained.variables, where.is_chief)
+        for line in (*head.head(joined, data.source), *parts.remarks(config)):
+            files.console.line(line)
+        loop = Loop(
+            plan=plan,
+            course=parts.course(config, order.steps_per_epoch),
+            patience=parts.early_stopping(config),
+            data=data,
+            trainset=trainset,
+            placement=placement,
+            steps=steps,
+            files=files,
+            stop=stop or Stop(),
+            identity=parts.identity(config, devices.precision, data),
+            where=joined.where,
+            at_step=joined.at_step,
+        )
+        progress = resume.begin(loop, config.resume, joined.agree)
+        facts = finish.Facts(
+            num_replicas=placement.replicas,
+            num_workers=where.num_workers,
+            precision=devices.precision,
+            parameters=sum(stage.parameters for stage in network.stages),
+            config=config.as_dict(),
+        )
+        return finish.finish(loop, progress, bool(config.output_dir), facts)
+
+
+def describe(config: Config) -> str:
+    """The network as a table; nothing is started and no folder is touched."""
+    data = _load(config)
+    shape = data.train.images.shape[1:]
+    return table(Architecture.from_flags(config.as_dict(), shape, data.num_classes).stages)
 
 
 def _load(config: Config) -> sources.ImageData:

@@ -16,9 +16,9 @@ from absl import logging
 
 from mnist_dist.data import sources
 from mnist_dist.data.split import Split
+from mnist_dist.devices.quiet import without_greetings
 from mnist_dist.errors import EXIT_USAGE, UsageError
-from mnist_dist.folders import writable
-from mnist_dist.quiet import without_greetings
+from mnist_dist.run.folders import writable
 
 VERSION = "3.0.1"  # of TFDS's own mnist, fashion_mnist and kmnist
 

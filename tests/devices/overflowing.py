@@ -12,7 +12,7 @@ def main(arguments):
     with train.without_greetings():
         import tensorflow as tf
 
-        from mnist_dist import steps
+        from mnist_dist.training import steps
 
     own = steps.Steps._gradients
 

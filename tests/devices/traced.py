@@ -23,7 +23,7 @@ def main(folder, arguments):
     with train.without_greetings():
         import tensorflow as tf
 
-        from mnist_dist import steps
+        from mnist_dist.training import steps
 
     file = (Path(folder) / f"trace-{os.getpid()}.jsonl").open("w")
     own = steps.Steps._gradients

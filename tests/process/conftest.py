@@ -3,7 +3,7 @@
 import pytest
 
 from tests.mnist_files import cut
-from tests.process.training import SMALL, Trainer, train
+from tests.process.trainer import SMALL, Trainer, train
 
 
 @pytest.fixture(scope="session")

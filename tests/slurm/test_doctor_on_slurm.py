@@ -65,7 +65,7 @@ def test_a_checkpoint_folder_that_one_node_does_not_see(examine, tmp_path):
 def test_ports_that_something_else_has(examine):
     take = (
         "import os, socket, sys, time\n"
-        "from mnist_dist import ports, topology\n"
+        "from mnist_dist.cluster import ports, topology\n"
         "where = topology.from_environment(os.environ)\n"
         "found = ports.candidates(where, where.rank)\n"
         "taken = [socket.create_server(('', port)) for _, port in found]\n"

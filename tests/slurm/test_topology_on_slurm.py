@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mnist_dist.topology import expand_hostlist
+from mnist_dist.cluster.topology import expand_hostlist
 
 ROOT = Path(__file__).resolve().parents[2]
 TELL = """
 import json, os, socket, sys
-from mnist_dist import topology
+from mnist_dist.cluster import topology
 t = topology.from_environment(os.environ)
 print(json.dumps([socket.gethostname(), t.rank, t.workers, t.token, t.source, t.note]))
 """

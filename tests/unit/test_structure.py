@@ -1,4 +1,4 @@
-"""The package's shape: imports go downwards, one place reads flags, few look at the environment.
+"""The package's shape: rooms, imports that go downwards, one place that takes Config apart.
 
 Read from the source by `ast`, imports inside functions too.
 """
@@ -15,32 +15,64 @@ import mnist_dist
 PACKAGE = Path(mnist_dist.__file__).parent
 UNIT = Path(__file__).parent
 
-# Of the design's picture from bottom to top: a module imports from layers below its own alone.
-# A new module gets its place here.
-LAYERS = [
+# The picture of "How it works" from bottom to top: a room imports from rooms below its own alone,
+# and those side by side know nothing of one another. What stands at the top level has a row, too.
+ROOMS = [
     "__init__ errors",
-    "config folders hostlist multi_worker quiet resources stop rewind versions data data.split "
-    "data.order report_runs report_style",
-    "flags schedule patience topology data.idx data.tfds data.pipeline events checkpoint console "
-    "report_settings",
-    "data.sources ports liveness strategy placement rows report_judge report_figures",
-    "rendezvous loss_scale augment layers optim report_tables",
-    "model session report_answer",
-    "describe steps report_markdown report_html",
-    "evaluation",
-    "loop",
-    "resume",
-    "wiring doctor_facts doctor_report doctor_network",
-    "train doctor local requeue data.prepare report",
+    "config",
+    "flags run",
+    "devices network",
+    "data",
+    "cluster",
+    "training",
+    "parts",
+    "train report doctor local requeue",
 ]
-LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
+ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.split()}
+
+# Inside a room, from bottom to top. A new module gets its place here.
+INSIDE = {
+    "run": ["folders rewind versions console result", "events checkpoint"],
+    "devices": ["multi_worker placement quiet resources", "strategy"],
+    "network": ["architecture rows", "augment layers describe", "model"],
+    "data": ["idx split order", "pipeline tfds", "sources", "prepare"],
+    "cluster": ["hostlist liveness", "topology", "ports", "rendezvous", "session"],
+    "training": [
+        "loss_scale optim patience plan schedule stop",
+        "progress state",
+        "steps head",
+        "evaluation",
+        "loop",
+        "resume finish",
+    ],
+    "report": [
+        "runs style",
+        "settings",
+        "judge figures",
+        "tables",
+        "answer",
+        "markdown html",
+        "__main__",
+    ],
+    "doctor": ["facts network report", "__main__"],
+}
 
 ENVIRONMENT = {
     "train": "passes the launch variables on to topology",
-    "doctor": "the same",
+    "doctor.__main__": "the same",
     "local": "starts workers, whose TF_CONFIG it sets",
-    "multi_worker": "TensorFlow is told the cluster by TF_CONFIG",
-    "quiet": "TensorFlow's log level, which it reads when it is imported",
+    "devices.multi_worker": "TensorFlow is told the cluster by TF_CONFIG",
+    "devices.quiet": "TensorFlow's log level, which it reads when it is imported",
+}
+
+KNOWS_CONFIG = {
+    "flags": "makes it",
+    "parts": "takes it apart",
+    "train": "hands it to parts",
+    "doctor.__main__": "judges the flags",
+    "doctor.facts": "the same",
+    "doctor.network": "the same",
+    "doctor.report": "the same",
 }
 
 
@@ -53,6 +85,15 @@ def modules():
 
 
 MODULES = modules()
+
+
+def room(name):
+    return name.partition(".")[0]
+
+
+def inside(name):
+    """A module's name in its room; empty for the room itself, or what stands at the top level."""
+    return name.partition(".")[2]
 
 
 def imports(tree):
@@ -74,14 +115,34 @@ def own_imports(name):
             yield inner
 
 
-def test_every_module_has_a_layer():
-    assert set(MODULES) == set(LAYER), "give it a place in LAYERS, or take it out"
+def test_every_room_and_every_module_has_its_place():
+    assert {room(name) for name in MODULES} == set(ROOM), "give it a place in ROOMS"
+    for name, rows in INSIDE.items():
+        there = {inside(module) for module in MODULES if room(module) == name} - {""}
+        assert there == set(" ".join(rows).split()), f"give it a place in INSIDE[{name!r}]"
+    assert {room(name) for name in MODULES if inside(name)} == set(INSIDE)
 
 
-@pytest.mark.parametrize("name", sorted(LAYER.keys() & MODULES))
+@pytest.mark.parametrize("name", sorted(MODULES))
 def test_imports_go_downwards(name):
-    for other in LAYER.keys() & set(own_imports(name)):
-        assert LAYER[other] < LAYER[name], f"{name} imports {other}, which isn't below it"
+    rows = INSIDE.get(room(name), [])
+    place = {module: number for number, row in enumerate(rows) for module in row.split()}
+    for other in set(own_imports(name)):
+        if room(other) != room(name):
+            assert ROOM[room(other)] < ROOM[room(name)], f"{name} imports {other}, not below it"
+        elif inside(other):
+            assert place[inside(other)] < place[inside(name)], f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", sorted(INSIDE))
+def test_a_room_says_in_three_lines_what_it_is_for(name):
+    """What it is for, what comes in, what must not; and it holds nothing itself."""
+    tree = MODULES[name]
+    assert len(tree.body) == 1, "a room re-exports nothing"
+    first, empty, *rest = ast.get_docstring(tree).splitlines()
+    assert first.endswith(".")
+    assert empty == ""
+    assert [line.partition(":")[0] for line in rest] == ["In", "Not in"]
 
 
 def test_the_reader_of_imports_sees_all_forms():
@@ -89,7 +150,14 @@ def test_the_reader_of_imports_sees_all_forms():
     text = "import a.b\nfrom c import d\ndef f():\n    from e.f import g as h\n"
     assert list(imports(ast.parse(text))) == ["a.b", "c", "c.d", "e.f", "e.f.g"]
     assert {"config", "errors"} <= set(own_imports("flags"))
-    assert {"session", "wiring", "flags"} <= set(own_imports("train"))
+    assert {"cluster.session", "parts", "flags"} <= set(own_imports("train"))
+    assert (room("a.b.c"), inside("a.b.c"), inside("a")) == ("a", "b.c", "")
+
+
+def test_config_makes_one_trip():
+    """It is made of flags, handed to parts, and no room sees it."""
+    readers = {name for name in MODULES if "config" in own_imports(name)}
+    assert readers == set(KNOWS_CONFIG)
 
 
 def test_flags_are_read_in_one_place():
@@ -111,8 +179,18 @@ def test_the_environment_is_touched_in_few_places():
 
 def test_the_upper_layers_know_no_strategy():
     """The loop, the model and the data know neither how many replicas there are nor where."""
-    for name in ("loop", "model", "layers", "optim", "data.pipeline", "data.order", "evaluation"):
-        assert not {"strategy", "session", "topology"} & set(own_imports(name))
+    unknown = {"devices.strategy", "cluster.session", "cluster.topology"}
+    for name in (
+        *("training.loop", "training.optim", "training.evaluation", "network.model"),
+        *("network.layers", "data.pipeline", "data.order"),
+    ):
+        assert not unknown & set(own_imports(name))
+
+
+def test_unit_tests_mirror_the_rooms():
+    for kind in (UNIT, UNIT.parent / "process"):
+        folders = {path.parent.name for path in kind.glob("*/test_*.py")}
+        assert folders <= set(INSIDE)
 
 
 def test_unit_tests_need_no_tensorflow():
@@ -125,17 +203,22 @@ def test_unit_tests_need_no_tensorflow():
         "assert 'mnist_dist.config' in sys.modules\n"
         "assert not loaded, loaded\n"
     )
-    names = [path.stem for path in UNIT.glob("*.py")]
+    paths = [path.relative_to(UNIT).with_suffix("") for path in UNIT.rglob("*.py")]
+    names = [".".join(path.parts) for path in paths]
     assert "test_config" in names
+    assert "cluster.test_topology" in names
     command = [sys.executable, "-c", code, *names]
     done = subprocess.run(command, capture_output=True, text=True, cwd=UNIT.parents[1])
     assert done.returncode == 0, done.stderr
 
 
 LIGHT = """
-    config flags errors folders hostlist patience resources schedule stop topology ports liveness
-    rendezvous requeue local doctor train data.idx data.order data.pipeline data.sources data.split
-    data.tfds report report_html
+    config flags errors requeue local train report.__main__ report.html doctor.__main__
+    cluster.topology cluster.ports cluster.liveness cluster.rendezvous
+    data.idx data.order data.pipeline data.sources data.split data.tfds
+    devices.resources devices.quiet network.architecture network.describe
+    run.folders run.result run.versions
+    training.patience training.plan training.schedule training.stop
 """
 
 

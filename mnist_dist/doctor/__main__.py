@@ -1,0 +1,108 @@
+"""Says what would run here, and whether it would work, before a job is paid for.
+
+    python -m mnist_dist.doctor [--json] [flags of mnist_dist.train]
+
+In an allocation: srun python -m mnist_dist.doctor, with the flags of the run. Exit code 0 only
+if the run would work.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mnist_dist import flags
+from mnist_dist.cluster import rendezvous, topology
+from mnist_dist.cluster.liveness import Meeting
+from mnist_dist.config import Config
+from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.doctor import facts
+from mnist_dist.doctor.report import judge, text
+from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
+
+GATHER_S = 60.0
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the process's exit code."""
+    as_json = "--json" in argv
+    try:
+        config = flags.parse([word for word in argv if word != "--json"])
+        where = topology.from_environment(os.environ, config.cluster)
+        report = examine(config, where)
+    except flags.HelpRequested as help_text:
+        print(f"{__doc__.strip()}\n\n{help_text}")
+        return 0
+    except (UsageError, RunError) as error:
+        print(f"mnist_dist: {error}", file=sys.stderr)
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+    if where.is_chief:
+        print(json.dumps(report, indent=1) if as_json else text(report), flush=True)
+    return 0 if report["well"] else EXIT_FAILED
+
+
+def examine(config: Config, where: topology.Topology) -> dict[str, Any]:
+    """Looks at all workers, the same report on each: its keys are those that --json prints.
+
+    Raises:
+        UsageError, RunError: the workers can't even meet; the message says why.
+    """
+    if where.num_workers == 1:
+        return _look(config, where, None, lambda value: [value])
+    apart = dataclasses.replace(where, token=f"{where.token}-doctor")  # from a training
+    # What the workers are started with is compared later, all of it, and shown.
+    meeting = rendezvous.meet(
+        apart, {"devices": 0, "fingerprints": {}}, config.connect_timeout, config.interface
+    )
+    meeting.watch(config.peer_timeout)
+    try:
+        report = _look(config, where, meeting, lambda value: meeting.gather(value, GATHER_S))
+        meeting.goodbye()
+    except (RunError, UsageError) as error:
+        meeting.fail(str(error), usage=isinstance(error, UsageError))
+        raise
+    return report
+
+
+def _look(
+    config: Config,
+    where: topology.Topology,
+    meeting: Meeting | None,
+    gather: Callable[[Any], Sequence[Any]],
+) -> dict[str, Any]:
+    with without_greetings():
+        from mnist_dist.doctor import network
+
+        network.tf.config.list_physical_devices()  # the first look greets, too
+    own = facts.machine(config, where)
+    own |= network.devices(config, where.num_workers)
+    own |= facts.data(config)
+    with facts.probe(config.checkpoint_dir, where.is_chief) as problem:
+        if not gather(problem)[0]:
+            problem = facts.sees(config.checkpoint_dir, gather)
+    own |= {"checkpoint_problem": problem}
+    gather("all at once")
+    clocks = gather(facts.now_s())
+    own |= {"clock_skew_s": clocks[where.rank] - clocks[0]}
+    workers = gather(own)
+    report: dict[str, Any] = {
+        "workers": workers,
+        "source": where.source,
+        "note": where.note,
+        "config": config.as_dict(),
+        "findings": judge(config, workers),
+        "all_reduce": None,
+    }
+    report["well"] = not any(finding["bad"] for finding in report["findings"])
+    if report["well"]:
+        addresses = meeting.workers if meeting else ()
+        report["all_reduce"] = network.all_reduce(
+            config, tuple(own["devices"]), addresses, where.rank
+        )
+    return report
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,98 @@
+"""What one worker knows of its machine, data and folders, for the doctor; no TensorFlow."""
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from mnist_dist import __version__
+from mnist_dist.cluster.topology import Topology
+from mnist_dist.config import Config
+from mnist_dist.data import sources
+from mnist_dist.devices import resources
+from mnist_dist.errors import UsageError
+from mnist_dist.run.folders import writable
+from mnist_dist.run.versions import versions
+
+PROBE = ".mnist_dist-doctor"
+SEEN_S = 3.0  # a network file system may take a moment
+
+
+def machine(config: Config, where: Topology) -> dict[str, Any]:
+    """Rank, host, cores and memory, versions, flags."""
+    memory = psutil.virtual_memory()
+    package = hashlib.blake2b(digest_size=6)
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        package.update(path.name.encode() + path.read_bytes())
+    return {
+        "rank": where.rank,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "address": where.workers[where.rank] if where.workers else "",
+        "cores": resources.cores(),
+        "machine_cores": os.cpu_count(),
+        "memory_bytes": memory.total,
+        "memory_free_bytes": memory.available,
+        "versions": {
+            **versions(),
+            "mnist_dist": f"{__version__} (source {package.hexdigest()})",
+        },
+        "flags": {name: json.dumps(value) for name, value in config.as_dict().items()},
+    }
+
+
+def data(config: Config) -> dict[str, Any]:
+    """Where the data are and what they are, or why they can't be read."""
+    try:
+        found = sources.load(config.data_dir, config.dataset, config.validation_size)
+    except UsageError as error:
+        return {"data": "", "data_fingerprint": "", "data_problem": str(error)}
+    return {"data": found.source, "data_fingerprint": found.fingerprint, "data_problem": ""}
+
+
+def now_s() -> float:
+    """The clock, to be compared with the others'."""
+    return time.time()
+
+
+@contextlib.contextmanager
+def probe(folder: str, chief: bool) -> Iterator[str]:
+    """A file of worker 0 in the checkpoint folder, which the others look for; gone afterwards.
+
+    Yields:
+        Why worker 0 can't write there; empty if it can.
+    """
+    if not chief:
+        yield ""
+        return
+    path = Path(folder).absolute()
+    made = [place for place in (path, *path.parents) if not place.exists()]
+    try:
+        writable(path, "--checkpoint_dir")
+        path.mkdir(parents=True, exist_ok=True)
+        (path / PROBE).touch()
+    except UsageError as error:
+        yield str(error)
+    else:
+        yield ""
+        (path / PROBE).unlink(missing_ok=True)
+    for place in made:
+        with contextlib.suppress(OSError):
+            place.rmdir()
+
+
+def sees(folder: str, gather: Callable[[Any], Sequence[Any]]) -> str:
+    """Waits until this worker sees the probe; empty, or that it doesn't. All workers call it."""
+    until = time.monotonic() + SEEN_S
+    while not (Path(folder) / PROBE).exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    seen = (Path(folder) / PROBE).exists()
+    gather(seen)  # nobody takes the probe away before all have looked
+    return "" if seen else f"{folder} isn't worker 0's folder of that name"

@@ -1,0 +1,96 @@
+"""The doctor's look at devices, and what an all-reduce over all replicas costs."""
+
+import functools
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mnist_dist import parts
+from mnist_dist.config import Config
+from mnist_dist.devices import resources, strategy
+from mnist_dist.devices.placement import Placement
+from mnist_dist.errors import RunError, UsageError
+
+SIZES_BYTES = tuple(1024 * 4**power for power in range(9))  # 1 kB to 64 MB
+TIMES = (20, 20, 20, 20, 10, 10, 5, 3, 3)
+
+
+def devices(config: Config, num_workers: int) -> dict[str, Any]:
+    """This worker's devices, or why there are none for these flags."""
+    try:
+        names = strategy.local_devices(parts.wanted(config), num_workers)
+    except UsageError as error:
+        return {"devices": [], "device_problem": str(error)}
+    return {"devices": list(names), "device_problem": ""}
+
+
+def all_reduce(
+    config: Config, names: tuple[str, ...], workers: tuple[str, ...], rank: int
+) -> dict[str, Any] | None:
+    """Sums vectors of 1 kB to 64 MB over all replicas, as the gradients are summed.
+
+    Returns:
+        "bytes" and "seconds" (medians), and the fit seconds = alpha_s + bytes / beta_bytes_per_s;
+        None for one replica.
+
+    Raises:
+        RunError: TensorFlow failed, or summed wrongly.
+    """
+    built = strategy.build(
+        parts.wanted(config), names, workers, rank, resources.cores(), config.peer_timeout
+    )
+    placement = Placement(built.strategy, names, rank)
+    if placement.replicas == 1:
+        return None
+
+    def total(part: tf.Tensor) -> tf.Tensor:
+        here = tf.identity(part)  # on the replica's device, which a graph's argument isn't
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
+
+    @tf.function(reduce_retracing=True)
+    def run(value: Any) -> Any:
+        return built.strategy.run(total, args=(value,))
+
+    seconds = []
+    for size, times in zip(SIZES_BYTES, TIMES, strict=True):
+        ones = np.ones(size // 4, np.float32)
+        value = placement.place(functools.partial(_constant, ones))
+        taken = []
+        for _ in range(times + 1):
+            started = time.perf_counter()
+            try:
+                result = placement.results(run(value))[0][0].numpy()
+            except tf.errors.OpError as error:
+                reason = " ".join(error.message.split())[:500]
+                raise RunError(f"all-reduce of {size} bytes: {reason}") from error
+            taken.append(time.perf_counter() - started)
+        if result != placement.replicas:
+            raise RunError(f"the sum of {placement.replicas} ones over the replicas is {result}")
+        seconds.append(statistics.median(taken[1:]))  # the first one connects and traces
+    alpha_s, bytes_per_s = fit(SIZES_BYTES, seconds)
+    return {
+        "replicas": placement.replicas,
+        "bytes": list(SIZES_BYTES),
+        "seconds": seconds,
+        "alpha_s": alpha_s,
+        "beta_bytes_per_s": bytes_per_s,
+    }
+
+
+def _constant(value: np.ndarray, replica: int) -> tf.Tensor:
+    return tf.constant(value)
+
+
+def fit(sizes_bytes: tuple[int, ...], seconds: list[float]) -> tuple[float, float]:
+    """Least squares of seconds = alpha + bytes / beta, each size with the same relative weight.
+
+    Returns:
+        alpha in seconds and beta in bytes a second.
+    """
+    weights = 1.0 / np.array(seconds)
+    columns = np.stack([np.ones(len(seconds)), np.array(sizes_bytes, float)], 1)
+    (alpha, slope), *_ = np.linalg.lstsq(columns * weights[:, None], np.ones(len(seconds)))
+    return float(max(alpha, 0.0)), float(1.0 / max(slope, 1e-15))

@@ -1,0 +1,131 @@
+"""The notebook's network and its variants: logits from images."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from mnist_dist.network.architecture import Architecture, Stage
+from mnist_dist.network.layers import BatchNorm, Layer, Statistics, max_pool, residual_add
+from mnist_dist.network.rows import Rows
+
+DROPOUT_STREAM = 0
+
+
+class Network:
+    """Logits from images. Make it in the strategy's scope.
+
+    Attributes:
+        variables: name -> Keras variable, the same names and shapes in any layout and precision.
+        dtype: that of the variables, the logits, losses and reductions: float32, or float64.
+        trainable: the names of those that gradients are taken of.
+        stages: the network as a table, from the images to the logits.
+
+    Raises:
+        UsageError: the images are too small for the convolutions, naming the layer.
+    """
+
+    def __init__(self, what: Architecture) -> None:
+        self.what = what
+        self.stages = what.stages
+        self.variables: dict[str, keras.Variable] = {}
+        self.trainable: list[str] = []
+        self.dtype = "float64" if what.precision == "float64" else "float32"
+        self._format = "channels_first" if what.channels_first else "channels_last"
+        self._norms: dict[str, BatchNorm] = {}
+        self._layers: dict[str, keras.layers.Layer] = {}
+        for stage in self.stages:
+            if stage.kernel:
+                self._build(stage)
+
+    def __call__(self, images: tf.Tensor, rows: Rows | None = None) -> tuple[tf.Tensor, Statistics]:
+        """The forward pass.
+
+        Args:
+            images: dtype [rows, height, width, channels], in 0..1.
+            rows: what training needs to know of the rows; None for inference.
+
+        Returns:
+            The logits, dtype [rows, classes], and each normalisation's batch statistics.
+        """
+        statistics: Statistics = {}
+
+        def normalise(name: str, x: tf.Tensor) -> tf.Tensor:
+            if name not in self._norms:
+                return x
+            return self._norms[name](x, rows, statistics)
+
+        x = tf.transpose(images, [0, 3, 1, 2]) if self.what.channels_first else images
+        for number in range(1, len(self.what.conv_filters) + 1):
+            x = self._conv(f"conv{number}", x, normalise)
+            x = max_pool(x, self._format)
+        if self.what.channels_first:  # so that the dense weights fit both layouts
+            x = tf.transpose(x, [0, 2, 3, 1])
+        x = tf.reshape(x, [x.shape[0] or tf.shape(x)[0], -1])
+        for number in range(1, len(self.what.dense_units) + 1):
+            x = tf.nn.relu(normalise(f"dense{number}", self._layers[f"dense{number}"](x)))
+        if rows is not None and self.what.dropout:
+            x = _dropout(x, self.what.dropout, rows)
+        return self._layers["logits"](x), statistics
+
+    def _conv(self, name: str, x: tf.Tensor, normalise: Callable) -> tf.Tensor:
+        y = normalise(name, self._layers[name](x))
+        if not self.what.residual:
+            return tf.nn.relu(y)
+        y = self._layers[f"{name}b"](tf.nn.relu(y))
+        y = normalise(f"{name}b", y)
+        shortcut = self._layers.get(f"{name}s")
+        return tf.nn.relu(residual_add(y, shortcut(x) if shortcut else x))
+
+    def _build(self, stage: Stage) -> None:
+        """Makes a layer, its variables, and its normalisation if it has one."""
+        layer = self._conv2d(stage) if len(stage.kernel) == 4 else self._dense(stage)
+        self._layers[stage.name] = layer
+        added = {f"{stage.name}/kernel": layer.kernel, f"{stage.name}/bias": layer.bias}
+        self.trainable += list(added)
+        if stage.normed:
+            norm = BatchNorm(stage.name, stage.shape[-1], self.what.channels_first, self.dtype)
+            self._norms[stage.name] = norm
+            self.trainable += list(norm.trainable)
+            added |= norm.variables
+        self.variables |= added
+
+    def _conv2d(self, stage: Stage) -> Layer:
+        size, _, channels, filters = stage.kernel
+        layer = keras.layers.Conv2D(
+            filters,
+            size,
+            padding="same" if self.what.residual else "valid",
+            data_format=self._format,
+            kernel_initializer=self._initializer(),
+            dtype=self.what.precision,
+            name=stage.name,
+        )
+        sides = (None, None)  # the kernel's shape doesn't depend on them
+        shape = (None, channels, *sides) if self.what.channels_first else (None, *sides, channels)
+        layer.build(shape)
+        return layer
+
+    def _dense(self, stage: Stage) -> Layer:
+        before, units = stage.kernel
+        # The last layer isn't of low precision: so neither are the logits, and it costs nothing.
+        dtype = self.dtype if stage.name == "logits" else self.what.precision
+        layer = keras.layers.Dense(
+            units, kernel_initializer=self._initializer(), dtype=dtype, name=stage.name
+        )
+        layer.build((None, before))
+        return layer
+
+    def _initializer(self) -> Callable[..., tf.Tensor]:
+        """Glorot's uniform one (Glorot and Bengio 2010), each layer with a seed of its own.
+
+        It draws in float32, so that all precisions begin with the same weights.
+        """
+        glorot = keras.initializers.GlorotUniform(seed=self.what.seed * 1000 + len(self._layers))
+        return lambda shape, dtype=None: tf.cast(glorot(shape, "float32"), dtype)
+
+
+def _dropout(x: tf.Tensor, rate: float, rows: Rows) -> tf.Tensor:
+    """Inverted dropout (Srivastava et al. 2014), the same whichever replica has the row."""
+    kept = rows.uniform(x.shape[0], x.shape[1], DROPOUT_STREAM) >= rate
+    return tf.where(kept, x * tf.cast(1.0 / (1.0 - rate), x.dtype), tf.zeros([], x.dtype))

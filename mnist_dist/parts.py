@@ -1,0 +1,128 @@
+"""Takes a Config apart: what each stage of a run gets of it. No stage sees the whole."""
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from mnist_dist.cluster.session import Terms
+from mnist_dist.config import Config
+from mnist_dist.data.order import Order
+from mnist_dist.data.sources import ImageData
+from mnist_dist.devices.strategy import Devices, Wanted
+from mnist_dist.errors import UsageError
+from mnist_dist.network.architecture import Architecture
+from mnist_dist.network.augment import Augmentation
+from mnist_dist.run.checkpoint import Checkpoints
+from mnist_dist.run.console import Console
+from mnist_dist.run.events import Events
+from mnist_dist.run.versions import versions
+from mnist_dist.training import optim, patience
+from mnist_dist.training.loop import Files
+from mnist_dist.training.plan import Plan
+from mnist_dist.training.schedule import Course
+from mnist_dist.training.steps import Settings
+
+BLOCK_STEPS = {"cpu": 10, "gpu": 50}  # more gain nothing that can be measured on a CPU
+
+
+def wanted(config: Config) -> Wanted:
+    """What the devices are chosen by."""
+    return Wanted(**{name: getattr(config, name) for name in Wanted._fields})
+
+
+def terms(config: Config) -> Terms:
+    """On what terms the workers meet: the same flags and versions on all."""
+    flags = {name: str(value) for name, value in config.as_dict().items()}
+    fingerprints = {"flags": flags, "versions": versions()}
+    return Terms(config.connect_timeout, config.peer_timeout, config.interface, fingerprints)
+
+
+def order(config: Config, data: ImageData) -> Order:
+    """Which example stands where.
+
+    Raises:
+        UsageError: the global batch is larger than the training set.
+    """
+    examples = len(data.train.labels)
+    if config.batch_size > examples:
+        raise UsageError(
+            f"--batch_size={config.batch_size} is more than the training set has images, "
+            f"{examples}; give at most that"
+        )
+    return Order(config.seed, examples, config.batch_size)
+
+
+def plan(config: Config, steps_per_epoch: int, kind: str) -> Plan:
+    """How long the run is and what is due when; `kind` of device is cpu or gpu."""
+    return Plan(
+        epochs=config.epochs,
+        max_steps=config.max_steps,
+        steps_per_epoch=steps_per_epoch,
+        block_steps=min(config.steps_per_loop or BLOCK_STEPS[kind], steps_per_epoch),
+        checkpoint_every_steps=config.checkpoint_every_steps,
+        log_interval=config.log_interval,
+    )
+
+
+def course(config: Config, steps_per_epoch: int) -> Course:
+    """The learning rates."""
+    total = config.epochs * steps_per_epoch
+    return Course(config.lr, config.schedule, config.warmup_steps, total)
+
+
+def early_stopping(config: Config) -> patience.Rule:
+    """How long to wait for an improvement of what."""
+    return patience.Rule(config.patience, config.monitor, config.min_delta)
+
+
+def architecture(config: Config, data: ImageData, devices: Devices) -> Architecture:
+    """The network's shape, for the data's images and classes, as these devices compute it."""
+    flags, image_shape = config.as_dict(), data.train.images.shape[1:]
+    shape = Architecture.from_flags(flags, image_shape, data.num_classes)
+    return dataclasses.replace(
+        shape, channels_first=devices.channels_first, precision=devices.precision
+    )
+
+
+def rule(config: Config) -> optim.Rule:
+    """The update rule."""
+    values = {name: getattr(config, name) for name in optim.Rule._fields if name != "name"}
+    return optim.Rule(config.optimizer, **values)
+
+
+def settings(config: Config) -> Settings:
+    """How a step is computed."""
+    return Settings(
+        seed=config.seed,
+        label_smoothing=config.label_smoothing,
+        clip_norm=config.clip_norm,
+        wire_dtype=config.wire_dtype,
+        augmentation=Augmentation(config.shift_px, config.rotate_deg, config.zoom),
+        eager=config.eager,
+    )
+
+
+def files(config: Config, variables: dict[str, tf.Variable], chief: bool) -> Files:
+    """Where the run leaves what; worker 0 alone, the chief, writes and prints.
+
+    Raises:
+        UsageError: a folder that can't be written in.
+    """
+    return Files(
+        Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief),
+        Events(config.output_dir if chief else ""),
+        Console(quiet=not chief),
+    )
+
+
+def identity(config: Config, precision: str, data: ImageData) -> dict[str, Any]:
+    """What decides the run's numbers: a checkpoint with another identity is another run's."""
+    return {**config.numbers(), "precision": precision, "data": data.fingerprint}
+
+
+def remarks(config: Config) -> list[str]:
+    """What a reader of the log must know of the flags."""
+    if config.batch_norm and config.accumulate_steps > 1:
+        return ["Batch statistics are those of each micro-batch, not of the global batch."]
+    return []

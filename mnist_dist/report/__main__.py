@@ -1,0 +1,114 @@
+"""Compares runs on one page: `python -m mnist_dist.report RUN_DIR... [--format=html|md]`.
+
+RUN_DIR is a run's --output_dir, a folder with one in output/ (as launch/train.slurm makes it), or
+a folder of several of these. The page needs matplotlib: pip install 'mnist_dist[report]'.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
+from mnist_dist.report.answer import Answer, answer
+from mnist_dist.report.markdown import markdown
+from mnist_dist.report.runs import Run, read
+from mnist_dist.report.settings import settings
+from mnist_dist.run.folders import writable
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; --help lists the arguments")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the process's exit code."""
+    parser = _Parser(prog="python -m mnist_dist.report", description=__doc__)
+    parser.add_argument("run_dir", nargs="+", metavar="RUN_DIR", help="where runs have written")
+    parser.add_argument(
+        "--format", choices=("html", "md"), default="html", help="default: html, one page"
+    )
+    parser.add_argument(
+        "--output", help="file to write; default: report.html, or standard output for md"
+    )
+    try:
+        args = parser.parse_args(argv)
+        report(args.run_dir, args.format, args.output)
+    except (UsageError, RunError) as error:
+        print(f"mnist_dist: {error}", file=sys.stderr)
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+    return 0
+
+
+def report(run_dirs: Sequence[str], form: str = "html", output: str | None = None) -> None:
+    """Writes a report and says in a line what it answers.
+
+    Args:
+        run_dirs: folders of runs.
+        form: "html" or "md".
+        output: the file; None for ./report.html, or standard output for md.
+
+    Raises:
+        UsageError: no finished run there, no place for the file, no matplotlib for html.
+        RunError: the file can't be written after all.
+    """
+    if form == "html" and not find_spec("matplotlib"):
+        raise UsageError(
+            "--format=html draws with matplotlib, which isn't installed; "
+            "pip install 'mnist_dist[report]', or give --format=md"
+        )
+    path = Path(output or "report.html") if output or form == "html" else None
+    if path:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"--output={path}: no file; give the name of one, new or old")
+        writable(path.resolve().parent, "the folder of --output")
+    runs = read(run_dirs)
+    if all(run.unfinished for run in runs):
+        first = runs[0]
+        raise UsageError(
+            f"no finished run among {len(runs)} ({first.name} at step {first.step}: "
+            f"{first.unfinished}); let one end, or give others"
+        )
+    text, found = _text(form, runs)
+    if path is None:
+        _say(text)
+        return
+    _write(path, text)
+    _say(f"{found.headline}\n{found.verdict}\nWrote {path}\n")
+
+
+def _text(form: str, runs: Sequence[Run]) -> tuple[str, Answer]:
+    ranked = settings(runs)
+    found = answer(ranked, runs)
+    if form == "md":
+        return markdown(found, ranked, runs), found
+    from mnist_dist.report.html import page  # brings matplotlib
+
+    return page(found, ranked, runs), found
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all; through a link, whose target is written."""
+    target = path.resolve()
+    new = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text, encoding="utf-8")
+        os.replace(new, target)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise RunError(f"--output={path}: can't be written ({error.strerror})") from error
+
+
+def _say(text: str) -> None:
+    """Prints, also where the terminal doesn't know all characters."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), end="")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""The report's curves, by matplotlib: `pip install 'mnist_dist[report]'`."""
+
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
+from matplotlib.ticker import LogFormatter
+
+from mnist_dist.report.runs import smooth
+from mnist_dist.report.settings import Setting
+
+MANY = 20  # accuracies, of which a tenth can be cut off
+
+STYLE: Any = {
+    "font.size": 9,
+    "axes.edgecolor": "#8a9099",
+    "axes.grid": True,
+    "axes.labelcolor": "#3d434b",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "grid.color": "#e6e8eb",
+    "lines.solid_capstyle": "round",
+    "svg.hashsalt": "mnist_dist",  # the same page from the same runs
+    "text.color": "#1b1f24",
+    "xtick.color": "#3d434b",
+    "ytick.color": "#3d434b",
+}
+
+
+class PlainLog(LogFormatter):
+    """Labels of a logarithmic axis as plain numbers: 0.2 in place of 2x10^-1."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a tick that is to have one."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+class Picture(NamedTuple):
+    """A drawing.
+
+    Attributes:
+        alt: what it shows, for those who don't see it.
+        svg: the file.
+    """
+
+    alt: str
+    svg: bytes
+
+
+def curves(settings: Sequence[Setting], colours: Sequence[str], split: str) -> list[Picture]:
+    """Loss and accuracy in training and on a split, over step and over time; the learning rate.
+
+    Args:
+        settings: the best first; it's drawn last, on top.
+        colours: of each setting.
+        split: "validation" or "test".
+    """
+    names = {"train": "training", "validation": "validation", "test": "test"}
+    panels = [
+        (part, quantity, across)
+        for part in ("train", split)
+        for quantity in ("loss", "accuracy")
+        for across in ("step", "seconds")
+    ]
+    pictures = []
+    for part, quantity, across in [*panels, ("train", "lr", "step")]:
+        what = f"{names[part]} {quantity}" if quantity != "lr" else "learning rate"
+        axis = "step" if across == "step" else "training time, s"
+        with matplotlib.rc_context(STYLE):
+            figure = Figure(figsize=(4.8, 2.8), layout="constrained")
+            axes = figure.add_subplot()
+            _panel(axes, settings, colours, (part, quantity, across))
+            axes.set_title(what.capitalize() + (", %" if quantity == "accuracy" else ""))
+            axes.set_xlabel(axis)
+            file = io.BytesIO()
+            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        runs = sum(len(setting.runs) for setting in settings)
+        alt = f"{what} over {axis}, a line for each of {runs} runs in its setting's colour"
+        pictures.append(Picture(alt.capitalize(), file.getvalue()))
+    return pictures
+
+
+def png(image: np.ndarray) -> bytes:
+    """A uint8 image [height, width, channels] as a file; one channel as ink on paper."""
+    pixels = np.repeat(255 - image, 3, axis=-1) if image.shape[-1] == 1 else image
+    file = io.BytesIO()
+    imsave(file, pixels, format="png", metadata={"Software": "mnist_dist"})
+    return file.getvalue()
+
+
+def _panel(
+    axes: Axes, settings: Sequence[Setting], colours: Sequence[str], what: tuple[str, str, str]
+) -> None:
+    part, quantity, across = what
+    seen: list[np.ndarray] = []
+    for setting, colour in reversed(list(zip(settings, colours, strict=True))):
+        for run in setting.runs:
+            curve = run.curve(part)
+            if not len(curve["step"]):
+                continue
+            x, y = curve[across], curve[quantity]
+            if part == "train" and quantity != "lr":
+                x, y = smooth(x, y)
+            y = 100.0 * y if quantity == "accuracy" else y
+            marker = "o" if part != "train" else ""
+            axes.plot(x, y, color=colour, linewidth=1.1, marker=marker, markersize=3, alpha=0.85)
+            seen.append(y)
+    if not seen:
+        axes.text(0.5, 0.5, "nothing was logged", ha="center", transform=axes.transAxes)
+        return
+    values = np.concatenate(seen)
+    axes.set_xlim(left=0.0)
+    if quantity == "loss" and values.min() > 0.0:
+        axes.set_yscale("log")
+        for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            ticks(PlainLog())
+    if quantity == "accuracy" and values.max() > values.min():
+        # The climb's first steps would press all the rest into a line.
+        low, high = np.quantile(values, 0.1 if len(values) > MANY else 0.0), values.max()
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))

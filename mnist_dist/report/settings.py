@@ -1,0 +1,171 @@
+"""Settings: runs that differ in their seed only, taken together."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mnist_dist.report.runs import Run
+
+DASH = "\N{EN DASH}"
+
+TEST_IMAGES = 10_000
+"""Of MNIST and its like; taken where a run has no predictions.npz to count them in."""
+
+SAME_RUN = frozenset(
+    {
+        *("seed", "data_dir", "output_dir", "checkpoint_dir", "log_interval", "resume"),
+        *("checkpoint_every_steps", "keep_checkpoints", "describe", "gpus", "interface"),
+        *("cluster", "connect_timeout", "peer_timeout"),
+    }
+)
+"""Flags that don't make a run another setting: the seed, places, and what is written and when."""
+
+ADAPTIVE = ("adam", "adamw", "adadelta", "adagrad", "rmsprop", "muon")
+USED_BY = {
+    "momentum": ("momentum", "nesterov", "rmsprop", "muon"),
+    "beta_1": ("adam", "adamw", "muon"),
+    "beta_2": ("adam", "adamw", "muon"),
+    "rho": ("adadelta", "rmsprop"),
+    "epsilon": ADAPTIVE,
+}
+"""Flags that only some optimizers read; with the others they make no difference."""
+
+
+@dataclasses.dataclass
+class Setting:
+    """Finished runs that differ in their seed only; a seed that was run twice counts once.
+
+    Attributes:
+        flags: name -> value, those that are not the same in all settings.
+        runs: in the order given.
+        test: test accuracy of each seed, 0..1, ascending seeds.
+        validation: the same of the validation split; empty where there is none.
+        examples: images in the test set.
+    """
+
+    flags: dict[str, Any]
+    runs: list[Run]
+    test: np.ndarray
+    validation: np.ndarray
+    examples: int
+
+    @property
+    def name(self) -> str:
+        """The differing flags in words, such as "adam, lr 0.001, residual"; all if none is on."""
+        config = self.runs[0].config
+        flags = self.flags or {name: config.get(name) for name in ("optimizer", "lr")}
+        flags = {name: value for name, value in flags.items() if value is not None}
+        on = {name: value for name, value in flags.items() if value not in ("", False)}
+        words = {name: f"{name} {shown(value)}" for name, value in (on or flags).items()}
+        words |= {name: name for name, value in on.items() if value is True}
+        words |= {name: on[name] for name in ("schedule", "optimizer") if name in on}
+        first = [words.pop("optimizer")] if "optimizer" in words else []
+        return ", ".join([*first, *words.values()])
+
+    @property
+    def mean(self) -> float:
+        """Mean test accuracy over seeds, 0..1."""
+        return float(self.test.mean())
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation of the test accuracy over seeds; None with one seed."""
+        return float(self.test.std(ddof=1)) if len(self.test) > 1 else None
+
+    @property
+    def binomial(self) -> float:
+        """The standard error that one test of so many images has."""
+        return math.sqrt(self.mean * (1.0 - self.mean) / self.examples)
+
+    @property
+    def best_run(self) -> Run:
+        """The run with the best validation accuracy, or test accuracy where there is no other."""
+        score = "validation_accuracy" if len(self.validation) else "test_accuracy"
+        return max(self.runs, key=lambda run: run.result[score])
+
+
+def settings(runs: Sequence[Run]) -> list[Setting]:
+    """Groups finished runs, the best setting first.
+
+    By validation accuracy, test accuracy among equals; by test accuracy alone where any run has
+    no validation split.
+    """
+    finished = [run for run in runs if not run.unfinished]
+    keys = [_decisive(run, same_test_set(runs)) for run in finished]
+    differing = differing_flags(keys)
+    groups: dict[str, list[Run]] = {}
+    for run, key in zip(finished, keys, strict=True):
+        groups.setdefault(repr([key.get(name) for name in differing]), []).append(run)
+    found = []
+    for members in groups.values():
+        key = keys[finished.index(members[0])]
+        flags = {name: key.get(name) for name in differing}
+        validation = by_validation(members)
+        found.append(
+            Setting(
+                flags,
+                members,
+                _by_seed(members, "test_accuracy"),
+                _by_seed(members, "validation_accuracy") if validation else np.zeros(0),
+                _examples(members),
+            )
+        )
+    if by_validation(finished):
+        return sorted(found, key=lambda s: (-s.validation.mean(), -s.mean))
+    return sorted(found, key=lambda s: -s.mean)
+
+
+def by_validation(runs: Sequence[Run]) -> bool:
+    """Whether all have a validation accuracy to be ranked by."""
+    return all(run.result["validation_accuracy"] is not None for run in runs)
+
+
+def same_test_set(runs: Sequence[Run]) -> bool:
+    """Whether all finished runs were tested on the same labels, as far as their files tell."""
+    finished = [run for run in runs if not run.unfinished]
+    found = [run.predictions.label for run in finished if run.predictions]
+    names = {run.config.get("dataset", "") for run in finished}
+    return len(names) <= 1 and all(np.array_equal(found[0], label) for label in found)
+
+
+def differing_flags(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """The flags that don't have the same value in all that have one, in the order of the flags."""
+    names = list(dict.fromkeys(name for config in configs for name in config))
+    values = {name: [c[name] for c in configs if c.get(name) is not None] for name in names}
+    return [name for name in names if any(value != values[name][0] for value in values[name])]
+
+
+def shown(value: Any) -> str:
+    """A flag's value as one would type it; a dash for none."""
+    if value is None:
+        return DASH
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return (",".join(map(str, value)) if isinstance(value, list) else str(value)) or "none"
+
+
+def _decisive(run: Run, same_data: bool) -> dict[str, Any]:
+    """What a run has in common with those of other seeds; its folder of data only if that says."""
+    optimizer = run.config["optimizer"]
+    flags = {
+        name: value if optimizer in USED_BY.get(name, (optimizer,)) else None
+        for name, value in run.config.items()
+        if name not in SAME_RUN or (name == "data_dir" and not same_data)
+    }
+    result = run.result
+    return {**flags, "replicas": result["num_replicas"], "workers": result["num_workers"]}
+
+
+def _by_seed(runs: Sequence[Run], score: str) -> np.ndarray:
+    seeds: dict[int, list[float]] = {}
+    for run in runs:
+        seeds.setdefault(run.config["seed"], []).append(run.result[score])
+    return np.array([np.mean(seeds[seed]) for seed in sorted(seeds)])
+
+
+def _examples(runs: Sequence[Run]) -> int:
+    counts = [len(run.predictions.label) for run in runs if run.predictions]
+    return counts[0] if counts else TEST_IMAGES

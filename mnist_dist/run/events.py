@@ -1,0 +1,154 @@
+"""A run's files: metrics.jsonl, times.jsonl, TensorBoard's event files and result.json.
+
+metrics.jsonl holds what the flags decide and times.jsonl what this machine made of it, so two
+runs of the same flags can be compared line by line. docs/files.md has the schemas.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from mnist_dist.run import rewind
+from mnist_dist.run.folders import aside, writable
+
+SUMMARY_STEPS = 10
+METRICS = "metrics.jsonl"
+TIMES = "times.jsonl"
+RESULT = "result.json"
+PREDICTIONS = "predictions.npz"
+
+
+class Events:
+    """Writes a run's files under one folder, for the chief; with none, writes nothing.
+
+    Attributes:
+        history: the rows of metrics.jsonl, in order; without a folder, of this attempt.
+
+    Raises:
+        UsageError: the folder can't be written in.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder) if folder else None
+        self._open: dict[str, Any] = {}
+        self.history: list[dict[str, Any]] = []
+        if self._folder:
+            writable(self._folder, "--output_dir")
+
+    def begin(self) -> Path | None:
+        """Moves an earlier run's files out of the way; says where to."""
+        if not self._folder:
+            return None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        names = (METRICS, TIMES, RESULT, PREDICTIONS, "train", "eval")
+        old = [self._folder / name for name in names if (self._folder / name).exists()]
+        return aside(self._folder, old) if old else None
+
+    def resume(self, step: int, epoch_ended: bool) -> None:
+        """Takes back what was written of steps after `step`, which will be done again.
+
+        Args:
+            step: global steps that the checkpoint has.
+            epoch_ended: whether an evaluation belongs there; one of a run that was stopped in
+                mid-epoch is no part of the run never stopped.
+        """
+        if not self._folder:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+        def kept(record: dict[str, Any]) -> bool:
+            ended = epoch_ended or record.get("split", "train") == "train"
+            return record["step"] < step or (record["step"] == step and ended)
+
+        (self._folder / RESULT).unlink(missing_ok=True)  # of the attempt that was stopped
+        self.history = rewind.lines(self._folder / METRICS, kept)
+        rewind.lines(self._folder / TIMES, kept)
+        for name in ("train", "eval"):
+            for path in sorted((self._folder / name).glob("events.*")):
+                last = step if epoch_ended or name == "train" else step - 1
+                rewind.events(path, last)
+
+    def train(self, step: int, epoch: int, loss: float, accuracy: float, lr: float) -> None:
+        """One training step's line. `step` counts from 1, `epoch` too."""
+        values = {"loss": loss, "accuracy": accuracy, "lr": lr}
+        self._metrics({"step": step, "epoch": epoch, "split": "train", **values})
+
+    def summary(self, step: int, loss: float, accuracy: float) -> None:
+        """One training step's loss and accuracy for TensorBoard."""
+        self._scalars("train", step, {"loss": loss, "accuracy": accuracy})
+
+    def evaluation(self, step: int, epoch: int, split: str, loss: float, accuracy: float) -> None:
+        """A pass over the "validation" or "test" split, after `step` global steps."""
+        values = {"loss": loss, "accuracy": accuracy}
+        self._metrics({"step": step, "epoch": epoch, "split": split, **values})
+        prefix = "" if split == "test" else f"{split}_"
+        self._scalars("eval", step, {prefix + name: value for name, value in values.items()})
+
+    def times(self, step: int, seconds: float) -> None:
+        """The training time so far, in seconds, evaluations and start-up not counted."""
+        self._line(TIMES, {"step": step, "seconds": seconds})
+
+    def flush(self) -> None:
+        """Brings all lines to the disk; before a checkpoint that counts on them."""
+        for file in self._open.values():
+            file.flush()
+            if hasattr(file, "fileno"):
+                os.fsync(file.fileno())
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether result.json is wanted and isn't there."""
+        return self._folder is not None and not (self._folder / RESULT).exists()
+
+    def result(self, result: dict[str, Any]) -> None:
+        """Writes result.json, whole or not at all."""
+        if self._folder:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+            rewind.replace(self._folder / RESULT, text.encode())
+
+    def predictions(self, write: Callable[[Path], None]) -> None:
+        """Has `write` make predictions.npz, whole or not at all."""
+        if self._folder:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            new = self._folder / f".{PREDICTIONS}"
+            write(new)
+            os.replace(new, self._folder / PREDICTIONS)
+
+    def close(self) -> None:
+        """Closes all files."""
+        self.flush()
+        for file in self._open.values():
+            file.close()
+        self._open = {}
+
+    def _metrics(self, row: dict[str, Any]) -> None:
+        self.history.append(row)
+        self._line(METRICS, row)
+
+    def _line(self, name: str, record: dict[str, Any]) -> None:
+        if not self._folder:
+            return
+        if name not in self._open:
+            self._open[name] = (self._folder / name).open("a")
+        self._open[name].write(json.dumps(record) + "\n")
+
+    def _scalars(self, part: str, step: int, values: dict[str, float]) -> None:
+        if not self._folder:
+            return
+        if part not in self._open:
+            place = self._folder / part
+            place.mkdir(exist_ok=True)
+            stamp = f"{time.time_ns() // 10**9}.{time.time_ns() % 10**9:09d}"
+            self._open[part] = tf.io.TFRecordWriter(str(place / f"events.out.tfevents.{stamp}"))
+            version = tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2")
+            self._open[part].write(version.SerializeToString())
+        pairs = [tf.compat.v1.Summary.Value(tag=t, simple_value=v) for t, v in values.items()]
+        summary = tf.compat.v1.Summary(value=pairs)
+        event = tf.compat.v1.Event(wall_time=time.time(), step=step, summary=summary)
+        self._open[part].write(event.SerializeToString())

@@ -1,0 +1,93 @@
+"""Trains to the end, scores what is reported, and writes a run's last files."""
+
+from typing import Any, NamedTuple
+
+from mnist_dist.devices import resources
+from mnist_dist.run.result import Result
+from mnist_dist.run.versions import versions
+from mnist_dist.training.evaluation import Evaluation
+from mnist_dist.training.loop import Loop, score_line
+from mnist_dist.training.progress import Progress
+
+
+class Facts(NamedTuple):
+    """What a result says of the cluster, the network and the flags; each is a key of it."""
+
+    num_replicas: int
+    num_workers: int
+    precision: str
+    parameters: int
+    config: dict[str, Any]
+
+
+def finish(loop: Loop, progress: Progress, predictions: bool, facts: Facts) -> Result:
+    """Trains on from `progress` until there is a reason to stop.
+
+    Args:
+        loop: the run's parts.
+        progress: where it stands.
+        predictions: whether predictions.npz is wanted; all workers say the same.
+        facts: what the result says of the cluster, the network and the flags.
+
+    Raises:
+        RunError: a loss that isn't finite, a full disk.
+    """
+    events, console = loop.files.events, loop.files.console
+    finished = bool(progress.stopped)
+    if finished:
+        console.line(f"This run is finished ({progress.stopped}, global step {progress.step}).")
+        if progress.patience.best_step is None:  # else the last scores aren't what is reported
+            console.line(score_line("test", progress.scores["test"]))
+    try:
+        stopped = progress.stopped or loop.run(progress)
+    finally:
+        console.end()  # an error's line doesn't stand behind the bar
+    if stopped == "preempted":
+        name = loop.stop.name or "a signal to another worker"
+        console.line(f"Stopped by {name}: saved at global step {progress.step}, to go on later.")
+    elif predictions or loop.patience.epochs:
+        test = _score(loop, progress)
+        if not finished or events.incomplete:
+            events.predictions(lambda path: test.save(path, loop.data.test))
+    result = _result(loop, progress, stopped, facts)
+    if not finished or events.incomplete:
+        events.result(result.as_dict())
+    events.close()
+    return result
+
+
+def _score(loop: Loop, progress: Progress) -> Evaluation:
+    """Scores what is reported: the last weights, or the best where --patience knows them."""
+    best = progress.patience.best_step
+    if best not in (None, progress.step):
+        loop.files.checkpoints.restore(loop.files.checkpoints.at(best))
+        progress.scores["validation"] = loop.evaluate("validation").means()
+    test = loop.evaluate("test")
+    progress.scores["test"] = test.means()
+    if best is not None:
+        loop.files.console.line(f"The best weights are of global step {best}:")
+        loop.files.console.line(score_line("test", progress.scores["test"]))
+    return test
+
+
+def _result(loop: Loop, progress: Progress, stopped: str, facts: Facts) -> Result:
+    order = loop.trainset.order
+    epochs, rest = divmod(progress.step, order.steps_per_epoch)
+    images = epochs * order.examples + rest * order.batch_size
+    test, validation = progress.scores.get("test", {}), progress.scores.get("validation", {})
+    return Result(
+        test_accuracy=test.get("accuracy"),
+        test_loss=test.get("loss"),
+        validation_accuracy=validation.get("accuracy"),
+        validation_loss=validation.get("loss"),
+        steps=progress.step,
+        epochs=progress.step / order.steps_per_epoch,
+        train_seconds=progress.train_seconds,
+        images_per_s=images / max(progress.train_seconds, 1e-9),
+        data=loop.data.fingerprint,
+        stopped=stopped,
+        versions=versions(),
+        resources=resources.used(),
+        history=tuple(loop.files.events.history),
+        **facts._asdict(),
+    )

@@ -1,0 +1,174 @@
+"""The outer loop: run a block of steps, log, evaluate, save, stop."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from mnist_dist.data.pipeline import Trainset, ahead
+from mnist_dist.data.sources import ImageData
+from mnist_dist.devices.placement import Placement
+from mnist_dist.errors import RunError
+from mnist_dist.run.checkpoint import Checkpoints
+from mnist_dist.run.console import Console
+from mnist_dist.run.events import SUMMARY_STEPS, Events
+from mnist_dist.training.evaluation import Evaluation, evaluate
+from mnist_dist.training.patience import Rule
+from mnist_dist.training.plan import Plan
+from mnist_dist.training.progress import Progress
+from mnist_dist.training.schedule import Course
+from mnist_dist.training.steps import Steps
+from mnist_dist.training.stop import Stop
+
+
+class Files(NamedTuple):
+    """What a run leaves on the disk and says."""
+
+    checkpoints: Checkpoints
+    events: Events
+    console: Console
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """One run's parts, put together: `run` trains until there is a reason to stop."""
+
+    plan: Plan
+    course: Course
+    patience: Rule
+    data: ImageData
+    trainset: Trainset
+    placement: Placement
+    steps: Steps
+    files: Files
+    stop: Stop
+    identity: dict[str, Any]
+    where: str
+    at_step: Callable[[int], None]
+
+    def run(self, progress: Progress) -> str:
+        """Trains on from `progress`, which is kept up to date.
+
+        Returns:
+            Why it stopped: completed, max_steps, patience or preempted.
+
+        Raises:
+            RunError: a loss that isn't finite, a full disk.
+        """
+        self.files.console.begin(progress.step, self.plan.last_step, self.trainset.order.batch_size)
+        while not progress.stopped:
+            told = progress.step < self.plan.last_step and self._train_epoch(progress)
+            if told and not self.plan.evaluation_due(progress.step):
+                self.save(progress)
+                return "preempted"
+            self._evaluate_all(progress)
+            if self.patience.epochs and progress.patience.waited >= self.patience.epochs:
+                progress.stopped = "patience"
+            elif progress.step >= self.plan.last_step:
+                progress.stopped = self.plan.ending
+            self.save(progress)
+            if told and not progress.stopped:
+                return "preempted"
+        return progress.stopped
+
+    def save(self, progress: Progress) -> None:
+        """Brings the run's files and then a checkpoint to the disk.
+
+        Raises:
+            RunError: a weight that isn't finite: the step's update was too large.
+        """
+        for name, variable in self.files.checkpoints.variables.items():
+            if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
+                raise self._diverged(f"{name} isn't finite", progress.step)
+        self.files.events.flush()
+        best = progress.patience.best_step
+        state = {"identity": self.identity, "best_step": best, **dataclasses.asdict(progress)}
+        self.files.checkpoints.save(progress.step, state)
+
+    def evaluate(self, split: str) -> Evaluation:
+        """Scores the "validation" or "test" split, with the averaged weights if there are any."""
+        self.steps.swap_averages()
+        result = evaluate(self.steps, self.placement, getattr(self.data, split))
+        self.steps.swap_averages()
+        return result
+
+    def _train_epoch(self, progress: Progress) -> bool:
+        """Trains to the epoch's end, or the run's, or till a worker is told to stop: then True."""
+        epoch, _ = self.trainset.order.position(progress.step)
+        blocks = list(self.plan.blocks(progress.step))
+        told, started, epoch_seconds = False, time.monotonic(), 0.0
+        for steps, block in ahead(self._block, blocks):
+            told = self._train_block(steps, block)
+            progress.step = steps.stop
+            self.at_step(progress.step)
+            now = time.monotonic()
+            progress.train_seconds += now - started
+            epoch_seconds += now - started
+            self.files.events.times(progress.step, progress.train_seconds)
+            if told and not self.plan.evaluation_due(progress.step):
+                return True
+            if self.plan.save_due(progress.step):
+                self.save(progress)
+            started = time.monotonic()
+        self.files.console.line(
+            f"\nTrain time for epoch #{epoch + 1} (global step {progress.step}): {epoch_seconds:f}"
+        )
+        return told
+
+    def _train_block(self, steps: range, block: Any) -> bool:
+        """Runs and logs a block; True where a worker was told to stop before it began."""
+        dtype = self.steps.dtype
+        rates = np.zeros(self.trainset.block_steps)
+        rates[: len(steps)] = [self.course.rate(step) for step in steps]
+        told = tf.constant(1.0 if self.stop.name else 0.0, dtype)
+        records = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), told)
+        values = records.numpy()[: len(steps)].astype(float)
+        for step, (loss, accuracy, _), rate in zip(steps, values, rates, strict=False):
+            if not math.isfinite(loss):
+                raise self._diverged(f"the loss is {loss}", step + 1)
+            self._log(step, loss, accuracy, rate)
+        self.files.console.advance(len(steps), values[-1, 0])
+        return bool(values[:, 2].any())
+
+    def _log(self, step: int, loss: float, accuracy: float, rate: float) -> None:
+        epoch, batch = self.trainset.order.position(step)
+        interval = self.plan.log_interval
+        if interval and batch % interval == 0:
+            self.files.console.line(f"Batch #{batch}\tLoss: {loss:.6f}")
+        if interval and (step + 1) % interval == 0:
+            self.files.events.train(step + 1, epoch + 1, loss, accuracy, float(rate))
+        if (step + 1) % SUMMARY_STEPS == 0:
+            self.files.events.summary(step + 1, loss, accuracy)
+
+    def _evaluate_all(self, progress: Progress) -> None:
+        epoch = self.trainset.order.position(progress.step - 1)[0] + 1
+        for split in ("validation", "test"):
+            if not len(getattr(self.data, split).labels):
+                continue
+            score = self.evaluate(split)
+            if not math.isfinite(score.loss):
+                raise self._diverged(f"the {split} loss is {score.loss}", progress.step)
+            progress.scores[split] = score.means()
+            self.files.events.evaluation(progress.step, epoch, split, score.loss, score.accuracy)
+            self.files.console.line(score_line(split, progress.scores[split]))
+        if self.patience.epochs and self.plan.epoch_ended(progress.step):
+            progress.patience.look(self.patience, progress.step, progress.scores["validation"])
+
+    def _diverged(self, what: str, step: int) -> RunError:
+        return RunError(
+            f"{self.where}: {what} at step {step}, and nothing was saved since; "
+            "lower --lr, or warm it up with --warmup_steps"
+        )
+
+    def _block(self, steps: range) -> Any:
+        return self.placement.place(lambda replica: self.trainset.block(steps, replica))
+
+
+def score_line(split: str, score: dict[str, float]) -> str:
+    """The notebook's line for the test set, and the same for the validation set."""
+    name = {"test": "Test set", "validation": "Validation set"}[split]
+    return f"{name}: Average loss: {score['loss']:.4f}, Accuracy: {100 * score['accuracy']:4f}%\n"

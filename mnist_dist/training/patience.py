@@ -1,0 +1,50 @@
+"""Early stopping: the epochs since the validation split last improved (Prechelt 1998)."""
+
+import dataclasses
+from typing import NamedTuple
+
+
+class Rule(NamedTuple):
+    """What counts as an improvement, and how long to wait for one.
+
+    Attributes:
+        epochs: without improvement before the run stops; 0: never.
+        monitor: validation_loss or validation_accuracy.
+        min_delta: least change that counts.
+    """
+
+    epochs: int
+    monitor: str
+    min_delta: float
+
+
+@dataclasses.dataclass
+class Patience:
+    """What early stopping remembers; saved with the run, so a resume changes nothing.
+
+    Attributes:
+        best_step: the global step of the best value, None before the first evaluation.
+        best_value: the monitored value there.
+        waited: epochs since then.
+    """
+
+    best_step: int | None = None
+    best_value: float = 0.0
+    waited: int = 0
+
+    def look(self, rule: Rule, step: int, validation: dict[str, float]) -> None:
+        """Takes in the evaluation at an epoch's end.
+
+        Args:
+            rule: what counts.
+            step: global steps done.
+            validation: "loss" and "accuracy" of the validation split.
+        """
+        value = validation[rule.monitor.removeprefix("validation_")]
+        gain = value - self.best_value
+        if rule.monitor == "validation_loss":
+            gain = -gain
+        if self.best_step is None or gain > rule.min_delta:
+            self.best_step, self.best_value, self.waited = step, value, 0
+        else:
+            self.waited += 1

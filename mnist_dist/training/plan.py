@@ -1,0 +1,60 @@
+"""How long a run is and what is due at which step; steps are global and counted from 0."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class Plan(NamedTuple):
+    """The course of a run.
+
+    Attributes:
+        epochs: passes over the training set.
+        max_steps: global steps after which the run stops all the same; 0: no limit.
+        steps_per_epoch: global steps of a pass.
+        block_steps: the most global steps of one call of the graph.
+        checkpoint_every_steps: between further checkpoints; 0: none.
+        log_interval: global steps between loss lines; 0: none.
+    """
+
+    epochs: int
+    max_steps: int
+    steps_per_epoch: int
+    block_steps: int
+    checkpoint_every_steps: int
+    log_interval: int
+
+    @property
+    def last_step(self) -> int:
+        """Global steps after which the run is complete."""
+        steps = self.epochs * self.steps_per_epoch
+        return min(steps, self.max_steps) if self.max_steps else steps
+
+    @property
+    def ending(self) -> str:
+        """What a run is that has come to its last step: completed or max_steps."""
+        whole = self.epochs * self.steps_per_epoch
+        return "completed" if self.last_step == whole else "max_steps"
+
+    def epoch_ended(self, step: int) -> bool:
+        """Whether an epoch is complete after `step` global steps."""
+        return step % self.steps_per_epoch == 0
+
+    def evaluation_due(self, step: int) -> bool:
+        """Whether the run is scored after `step` global steps."""
+        return step >= self.last_step or self.epoch_ended(step)
+
+    def save_due(self, step: int) -> bool:
+        """Whether a further checkpoint is due after `step` global steps."""
+        every = self.checkpoint_every_steps
+        return bool(every) and step % every == 0 and not self.evaluation_due(step)
+
+    def blocks(self, step: int) -> Iterator[range]:
+        """The rest of the epoch from `step` on, cut so that what is due is at a block's end."""
+        epoch = step // self.steps_per_epoch
+        end = min((epoch + 1) * self.steps_per_epoch, self.last_step)
+        every = self.checkpoint_every_steps or end
+        size = self.block_steps
+        while step < end:
+            last = min(end, (step // size + 1) * size, (step // every + 1) * every)
+            yield range(step, last)
+            step = last

@@ -1,0 +1,92 @@
+"""Brings a run to where an earlier attempt of it was, or begins anew."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_dist.errors import UsageError
+from mnist_dist.run.checkpoint import Checkpoints, Saved
+from mnist_dist.training.loop import Loop
+from mnist_dist.training.patience import Patience
+from mnist_dist.training.progress import Progress
+
+
+def begin(loop: Loop, mode: str, agree: Callable[[str, Any], None]) -> Progress:
+    """Restores the newest whole checkpoint if there is one and it is to be used.
+
+    Args:
+        loop: the run's parts.
+        mode: --resume: auto, never or must.
+        agree: checks that all workers have the same value of something.
+
+    Raises:
+        UsageError: --resume=must without one; one of another model, other flags or other data.
+        RunError: workers that don't see the same checkpoint.
+    """
+    checkpoints, console = loop.files.checkpoints, loop.files.console
+    checkpoints.claim()
+    if mode == "never":
+        moved = checkpoints.set_aside(checkpoints.visible())
+        if moved:
+            console.line(f"Begins anew: the earlier checkpoints are in {moved}.")
+    saved, damaged = checkpoints.newest() if mode != "never" else (None, {})
+    for path, reason in damaged.items():
+        console.line(f"Skipped {path}: {reason}.")
+    agree("the checkpoint to resume from", saved.step if saved else None)
+    if saved is None:
+        if mode == "must":
+            raise UsageError(
+                f"--resume=must: there is no whole checkpoint in {checkpoints.folder}; "
+                "give the run's --checkpoint_dir, or --resume=auto"
+            )
+        _set_aside(loop, list(damaged))
+        moved = loop.files.events.begin()
+        if moved:
+            console.line(f"An earlier run's files are in {moved}.")
+        return Progress()
+    progress = _restored(loop, saved, list(damaged))
+    agree("the weights after restoring", _digest(checkpoints))
+    return progress
+
+
+def _restored(loop: Loop, saved: Saved, damaged: list[Path]) -> Progress:
+    then, now = saved.state["identity"], loop.identity
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    if names:
+        differences = "; ".join(f"{n}: {then.get(n)} then, {now.get(n)} now" for n in names)
+        raise UsageError(
+            f"{saved.path} is of a run with other flags or data ({differences}); give those, "
+            "another --checkpoint_dir, or --resume=never"
+        )
+    state = {field.name: saved.state[field.name] for field in dataclasses.fields(Progress)}
+    progress = Progress(**{**state, "patience": Patience(**state["patience"])})
+    loop.files.checkpoints.restore(saved)
+    ended = loop.plan.epoch_ended(progress.step)
+    scored = ended or bool(progress.stopped)  # the evaluation comes before the save
+    if progress.stopped == "patience" or (progress.step >= loop.plan.last_step and scored):
+        progress.stopped = progress.stopped or "completed"
+        return progress
+    progress.stopped = ""  # it had an end, and now has a later one
+    _set_aside(loop, damaged)
+    loop.files.events.resume(progress.step, epoch_ended=ended)
+    loop.files.console.line(f"Goes on from {saved.path}, global step {progress.step}.")
+    return progress
+
+
+def _set_aside(loop: Loop, damaged: list[Path]) -> None:
+    """Damaged checkpoints would be counted among the newest, and be taken for the newest again."""
+    moved = loop.files.checkpoints.set_aside(damaged)
+    if moved:
+        loop.files.console.line(f"What was skipped is in {moved}.")
+
+
+def _digest(checkpoints: Checkpoints) -> str:
+    """A fingerprint of all variables, bit by bit."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, variable in sorted(checkpoints.variables.items()):
+        digest.update(name.encode() + np.ascontiguousarray(variable.numpy()).tobytes())
+    return digest.hexdigest()

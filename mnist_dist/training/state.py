@@ -1,0 +1,34 @@
+"""All that training changes: weights, optimizer, loss scale; and its names in a checkpoint."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from mnist_dist.network.architecture import Architecture
+from mnist_dist.network.model import Network
+from mnist_dist.training.loss_scale import LossScale
+from mnist_dist.training.optim import Optimizer, Rule
+
+
+class State(NamedTuple):
+    """What is trained, and what it is trained by."""
+
+    network: Network
+    optimizer: Optimizer
+    loss_scale: LossScale
+
+    @property
+    def variables(self) -> dict[str, tf.Variable]:
+        """Name -> variable, the same on any topology: all that a resumed run needs."""
+        found = {f"model/{name}": v.value for name, v in self.network.variables.items()}
+        found |= {f"optimizer/{name}": v for name, v in self.optimizer.variables.items()}
+        return found | {f"loss_scale/{name}": v for name, v in self.loss_scale.variables.items()}
+
+
+def build(strategy: tf.distribute.Strategy, architecture: Architecture, rule: Rule) -> State:
+    """The initial state, alike on every replica."""
+    with strategy.scope():
+        network = Network(architecture)
+        trainable = {name: network.variables[name] for name in network.trainable}
+        optimizer = Optimizer(rule, trainable)
+        return State(network, optimizer, LossScale(architecture.precision == "mixed_float16"))

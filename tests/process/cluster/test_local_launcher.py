@@ -1,0 +1,192 @@
+"""launch/local.sh: real processes, a stand-in for the trainer where its work doesn't matter."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = ROOT / "launch" / "local.sh"
+STAND_IN = """
+import json, os, pathlib, signal, subprocess, sys, time
+config = json.loads(os.environ["TF_CONFIG"])
+rank = config["task"]["index"]
+def heard(number, frame):
+    print("heard", number, flush=True)
+    if "deaf" not in sys.argv: sys.exit(75)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+    signal.signal(number, heard)
+child = subprocess.Popen(["sleep", "600"])
+told = {"rank": rank, "cores": sorted(os.sched_getaffinity(0)), "child": child.pid,
+        "workers": config["cluster"]["worker"], "argv": sys.argv[1:], "pid": os.getpid()}
+print(json.dumps(told), flush=True)
+open(f"{os.environ['UP']}/up-{rank}", "w").close()
+while len(list(pathlib.Path(os.environ["UP"]).glob("up-*"))) < len(told["workers"]):
+    time.sleep(0.01)  # until all have their handlers
+if f"fail{rank}" in sys.argv:
+    print("it broke", file=sys.stderr)
+    sys.exit(3)
+if f"die{rank}" in sys.argv:
+    os.kill(os.getpid(), signal.SIGKILL)
+if "stay" in sys.argv:
+    while True: time.sleep(0.05)
+child.kill()
+"""
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Starts local.sh with a package whose trainer is the stand-in; ends what is left."""
+    package = tmp_path / "mnist_dist"
+    package.mkdir()
+    for path in (ROOT / "mnist_dist").glob("*.py"):
+        package.joinpath(path.name).write_text(path.read_text())
+    package.joinpath("train.py").write_text(STAND_IN)
+    script = tmp_path / "launch" / "local.sh"
+    script.parent.mkdir()
+    script.write_text(SCRIPT.read_text())
+    started = []
+
+    def start(*arguments):
+        process = subprocess.Popen(
+            ["bash", str(script), *arguments],
+            env={**os.environ, "MNIST_DIST_PYTHON": sys.executable, "UP": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd="/",
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def told(text):
+    rows = [json.loads(found) for found in re.findall(r"^\[\d+\] (\{.*\})$", text, re.M)]
+    return sorted(rows, key=lambda row: row["rank"])
+
+
+def read_told(process, number):
+    """Reads until all workers have said who they are."""
+    text = ""
+    while len(told(text)) < number:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        text += line
+    return told(text)
+
+
+def assert_gone(rows):
+    pids = [pid for row in rows for pid in (row["pid"], row["child"])]
+    wait_for("the end of all processes", lambda: not any(map(runs, pids)), 30)
+
+
+def runs(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_workers_get_ranks_ports_cores_and_arguments(launch):
+    hostile = ["--a=b c", "$HOME `id`", "*", "line\nbreak", "'\"", ""]
+    process = launch("-n", "3", "--", *hostile)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    rows = told(output)
+    assert [row["rank"] for row in rows] == [0, 1, 2]
+    assert all(row["argv"] == hostile for row in rows)
+    assert all(row["workers"] == rows[0]["workers"] for row in rows)
+    assert len(set(rows[0]["workers"])) == 3
+    mine = os.sched_getaffinity(0)
+    assert {core for row in rows for core in row["cores"]} == mine
+    if len(mine) >= 3:
+        assert sum(len(row["cores"]) for row in rows) == len(mine)
+    assert all(row["cores"] for row in rows)
+
+
+@pytest.mark.parametrize(("how", "code"), [("fail1", 3), ("die1", 137)])
+def test_one_failure_ends_all(launch, how, code):
+    process = launch("-n", "3", "--", "stay", how)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert output.count("heard 15") == 2
+    if how == "fail1":
+        assert "[1] it broke\n" in errors
+    assert_gone(told(output))
+
+
+def test_workers_that_dont_listen_are_killed(launch):
+    process = launch("-n", "2", "--grace=1", "--", "stay", "deaf", "fail0")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert_gone(told(output))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_reaches_all(launch, number):
+    process = launch("-n", "2", "--", "stay")
+    rows = read_told(process, 2)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert output.count(f"heard {int(number)}") == 2
+    assert_gone(rows)
+
+
+def test_a_second_interrupt_ends_at_once(launch):
+    process = launch("-n", "2", "--", "stay", "deaf")
+    rows = read_told(process, 2)
+    process.send_signal(signal.SIGINT)
+    heard = ""
+    while heard.count("heard") < 2:
+        heard += process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 137
+    assert_gone(rows)
+
+
+def test_wrong_use(launch):
+    process = launch("-n", "0")
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (2, "local.sh: -n 0: give 1 or more\n")
+    process = launch("--help")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "--grace" in output
+
+
+def test_a_training_of_two_workers(tmp_path):
+    """The real trainer: its loss curve is that of one process."""
+    flags = ["--max_steps=30", "--validation_size=500", "--no_gpu", "--conv_filters=4"]
+    flags += ["--dense_units=16", "--log_interval=1", "--batch_size=50"]
+
+    def losses(number):
+        folder = tmp_path / str(number)
+        done = subprocess.run(
+            ["bash", str(SCRIPT), "-n", str(number), "--", *flags, f"--output_dir={folder}/out",
+             f"--checkpoint_dir={folder}/ck"],
+            env={**os.environ, "MNIST_DIST_PYTHON": sys.executable},
+            capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        rows = [json.loads(row) for row in (folder / "out/metrics.jsonl").read_text().splitlines()]
+        return {row["step"]: row["loss"] for row in rows if row["split"] == "train"}
+
+    one, two = losses(1), losses(2)
+    assert len(one) == len(two) == 30
+    assert all(abs(one[step] - two[step]) < 1e-5 * (1 + one[step]) for step in one)

@@ -1,0 +1,199 @@
+"""Several workers as real processes: resumed on other topologies, and what they refuse together."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.curves import ROOT, SMALL, apart, images_apart, train
+from tests.devices.test_curves import EXACT
+from tests.unit.cluster.meeting import addresses
+from tests.waiting import wait_for
+
+FLOAT64 = ("--precision=float64", "--steps_per_loop=20")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """In float64: 200 steps of two workers, and 137 of them, saved in mid-epoch."""
+    folder = tmp_path_factory.mktemp("saved")
+    whole = train(folder / "whole", *FLOAT64, workers=2)
+    train(folder / "part", *FLOAT64, "--max_steps=137", workers=2)
+    return whole, folder / "part"
+
+
+@pytest.mark.parametrize(("devices", "workers"), [(1, 1), (3, 1), (4, 1), (1, 2)])
+def test_saved_by_two_workers_and_resumed_on(saved, tmp_path, devices, workers):
+    whole, part = saved
+    shutil.copytree(part, tmp_path / "run")
+    more = (*FLOAT64, f"--virtual_devices={devices}")
+    run = train(tmp_path / "run", *more, workers=workers)
+    assert run.result["num_replicas"] == devices * workers
+    assert apart(run, whole) < EXACT
+    assert images_apart(run, whole) == 0
+    if workers == 2:
+        assert run.losses == whole.losses
+
+
+def test_on_the_same_workers_it_is_the_same_bit_for_bit(tmp_path):
+    whole = train(tmp_path / "whole", workers=2)
+    train(tmp_path / "part", "--max_steps=137", workers=2)
+    run = train(tmp_path / "part", workers=2)
+    assert run.losses == whole.losses
+    names = ("ck/ckpt-200/weights.data-00000-of-00001", "out/metrics.jsonl")
+    for name in names:
+        assert (run.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+
+
+@pytest.fixture
+def workers(tmp_path):
+    """Starts trainers as TF_CONFIG says, each with flags and a folder of its own."""
+    started = []
+
+    def start(*flags_by_rank, cluster=None):
+        cluster = cluster or addresses(len(flags_by_rank))
+        for rank, flags in enumerate(flags_by_rank):
+            task = {"cluster": {"worker": cluster}, "task": {"type": "worker", "index": rank}}
+            (tmp_path / str(rank)).mkdir(exist_ok=True)
+            common = [f"--checkpoint_dir={tmp_path}/ck", "--connect_timeout=60"]
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "mnist_dist.train", *SMALL, *common, *flags],
+                    env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(task)},
+                    cwd=tmp_path / str(rank),
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        return started
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def ends(processes, deadline_s=120):
+    """Exit code, output and errors of each; no traceback in any."""
+    found = []
+    for process in processes:
+        output, errors = process.communicate(timeout=deadline_s)
+        assert "Traceback" not in errors, errors
+        found.append((process.returncode, output, errors))
+    return found
+
+
+def test_other_flags_on_one_worker_are_refused_on_all(workers):
+    for code, output, errors in ends(workers(("--lr=0.1",), ("--lr=0.2",))):
+        assert (code, output) == (2, "")
+        assert "worker 1 (host " in errors
+        assert "--lr=0.2, worker 0" in errors
+        assert len(errors.splitlines()) == 1
+
+
+def test_other_data_on_one_worker_are_refused_on_all(workers, tmp_path):
+    """The same flags, but another folder of that name, as on a local disk of each node."""
+    source = ROOT / "mnist_dist" / "data" / "mnist"
+    for name in ("images-idx3-ubyte", "labels-idx1-ubyte"):
+        (tmp_path / "1" / "data").mkdir(parents=True, exist_ok=True)
+        for there in ("train", "t10k"):  # the test set in the place of the training set
+            copy = tmp_path / "1" / "data" / f"{there}-{name}.gz"
+            shutil.copyfile(source / f"t10k-{name}.gz", copy)
+    found = ends(workers(*[("--data_dir=data",)] * 2))
+    for code, _, errors in found:
+        assert code == 1
+        assert "the data of worker 1" in errors
+
+
+def test_a_checkpoint_that_one_worker_does_not_see_stops_all(workers, tmp_path):
+    train(tmp_path / "earlier", "--max_steps=5")
+    shutil.copytree(tmp_path / "earlier" / "ck", tmp_path / "0" / "ck")
+    for code, _, errors in ends(workers(*[("--checkpoint_dir=ck",)] * 2)):
+        assert code == 1
+        assert "the checkpoint to resume from of worker 1" in errors
+        assert "is None" in errors
+        assert "worker 0" in errors
+
+
+def test_a_port_in_use_is_said_by_its_worker_and_the_other_names_it(workers, tmp_path):
+    cluster = addresses(2)
+    listener = f"import socket; s = socket.create_server(('', {cluster[1].split(':')[1]})); input()"
+    with subprocess.Popen([sys.executable, "-c", listener], stdin=subprocess.PIPE) as taken:
+        wait_for("the port taken", lambda: answers(cluster[1]), 90)
+        first, second = ends(workers(*[("--connect_timeout=5",)] * 2, cluster=cluster))
+        taken.communicate(b"\n")
+    assert (first[0], second[0]) == (1, 2)
+    assert f"worker 1 ({cluster[1]}) did not come" in first[2]
+    assert "is in use" in second[2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_lost_worker_is_named_with_host_and_step(workers, tmp_path, number):
+    flags = ("--max_steps=0", "--epochs=1000", "--steps_per_loop=5", "--peer_timeout=4")
+    flags += (f"--output_dir={tmp_path}/out", "--checkpoint_every_steps=50")
+    processes = workers(flags, flags, flags)
+    wait_until_saved(50, tmp_path, processes)
+    os.kill(processes[1].pid, number)
+    survivors = [processes[0], processes[2]]
+    for code, _, errors in ends(survivors, deadline_s=60):
+        assert code == 1
+        assert "worker 1 (host " in errors
+        assert "step " in errors
+    os.kill(processes[1].pid, signal.SIGKILL)
+
+
+def test_a_silence_below_the_peer_timeout_is_borne(workers, tmp_path):
+    """Of 15 s: TensorFlow's own heartbeat would give up after 10."""
+    flags = ("--max_steps=0", "--epochs=1000", "--steps_per_loop=5", "--peer_timeout=60")
+    flags += ("--checkpoint_every_steps=50", "--keep_checkpoints=99")
+    processes = workers(flags, flags)
+    wait_until_saved(50, tmp_path, processes)
+    os.kill(processes[1].pid, signal.SIGSTOP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        processes[0].wait(timeout=15)
+    os.kill(processes[1].pid, signal.SIGCONT)
+    wait_until_saved(newest(tmp_path / "ck") + 100, tmp_path, processes)
+    processes[0].send_signal(signal.SIGTERM)
+    assert [(code, errors) for code, _, errors in ends(processes)] == [(75, ""), (75, "")]
+
+
+def wait_until_saved(step, folder, processes):
+    saved = (folder / "ck" / f"ckpt-{step}").exists
+    wait_for(f"ckpt-{step}", lambda: saved() or any(p.poll() is not None for p in processes), 90)
+    assert saved(), [p.communicate() for p in processes if p.poll() is not None]
+
+
+def newest(folder):
+    return max(int(path.name.removeprefix("ckpt-")) for path in folder.glob("ckpt-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, number):
+    flags = ("--max_steps=0", "--epochs=1000", "--steps_per_loop=5", "--keep_checkpoints=99")
+    flags += (f"--output_dir={tmp_path}/out", "--checkpoint_every_steps=20")
+    processes = workers(flags, flags)
+    wait_until_saved(20, tmp_path, processes)
+    processes[1].send_signal(number)  # one is told, all stop
+    found = ends(processes)
+    assert [code for code, _, _ in found] == [75, 75]
+    assert [errors for _, _, errors in found] == ["", ""]
+    assert found[1][1] == ""  # the chief alone speaks
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["stopped"] == "preempted"
+    assert newest(tmp_path / "ck") == result["steps"]
+    assert f"saved at global step {result['steps']}" in found[0][1]
+
+
+def answers(address):
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,276 @@
+"""A run of the command: what it prints, what it writes, and what doesn't change its numbers.
+
+In float32 a loss of 2.3 is off by up to 1e-5 after a few layers of sums of up to 1,024 terms (see
+test_numpy_reference.py); SAME allows ten times that for 80 steps, each of which moves the weights
+by a hundredth of a gradient. In bfloat16 a product is off by 2^-9, in float16 by 2^-11, and
+four layers follow each other.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import sys
+from importlib import metadata
+
+import numpy as np
+import pytest
+
+from mnist_dist.config import Config
+from mnist_dist.data import sources
+from tests.process.trainer import SMALL, train
+
+STEPS, PER_EPOCH = 80, 40
+SAME = 1e-4
+FOUR_LAYERS = {"mixed_bfloat16": 4 * 2.3 * 2**-9, "mixed_float16": 4 * 2.3 * 2**-11}
+
+
+def apart(a, b):
+    """The largest difference of two runs' training losses; the steps must be the same."""
+    a, b = a.losses(), b.losses()
+    assert list(a) == list(b)
+    return max(abs(a[step] - b[step]) for step in a)
+
+
+def test_the_notebooks_lines(base, every, subset):
+    """The whole of standard output, word for word, with the numbers of metrics.jsonl."""
+    lines = [
+        r"Using device /cpu:0, and data format channels_last\.",
+        r"Replicas: 1 over 1 worker\(s\); (\d+) of (\d+) cores of \S+, \d+ % CPU and \d+ MiB so "
+        r"far; precision float32\.",
+        rf"Data: IDX files in {re.escape(str(subset))}: 2500 train, 500 validation, 1003 test\.",
+    ]
+    losses = every.losses()
+    for epoch in (1, 2):
+        for batch in range(0, PER_EPOCH, 10):
+            loss = losses[(epoch - 1) * PER_EPOCH + batch + 1]
+            lines.append(re.escape(f"Batch #{batch}\tLoss: {loss:.6f}"))
+        end = epoch * PER_EPOCH
+        lines += ["", rf"Train time for epoch #{epoch} \(global step {end}\): \d+\.\d{{6}}"]
+        for split, name in (("validation", "Validation set"), ("test", "Test set")):
+            (score,) = (s for s in every.metrics(split) if s["step"] == end)
+            figures = f"Average loss: {score['loss']:.4f}, Accuracy: {100 * score['accuracy']:4f}%"
+            lines += [re.escape(f"{name}: {figures}"), ""]
+    found = base.out.splitlines()
+    assert len(found) == len(lines), base.out
+    for line, pattern in zip(found, lines, strict=True):
+        assert re.fullmatch(pattern, line), (line, pattern)
+
+
+def test_nothing_else_is_said(base):
+    assert base.err == ""
+    assert "\r" not in base.out  # no bar: the output is no terminal
+
+
+def test_metrics_at_the_log_interval(base, every, trainer, small):
+    """The step's own mean, whatever the interval, and each evaluation."""
+    assert list(every.losses()) == list(range(1, STEPS + 1))
+    seven = trainer(*small, "--epochs=2", "--log_interval=7")
+    none = trainer(*small, "--epochs=2", "--log_interval=0")
+    for run, interval in ((base, 10), (seven, 7), (none, 100)):
+        assert run.metrics("train") == [
+            line for line in every.metrics("train") if line["step"] % interval == 0
+        ]
+        for split in ("validation", "test"):
+            assert [line["step"] for line in run.metrics(split)] == [40, 80]
+            assert run.metrics(split) == every.metrics(split)
+    assert "Batch #" not in none.out
+    assert {line["epoch"] for line in every.metrics("train") if line["step"] <= 40} == {1}
+    assert {line["epoch"] for line in every.metrics("train") if line["step"] > 40} == {2}
+    last = every.metrics("train")[PER_EPOCH - 1]  # 4 images, so an accuracy in quarters
+    assert last["accuracy"] in (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def test_floats_in_full_precision(base):
+    for line in base.lines("metrics.jsonl"):
+        if line["split"] == "train":
+            assert float(np.float32(line["loss"])) == line["loss"]
+    digits = [len(str(line["loss"])) for line in base.lines("metrics.jsonl")]
+    assert min(digits) > 12
+
+
+def test_tensorboard(base, every, trainer):
+    """Read by TensorBoard: every 10 steps in train/, each evaluation in eval/."""
+    found = trainer.series(base.folder / "out/train")
+    assert set(found) == {"loss", "accuracy"}
+    for tag, points in found.items():
+        assert points == [
+            (line["step"], line[tag]) for line in every.metrics("train") if line["step"] % 10 == 0
+        ]
+    found = trainer.series(base.folder / "out/eval")
+    assert set(found) == {"loss", "accuracy", "validation_loss", "validation_accuracy"}
+    for split, prefix in (("test", ""), ("validation", "validation_")):
+        for name in ("loss", "accuracy"):
+            assert found[prefix + name] == [
+                (line["step"], float(np.float32(line[name]))) for line in base.metrics(split)
+            ]
+
+
+def test_result(base, subset):
+    result = base.result()
+    (test,) = (line for line in base.metrics("test") if line["step"] == STEPS)
+    (validation,) = (line for line in base.metrics("validation") if line["step"] == STEPS)
+    assert (result["test_loss"], result["test_accuracy"]) == (test["loss"], test["accuracy"])
+    assert result["validation_loss"] == validation["loss"]
+    assert result["validation_accuracy"] == validation["accuracy"]
+    assert (result["steps"], result["epochs"], result["stopped"]) == (STEPS, 2.0, "completed")
+    assert (result["num_replicas"], result["num_workers"]) == (1, 1)
+    assert result["train_seconds"] == base.lines("times.jsonl")[-1]["seconds"] > 0
+    assert result["images_per_s"] == pytest.approx(5000 / result["train_seconds"])
+    # 5x5x1x2 + 2, 5x5x2x4 + 4, 4x4x4x16 + 16, 16x10 + 10
+    assert result["parameters"] == 52 + 204 + 1040 + 170
+    assert result["precision"] == "float32"
+    assert result["data"] == sources.load(str(subset), "", 500).fingerprint
+    config = Config(
+        **{"no_gpu": True, "data_dir": str(subset), "conv_filters": (2, 4), "dense_units": (16,)},
+        **{"validation_size": 500, "epochs": 2, "output_dir": f"{base.folder}/out"},
+        checkpoint_dir=f"{base.folder}/ck",
+    )
+    assert result["config"] == json.loads(json.dumps(dataclasses.asdict(config)))
+    for name in ("tensorflow", "keras", "numpy"):
+        assert result["versions"][name] == metadata.version(name)
+
+
+def test_resources(base):
+    """Those of the run, in result.json and in the log's head."""
+    used = base.result()["resources"]
+    assert used["hostname"] == os.uname().nodename
+    assert used["machine_cores"] == os.cpu_count()
+    assert used["cores"] == len(os.sched_getaffinity(0))
+    assert 200 << 20 < used["peak_memory_bytes"] < 4 << 30  # TensorFlow and the data
+    assert 1.0 < used["cpu_percent"] < 100.0 * (os.cpu_count() + 1)
+    head = re.search(r"(\d+) of (\d+) cores of (\S+), (\d+) % CPU and (\d+) MiB", base.out)
+    assert (head[1], head[2]) == (str(used["cores"]), str(used["machine_cores"]))
+    assert head[3] == used["hostname"]
+    assert 200 < int(head[5]) <= round(used["peak_memory_bytes"] / 2**20)
+
+
+def test_checkpoints_of_a_run(base):
+    assert base.checkpoints() == [40, 80]
+    assert sorted(path.name for path in base.folder.iterdir()) == ["ck", "out"]
+    assert sorted(path.name for path in (base.folder / "ck").iterdir()) == ["ckpt-40", "ckpt-80"]
+
+
+def test_the_same_seed_the_same_bytes(base, trainer, small, every):
+    again = trainer(*small, "--epochs=2")
+    metrics = (base.folder / "out/metrics.jsonl").read_bytes()
+    assert (again.folder / "out/metrics.jsonl").read_bytes() == metrics
+    other = trainer(*small, "--epochs=2", "--seed=1", "--log_interval=1")
+    assert not set(other.losses().values()) & set(every.losses().values())
+
+
+@pytest.mark.parametrize("steps", [1, 7, 10**9])
+def test_steps_per_loop_changes_nothing(every, trainer, small, steps):
+    """1 and 7 cut the epoch elsewhere; what is asked for beyond an epoch takes no memory."""
+    run = trainer(*small, "--epochs=2", "--log_interval=1", f"--steps_per_loop={steps}")
+    metrics = (every.folder / "out/metrics.jsonl").read_bytes()
+    assert (run.folder / "out/metrics.jsonl").read_bytes() == metrics
+    blocks = [line["step"] for line in run.lines("times.jsonl")]
+    if steps < PER_EPOCH:
+        ends = {*range(steps, STEPS + 1, steps), PER_EPOCH, STEPS}
+        assert blocks == sorted(ends)
+    else:
+        assert blocks == [40, 80]
+
+
+def test_eager_is_the_graph(every, trainer, small):
+    eager = trainer(*small, "--epochs=2", "--log_interval=1", "--eager")
+    assert apart(eager, every) < SAME
+    assert abs(eager.result()["test_loss"] - every.result()["test_loss"]) < SAME
+    assert eager.result()["test_accuracy"] == every.result()["test_accuracy"]
+
+
+def test_channels_first_is_channels_last(every, trainer, small):
+    run = trainer(*small, "--epochs=2", "--log_interval=1", "--data_format=channels_first")
+    assert "and data format channels_first." in run.out
+    assert apart(run, every) < SAME
+    assert run.result()["test_accuracy"] == every.result()["test_accuracy"]
+    first, last = (trainer.weights(r.folder / "ck/ckpt-80") for r in (run, every))
+    assert {name: array.shape for name, array in first.items()} == {
+        name: array.shape for name, array in last.items()
+    }
+    eager = trainer(*small, "--data_format=channels_first", "--eager")
+    assert "--data_format=channels_first with --eager" in eager.refused()
+
+
+@pytest.mark.parametrize("precision", FOUR_LAYERS)
+def test_mixed_precision(every, trainer, small, precision):
+    run = trainer(*small, "--epochs=2", "--log_interval=1", f"--precision={precision}")
+    assert run.code == 0, run.err
+    assert f"; precision {precision}." in run.out
+    assert 1e-6 < apart(run, every) < FOUR_LAYERS[precision]
+    weights = trainer.weights(run.folder / "ck/ckpt-80")
+    assert {str(weights[name].dtype) for name in weights if name.startswith("model")} == {"float32"}
+    assert ("loss_scale/scale" in weights) == (precision == "mixed_float16")
+
+
+def test_precision_auto_says_what_it_chose(trainer, small):
+    with open("/proc/cpuinfo") as file:
+        fast = "avx512_bf16" in file.read()
+    chosen, why = ("mixed_bfloat16", "has AVX512-BF16") if fast else ("float32", "no AVX512-BF16")
+    run = trainer(*small, "--max_steps=1", "--precision=auto")
+    assert f"; precision {chosen}.\n" in run.out
+    assert re.search(rf"^--precision=auto: {chosen}, because the CPU .*{why}$", run.out, re.M)
+    named = trainer(*small, "--max_steps=1", f"--precision={chosen}")
+    assert named.metrics("test") == run.metrics("test")
+
+
+def test_max_steps_in_mid_epoch(every, trainer, small):
+    run = trainer(*small, "--max_steps=53", "--log_interval=1")
+    assert run.metrics("train") == every.metrics("train")[:53]
+    assert [line["step"] for line in run.metrics("test")] == [40, 53]
+    assert run.checkpoints() == [40, 53]
+    result = run.result()
+    assert (result["stopped"], result["steps"], result["epochs"]) == ("max_steps", 53, 53 / 40)
+    assert "(global step 53)" in run.out
+
+
+def test_without_a_validation_split(trainer, subset):
+    run = trainer(*SMALL, f"--data_dir={subset}", "--validation_size=0", "--max_steps=2")
+    assert ": 3000 train, 0 validation, 1003 test." in run.out
+    assert "Validation" not in run.out
+    assert run.metrics("validation") == []
+    assert run.result()["validation_accuracy"] is None
+    assert run.result()["validation_loss"] is None
+
+
+def test_without_an_output_folder(trainer, small, tmp_path):
+    run = trainer.main(*small, "--max_steps=1", f"--checkpoint_dir={tmp_path / 'ck'}")
+    assert run.code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["ck"]
+
+
+AFFINITY = """
+import os, sys
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from mnist_dist.train import main
+code = main(sys.argv[1:])
+import tensorflow as tf
+print(tf.config.threading.get_intra_op_parallelism_threads())
+sys.exit(code)
+"""
+
+
+def test_threads_follow_the_affinity(tmp_path, small):
+    run = train(tmp_path, *small, "--max_steps=1", command=(sys.executable, "-c", AFFINITY))
+    assert run.code == 0, run.err
+    assert f"; 1 of {os.cpu_count()} cores of " in run.out
+    assert run.out.splitlines()[-1] == "1"
+    assert run.result()["resources"]["cores"] == 1
+
+
+def test_from_python(trainer, subset, tmp_path):
+    """`run(Config(...))`: no flags, no process of its own."""
+    network = {"no_gpu": True, "conv_filters": (2, 4), "dense_units": (16,)}
+    data = {"data_dir": subset, "validation_size": 500}
+    places = {"checkpoint_dir": tmp_path / "ck", "output_dir": tmp_path / "out"}
+    one = {**network, **data, **places}
+    assert trainer.api(**one, max_steps=2) == "max_steps"
+    assert trainer.api(**one, max_steps=2) == "max_steps"  # it is finished, and says so again
+    assert trainer.api(told="SIGTERM", **one, max_steps=30) == "preempted"
+    assert trainer.api(**one, epochs=1) == "completed"
+    assert trainer.api(**one, lr=0.5).startswith("UsageError: ")
+    other = {**one, "checkpoint_dir": tmp_path / "other"}
+    assert trainer.api(**other, describe=True) == "described"
+    assert trainer.api(**other, batch_size=2501).startswith("UsageError: --batch_size=2501")
+    assert not (tmp_path / "other").exists()

@@ -1,0 +1,103 @@
+"""Workers for the tests of rendezvous and liveness: plain processes, no TensorFlow."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+
+WORKER = """
+import json, sys, threading
+from mnist_dist.errors import RunError, UsageError
+from mnist_dist.cluster.rendezvous import meet
+from mnist_dist.cluster.topology import Topology
+
+spec = json.loads(sys.argv[1])
+topology = Topology(tuple(spec["workers"]), spec["rank"], "tf_config", spec["run"],
+                    spec["candidates"])
+hello = {"devices": spec["devices"], "fingerprints": {"flags": spec["flags"], "versions": {}}}
+meeting = None
+def say(**words):
+    print(json.dumps(words), flush=True)
+try:
+    meeting = meet(topology, hello, spec["timeout_s"], spec["interface"])
+    meeting.watch(spec["peer_timeout_s"])
+    say(met=meeting.workers)
+    for line in sys.stdin:
+        order, _, value = line.strip().partition(" ")
+        if order == "step":
+            meeting.at_step(int(value))
+        elif order == "gather":
+            say(gathered=meeting.gather(json.loads(value), spec["gather_s"]))
+        elif order == "fail":
+            raise RunError(value)
+        elif order == "usage":
+            raise UsageError(value)
+        elif order == "goodbye":
+            meeting.goodbye()
+            say(left=True)
+            sys.exit(0)
+    threading.Event().wait()  # as a worker hanging in a collective
+except (RunError, UsageError) as error:
+    if meeting is not None:
+        meeting.fail(str(error), usage=isinstance(error, UsageError))
+    print(error, file=sys.stderr)
+    sys.exit(2 if isinstance(error, UsageError) else 1)
+"""
+
+
+def free_ports(count):
+    """Ports free now, below those that the kernel gives to outgoing connections."""
+    found, port = [], 20000 + (os.getpid() * 37) % 10000
+    while len(found) < count:
+        port += 1
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            found.append(port)
+    return found
+
+
+class Worker:
+    """One process; what it prints is read with a deadline."""
+
+    def __init__(self, workers, rank, **changes):
+        spec = {
+            "workers": workers, "rank": rank, "run": "run-a", "candidates": 1, "devices": 1,
+            "flags": {"lr": "0.01"}, "timeout_s": 10.0, "peer_timeout_s": 10.0, "interface": "",
+            "gather_s": 10.0, **changes,
+        }  # fmt: skip
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, json.dumps(spec)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+
+    def tell(self, order):
+        self.process.stdin.write(order + "\n")
+        self.process.stdin.flush()
+
+    def heard(self):
+        """The next thing it said."""
+        line = self.process.stdout.readline()
+        assert line, f"it ended: {self.process.communicate()[1]}"
+        return json.loads(line)
+
+    def end(self, deadline_s=25.0):
+        """Its exit code and what it wrote to standard error."""
+        text = self.process.communicate(timeout=deadline_s)[1]
+        return self.process.returncode, text.strip()
+
+
+def addresses(count, stride=1):
+    """host:port of `count` workers on this machine."""
+    return [f"127.0.0.1:{port}" for port in free_ports(count * stride)[:count]]

@@ -1,0 +1,243 @@
+"""Workers meet: real processes and sockets, each way to fail provoked."""
+
+import contextlib
+import json
+import socket
+
+import pytest
+
+from tests.unit.cluster.meeting import Worker, addresses, free_ports
+from tests.waiting import wait_for
+
+
+@pytest.fixture
+def start():
+    """Starts workers, and ends those that a failed test left."""
+    started = []
+
+    def go(workers, rank, **changes):
+        started.append(Worker(workers, rank, **changes))
+        return started[-1]
+
+    yield go
+    for worker in started:
+        worker.process.kill()
+        worker.process.communicate()
+
+
+@contextlib.contextmanager
+def occupied(port):
+    """Something else listens on the port, and says nothing."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("", port))
+        server.listen()
+        yield
+
+
+def connect(address):
+    """A connection to host:port, as soon as something listens there."""
+    host, _, port = address.rpartition(":")
+    found = []
+
+    def connected():
+        with contextlib.suppress(OSError):
+            found.append(socket.create_connection((host, int(port)), 1))
+        return found
+
+    wait_for(f"listener on {address}", connected, 30)
+    return found[0]
+
+
+@contextlib.contextmanager
+def introduced(workers, rank):
+    """A worker that has met worker 0, and leaves at the end: what it is told, line by line."""
+    hello = {
+        "protocol": "mnist_dist-2", "token": "run-a", "rank": rank, "host": "n1", "pid": 1,
+        "address": workers[rank], "devices": 1,
+        "fingerprints": {"flags": {"lr": "0.01"}, "versions": {}},
+    }  # fmt: skip
+    with connect(workers[0]) as connection, connection.makefile("r") as lines:
+        connection.settimeout(20)
+        connection.sendall((json.dumps(hello) + "\n").encode())
+        assert json.loads(lines.readline()) == {"met": True}
+        yield lines
+
+
+def run_all(start, workers, changes):
+    """All workers at once: their exit codes and errors."""
+    return [worker.end() for worker in [start(workers, r, **c) for r, c in enumerate(changes)]]
+
+
+def test_all_get_the_same_addresses(start):
+    workers = addresses(3)
+    met = [start(workers, rank) for rank in range(3)]
+    assert [worker.heard() for worker in met] == [{"met": workers}] * 3
+
+
+def test_workers_may_start_long_before_worker_0(start):
+    workers = addresses(2)
+    late = start(workers, 1)
+    connect(workers[1]).close()
+    assert start(workers, 0).heard() == late.heard() == {"met": workers}
+
+
+def test_taken_ports_give_way_to_the_next_candidates(start):
+    first = free_ports(1)[0]
+    workers = [f"127.0.0.1:{first + rank}" for rank in range(2)]
+    with occupied(first), occupied(first + 1):
+        met = [start(workers, rank, candidates=3) for rank in range(2)]
+        expected = {"met": [f"127.0.0.1:{first + 2 + rank}" for rank in range(2)]}
+        assert [worker.heard() for worker in met] == [expected] * 2
+
+
+def test_a_taken_port_without_candidates_is_named(start):
+    workers = addresses(2)
+    port = int(workers[1].split(":")[1])
+    with occupied(port):
+        code, text = start(workers, 1).end()
+    assert code == 2
+    assert f"port {port} of host {socket.gethostname()} is in use" in text
+
+
+def test_a_peer_that_never_comes_is_named_to_all(start):
+    workers = addresses(3)
+    ends = run_all(start, workers, [{"timeout_s": 2.0}, {"timeout_s": 2.0}])
+    for code, text in ends:
+        assert code == 1
+        assert f"after 2 s worker 2 ({workers[2]}) did not come" in text
+
+
+def test_worker_0_that_never_comes_is_named(start):
+    workers = addresses(2)
+    code, text = start(workers, 1, timeout_s=1.0).end()
+    assert code == 1
+    assert f"worker 0 ({workers[0]}) did not answer" in text
+
+
+def test_an_unknown_host_of_worker_0_is_named(start):
+    code, text = start(["no-such-host.invalid:20001", addresses(1)[0]], 1).end()
+    assert code == 1
+    assert "worker 1 (host" in text
+    assert "'no-such-host.invalid' of worker 0 can't be found" in text
+
+
+def test_an_unknown_host_of_another_worker_is_named_to_all(start):
+    first, second = addresses(2)
+    workers = [first, f"no-such-host.invalid:{second.split(':')[1]}"]
+    for code, text in run_all(start, workers, [{}, {}]):
+        assert code == 1
+        assert f"worker 0 can't reach worker 1 at {workers[1]}" in text
+
+
+def test_other_flags_are_named_to_all(start):
+    changes = [{}, {"flags": {"lr": "0.02"}}, {}]
+    for code, text in run_all(start, addresses(3), changes):
+        assert code == 2
+        assert "worker 1 (host" in text
+        assert "has --lr=0.02, worker 0 (host" in text
+        assert "--lr=0.01; start all with the same flags" in text
+
+
+def test_another_number_of_devices_is_named_to_all(start):
+    for code, text in run_all(start, addresses(2), [{}, {"devices": 2}]):
+        assert code == 2
+        assert "has 2 device(s), worker 0 1" in text
+
+
+def test_one_index_twice_is_named_to_all(start):
+    workers = addresses(3)
+    # Different ports, as on different hosts: only the index is the same.
+    other = [workers[0], workers[2], workers[1]]
+    started = [start(workers, 0), start(workers, 1), start(other, 1)]
+    pids = sorted(str(worker.process.pid) for worker in started[1:])
+    for code, text in [worker.end() for worker in started]:
+        assert code == 2
+        assert "two workers have index 1" in text
+        assert all(f"process {pid} on host {socket.gethostname()}" in text for pid in pids)
+
+
+def test_a_worker_ended_and_started_again_meanwhile_is_no_second_one(start):
+    workers = addresses(3)
+    chief = start(workers, 0)
+    with introduced(workers, 1):
+        pass  # it has met worker 0, and is ended before the others came
+    others = [start(workers, 1), start(workers, 2)]
+    assert [worker.heard() for worker in (chief, *others)] == [{"met": workers}] * 3
+
+
+def test_another_run_on_the_port_is_passed_over(start):
+    first = free_ports(1)[0]
+    workers = [f"127.0.0.1:{first + rank}" for rank in range(2)]
+    start(workers, 0, candidates=2, run="run-b")  # its other worker is yet to come
+    connect(workers[0]).close()
+    met = [start(workers, rank, candidates=2) for rank in range(2)]
+    ours = {"met": [f"127.0.0.1:{first + 2}", f"127.0.0.1:{first + 1}"]}
+    assert [worker.heard() for worker in met] == [ours] * 2
+
+
+def test_another_run_without_candidates_is_said(start):
+    workers = addresses(2)
+    start(workers, 0, run="run-b")
+    code, text = start(workers, 1, timeout_s=2.0).end()
+    assert code == 1
+    assert "another run listens on port" in text
+
+
+def test_strangers_do_not_disturb(start):
+    workers = addresses(2)
+    chief = start(workers, 0)
+    connections = [connect(workers[0])]  # one who says nothing ...
+    for words in (b"GET / HTTP/1.0\r\n\r\n", b"[1, 2]\n", b"\xff\xfe\n"):
+        connections.append(connect(workers[0]))
+        connections[-1].sendall(words)
+    assert start(workers, 1).heard() == chief.heard() == {"met": workers}
+    for connection in connections:
+        connection.close()
+
+
+def test_a_silent_server_in_the_place_of_worker_0_is_no_hang(start):
+    workers = addresses(2)
+    with occupied(int(workers[0].split(":")[1])):
+        code, text = start(workers, 1, timeout_s=1.0).end()
+    assert code == 1
+    assert "did not answer" in text
+
+
+def test_an_unknown_interface_lists_those_there(start):
+    code, text = start(addresses(2), 1, interface="ib7").end()
+    assert code == 2
+    assert "--interface=ib7" in text
+    assert "it has " in text
+    assert "lo" in text
+
+
+def test_the_address_of_the_interface_is_used(start):
+    workers = [address.replace("127.0.0.1", "localhost") for address in addresses(2)]
+    met = [start(workers, rank, interface="lo") for rank in range(2)]
+    expected = [address.replace("localhost", "127.0.0.1") for address in workers]
+    assert [worker.heard() for worker in met] == [{"met": expected}] * 2
+
+
+def test_a_worker_that_leaves_after_its_hello_is_named(start):
+    workers = addresses(3)
+    chief = start(workers, 0)
+    with occupied(int(workers[1].split(":")[1])), introduced(workers, 1) as lines:
+        other = start(workers, 2)
+        assert "try" in json.loads(lines.readline())  # all have come; it leaves without an answer
+    for code, text in [chief.end(), other.end()]:
+        assert code == 1
+        assert "worker 1 came, but then was gone" in text
+
+
+def test_the_port_is_free_for_another_server_while_connections_stay(start):
+    workers = addresses(2)
+    met = [start(workers, rank) for rank in range(2)]
+    for worker in met:
+        worker.heard()
+    for address in workers:
+        with occupied(int(address.split(":")[1])):
+            pass
+    for number, worker in enumerate(met):
+        worker.tell(f"gather {number}")
+    assert met[0].heard() == met[1].heard() == {"gathered": [0, 1]}
