@@ -12,6 +12,9 @@ EXIT_SAVED = 75
 EXIT_INTERRUPTED = 130
 """A second Ctrl-C: 128 and the signal's number, as shells have it."""
 
+LONGEST = 1000
+"""Characters of a message, whatever was given."""
+
 
 class UsageError(Exception):
     """Wrong input: one line saying what was given, what is allowed and what to do."""
@@ -27,6 +30,17 @@ class RunError(Exception):
         return _one_line(super().__str__())
 
 
+def shorten(given: object, most: int = 80) -> str:
+    """What was given, for a message: at most `most` characters, its middle left out."""
+    text = str(given)
+    if len(text) <= most:
+        return text
+    tail = most // 3
+    return f"{text[: most - tail - 3]}...{text[-tail:]}"
+
+
 def _one_line(text: str) -> str:
-    """Given names may hold newlines."""
-    return text.replace("\n", "\\n")
+    """Given names may hold newlines and escapes, and be of any length: both ends say the most."""
+    kept = shorten(text, LONGEST)
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
+    return shorten("".join(shown), LONGEST)
