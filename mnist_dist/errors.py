@@ -20,27 +20,28 @@ class UsageError(Exception):
     """Wrong input: one line saying what was given, what is allowed and what to do."""
 
     def __str__(self) -> str:
-        return _one_line(super().__str__())
+        return shorten(super().__str__(), LONGEST)
 
 
 class RunError(Exception):
     """A failure at run time: one line naming the worker, the host and the step."""
 
     def __str__(self) -> str:
-        return _one_line(super().__str__())
+        return shorten(super().__str__(), LONGEST)
 
 
 def shorten(given: object, most: int = 80) -> str:
-    """What was given, for a message: at most `most` characters, its middle left out."""
-    text = str(given)
+    """What was given, for a message: one line of at most `most` characters, both ends kept.
+
+    Names may hold newlines and escapes, and be of any length.
+    """
+    kept = _cut(str(given), most)
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
+    return _cut("".join(shown), most)
+
+
+def _cut(text: str, most: int) -> str:
     if len(text) <= most:
         return text
     tail = most // 3
     return f"{text[: most - tail - 3]}...{text[-tail:]}"
-
-
-def _one_line(text: str) -> str:
-    """Given names may hold newlines and escapes, and be of any length: both ends say the most."""
-    kept = shorten(text, LONGEST)
-    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
-    return shorten("".join(shown), LONGEST)

@@ -46,7 +46,9 @@ INSIDE = {
         "resume finish",
     ],
     "report": [
-        "runs style",
+        "files style",
+        "results",
+        "runs",
         "settings",
         "judge figures",
         "tables",
