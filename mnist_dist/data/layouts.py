@@ -18,9 +18,8 @@ PARTS = (
 """The four files of MNIST and its like, as LeCun named them."""
 
 READ = (
-    f"{PARTS[0]} and its three companions (also as Kaggle's {PARTS[0].replace('-idx', '.idx')} or "
-    f"EMNIST's emnist-letters-{PARTS[0]}, gzipped or not), or an .npz with x_train, y_train, "
-    "x_test, y_test"
+    f"{PARTS[0]} and so on (also with Kaggle's or EMNIST's names, gzipped or not), or an .npz with "
+    "x_train, y_train, x_test, y_test"
 )
 """What is read, for a message."""
 

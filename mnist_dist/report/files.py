@@ -12,10 +12,17 @@ from typing import Any
 from mnist_dist.errors import shorten
 
 RESULT_BYTES = 1 << 20
-LINES_BYTES = 32 << 20  # some 250,000 lines
+LINES_BYTES = 12 << 20  # some 100,000 lines
 LARGEST = 1e30
 
-SPLITS = ("train", "validation", "test")
+SCORES = ("split", "step", "loss", "accuracy")
+NAMES: dict[str | None, tuple[str, ...]] = {
+    "train": (*SCORES, "lr"),
+    "validation": SCORES,
+    "test": SCORES,
+    None: ("step", "seconds"),
+}
+"""What is used of a line, by its split; those of times.jsonl have none."""
 ALIVE_S = 60.0  # a run gives a sign of life every few seconds
 WRITING_S = 600.0  # without such a sign the last line's age must do; evaluations take a while
 
@@ -79,7 +86,7 @@ def lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     # What follows the last newline is being written, or was when the run was killed.
     for count, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
         try:
-            records.append(_record(parsed(line), path.name == "times.jsonl"))
+            records.append(_record(parsed(line)))
         except Damaged:
             bad.append(count)
     if bad:
@@ -88,14 +95,16 @@ def lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     return records
 
 
-def _record(line: dict[str, Any], times: bool) -> dict[str, Any]:
-    split = line.get("split")
-    if not times and split not in SPLITS:
-        raise Damaged("has no split")
-    names = ("seconds",) if times else ("loss", "accuracy", *(("lr",) if split == "train" else ()))
-    if not all(number(line.get(name)) for name in ("step", *names)) or line["step"] < 0:
-        raise Damaged("lacks a number")
-    return {**({} if times else {"split": split}), **{n: line[n] for n in ("step", *names)}}
+def _record(line: dict[str, Any]) -> dict[str, Any]:
+    try:
+        record = {name: line[name] for name in NAMES[line.get("split")]}
+    except (KeyError, TypeError) as error:  # it lacks something; its split is a list
+        raise Damaged("lacks something") from error
+    if not all(number(value) for name, value in record.items() if name != "split"):
+        raise Damaged("has no number")
+    if record["step"] < 0:
+        raise Damaged("has a step before the first")
+    return record
 
 
 def sign_of_life(folder: Path, written: Sequence[str]) -> str:

@@ -64,7 +64,8 @@ def checked(result: dict[str, Any]) -> dict[str, Any]:
         raise Damaged(f"is damaged (no {wrong[0]})")
     if any(result[name] < 0 for name in NUMBERS[2:]):
         raise Damaged("is damaged (no counts from 0)")
-    for score in (result.get("test_accuracy"), result.get("validation_accuracy")):
+    for name in ("test_accuracy", "validation_accuracy"):
+        score = result.get(name, "none")
         if score is not None and not (number(score) and 0.0 <= score <= 1.0):
             raise Damaged("is damaged (no accuracy within 0..1)")
     return result

@@ -164,8 +164,9 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
 
 def by_validation(runs: Sequence[Run]) -> bool:
     """Whether all have a validation accuracy to be ranked by, of as many images."""
-    held_out = {run.config.get("validation_size") for run in runs}
-    return len(held_out) == 1 and all(run.result["validation_accuracy"] is not None for run in runs)
+    held_out = [run.config.get("validation_size") for run in runs]
+    scored = all(run.result["validation_accuracy"] is not None for run in runs)
+    return scored and all(size == held_out[0] for size in held_out)
 
 
 def same_test_labels(runs: Sequence[Run]) -> bool:
