@@ -45,7 +45,7 @@ class Config:
     """The flags of one run. Raises UsageError where a value is out of range or two don't fit."""
 
     # fmt: off
-    data_dir: str = _flag("/tmp/tensorflow/mnist/input_data", "Data", "folder with IDX files or prepared TFDS sets; the embedded MNIST where it holds none")
+    data_dir: str = _flag("/tmp/tensorflow/mnist/input_data", "Data", "folder with IDX files, an .npz or prepared TFDS sets; the embedded MNIST where it is empty")
     dataset: str = _flag("", "Data", "a tensorflow-datasets name, such as fashion_mnist; empty: IDX files")
     validation_size: int = _flag(5000, "Data", "training images held out for validation", numbers=True, low=0)
 
@@ -140,6 +140,11 @@ class Config:
             )
         if not self.checkpoint_dir:
             raise UsageError("--checkpoint_dir is empty; give a folder to save in")
+
+    @property
+    def data_given(self) -> bool:
+        """Whether somebody chose --data_dir: it's then used or refused, never passed over."""
+        return self.data_dir != type(self).data_dir
 
     def numbers(self) -> dict[str, Any]:
         """The flags that decide a run's numbers: a resume with other values is another run.

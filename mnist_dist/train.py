@@ -127,7 +127,9 @@ def describe(config: Config) -> str:
 
 
 def _load(config: Config) -> sources.ImageData:
-    return sources.load(config.data_dir, config.dataset, config.validation_size)
+    return sources.load(
+        config.data_dir, config.dataset, config.validation_size, given=config.data_given
+    )
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ INSIDE = {
     "run": ["folders rewind versions console result", "events checkpoint"],
     "devices": ["multi_worker placement quiet resources", "strategy"],
     "network": ["architecture rows", "augment layers describe", "model"],
-    "data": ["idx split order", "pipeline tfds", "sources", "prepare"],
+    "data": ["idx layouts split order", "npz pipeline tfds", "sources", "prepare"],
     "cluster": ["hostlist liveness", "topology", "ports", "rendezvous", "session"],
     "training": [
         "loss_scale optim patience plan schedule stop",
@@ -46,7 +46,9 @@ INSIDE = {
         "resume finish",
     ],
     "report": [
-        "runs style",
+        "files style",
+        "results",
+        "runs",
         "settings",
         "judge figures",
         "tables",
