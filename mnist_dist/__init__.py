@@ -19,6 +19,6 @@ def load(run_dir: str | Path) -> "Model":
     Raises:
         errors.UsageError: no run is there, or its checkpoint is damaged.
     """
-    from mnist_dist.use.model import load  # brings TensorFlow, which importing this must not
+    from mnist_dist.use.loading import load
 
     return load(str(run_dir))

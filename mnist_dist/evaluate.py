@@ -67,8 +67,10 @@ def _run(args: argparse.Namespace) -> int:
     pictures = handwriting.files(args.images) if args.images else []
     if args.save_preprocessed:
         writable(Path(args.save_preprocessed), "--save_preprocessed")
-    with without_greetings():
+    with without_greetings(found.one_dnn):
         from mnist_dist.use import answers, origin
+
+        answers.tf.config.list_physical_devices()  # the first look greets, too
     made = origin.read(found)
     with answers.model(made, args.no_gpu) as (model, placement):
         if args.images:

@@ -38,21 +38,21 @@ def main(argv: list[str]) -> int:
         args = parser.parse_args(argv)
         found = find(args.run_dir)
         writable(Path(args.out), "OUT")
-        with without_greetings():
-            from mnist_dist.use import model, origin
+        with without_greetings(found.one_dnn):
+            from mnist_dist.use import answers, origin
 
-            model.tf.config.set_visible_devices([], "GPU")  # weights are copied, nothing computed
-        made = model.Model(origin.read(found))
-        place = export(made, Path(args.out))
+            answers.tf.config.list_physical_devices()  # the first look greets, too
+        with answers.model(origin.read(found), no_gpu=True) as (model, _):  # nothing is computed
+            place = export(model, Path(args.out))
     except (UsageError, RunError) as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
-    height, width, channels = made.image_shape
+    height, width, channels = model.image_shape
     print(
-        f"Exported {made.origin.saved.path}:\n"
+        f"Exported {model.origin.saved.path}:\n"
         f"{place}  a SavedModel; its signature serving_default takes images, uint8 "
         f"[n, {height}, {width}, {channels}], and gives class, int64 [n], and probabilities "
-        f"[n, {made.num_classes}]\n"
+        f"[n, {model.num_classes}]\n"
         f"{place / KERAS_FILE}  the same for keras.models.load_model"
     )
     return 0

@@ -28,6 +28,18 @@ class Found(NamedTuple):
         step = max(steps(self.folder)) if self.step is None else self.step
         return self.folder / f"ckpt-{step}"
 
+    @property
+    def one_dnn(self) -> bool:
+        """Whether the run computed with oneDNN's kernels, which is decided before TensorFlow comes.
+
+        What is wrong with a checkpoint is said when it is read.
+        """
+        try:
+            state = json.loads((self.newest / "state.json").read_text())["state"]
+            return state["identity"]["precision"] not in ("float64", "mixed_float16")
+        except (OSError, ValueError, KeyError, TypeError):
+            return True
+
 
 def find(run_dir: str) -> Found:
     """Looks for a run's checkpoints.

@@ -21,8 +21,11 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 LONGEST_PX = 400
 """Larger pictures are scaled down to this first; a digit is scaled to 20 pixels anyway."""
 
-FAINTEST = 24.0
-"""Of 255: where nothing differs more from its surroundings, there is no ink."""
+BLACK = 0.1
+"""Of white: added to all brightness, so that the grain of black paper doesn't count for much."""
+
+FAINTEST = 0.2
+"""Where nothing is brighter or darker than its surroundings by this factor, there is no ink."""
 
 FITS = 4
 """How often the paper's brightness is fitted anew, each time without what was far from it."""
@@ -86,7 +89,8 @@ def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
 def ink(grey: np.ndarray) -> np.ndarray:
     """What differs from the paper, however that is lit: float64, of the same shape, 0..255.
 
-    Ink is what stands out in strokes: a top-hat (Meyer 1979) takes away what is wider than a third
+    Light multiplies what paper and ink send back, so it is the logarithm of brightness that is
+    looked at. Ink is what stands out in strokes: a top-hat (Meyer 1979) takes away what is wider than a third
     of the picture, such as a shadow and its edge. It leaves dark corners, which a surface of second
     order through the paper's brightness takes away, which in turn leaves edges. So ink is what
     stands out in both.
@@ -100,7 +104,7 @@ def ink(grey: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     longest = max(grey.shape)
-    smooth = ndimage.gaussian_filter(grey, longest / LONGEST_PX)
+    smooth = np.log(ndimage.gaussian_filter(grey, longest / LONGEST_PX) / 255.0 + BLACK)
     rest = _without_light(smooth)
     # The fewer pixels are ink, so the skewness of all has its sign: negative is dark on light.
     sign = 1.0 if float((rest**3).sum()) > 0.0 else -1.0
@@ -109,7 +113,7 @@ def ink(grey: np.ndarray) -> np.ndarray:
     found = np.minimum(*both)
     if found.max(initial=0.0) < FAINTEST:
         raise Unreadable("it is empty: no ink stands out from the paper")
-    return _strokes(found)
+    return _strokes(sign * np.expm1(sign * found))
 
 
 def normalised(strokes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -195,20 +199,22 @@ def _without_light(grey: np.ndarray) -> np.ndarray:
 
 
 def _strokes(found: np.ndarray) -> np.ndarray:
-    """Ink without the paper's grain, dirt and edges, its blackest at 255."""
+    """Ink (0 and more) without the paper's grain, dirt and edges, its blackest at 255."""
     from scipy import ndimage
 
     threshold = _otsu(found)
-    labels, count = ndimage.label(found > threshold / 2, np.ones((3, 3)))
-    numbers = range(1, count + 1)
-    areas = np.array(ndimage.sum_labels(found > threshold, labels, numbers))
+    labels, count = ndimage.label(found > threshold, np.ones((3, 3)))
+    numbers = np.arange(1, count + 1)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     kept = areas >= SPECK * areas.max()
     edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     inner = kept & ~np.isin(numbers, edges)
     if inner.any():  # else the picture is cut close, and the digit itself is at the edge
         kept = inner
-    strokes = np.isin(labels, np.flatnonzero(kept) + 1)
-    black = np.percentile(found[strokes & (found > threshold)], 75)
+    core = np.isin(labels, numbers[kept])
+    soft = max(round(max(found.shape) / 200), 1)  # the rim of a stroke, which isn't so black
+    strokes = ndimage.binary_dilation(core, np.ones((3, 3)), soft)
+    black = np.percentile(found[core], 75)
     return np.where(strokes, np.clip(found * (255.0 / black), 0.0, 255.0), 0.0)
 
 

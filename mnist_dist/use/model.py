@@ -1,4 +1,4 @@
-"""A trained network, ready to be asked: `mnist_dist.load`."""
+"""A trained network, ready to be asked."""
 
 import dataclasses
 from typing import NamedTuple
@@ -10,7 +10,6 @@ from mnist_dist import parts
 from mnist_dist.errors import UsageError
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.training import state
-from mnist_dist.use import find, origin
 from mnist_dist.use.origin import Origin
 
 ROWS = 1000
@@ -112,8 +111,3 @@ class Model:
     def _answer(self, images: tf.Tensor) -> tf.Tensor:
         logits, _ = self.state.network(tf.cast(images, self.state.network.dtype) / 255.0)
         return tf.nn.softmax(logits)
-
-
-def load(run_dir: str) -> Model:
-    """`mnist_dist.load`, which has the words."""
-    return Model(origin.read(find.find(run_dir)))

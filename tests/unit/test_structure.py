@@ -56,10 +56,10 @@ INSIDE = {
         "__main__",
     ],
     "doctor": ["facts network report", "__main__"],
-    "use": ["find handwriting pictures plain", "origin", "model", "score", "answers"],
+    "use": ["find handwriting pictures plain", "origin", "model", "loading score", "answers"],
 }
 
-UPWARDS = {("__init__", "use.model")}
+UPWARDS = {("__init__", "use.model"), ("__init__", "use.loading")}
 """`from mnist_dist import load` stands at the package's door, and imports when it is called."""
 
 ENVIRONMENT = {
@@ -220,7 +220,7 @@ def test_unit_tests_need_no_tensorflow():
 
 LIGHT = """
     config flags errors requeue local train report.__main__ report.html doctor.__main__
-    __init__ evaluate export use.find use.handwriting
+    __init__ evaluate export use.find use.handwriting use.loading
     cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.resources devices.quiet network.architecture network.describe
