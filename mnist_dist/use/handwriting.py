@@ -90,9 +90,9 @@ def ink(grey: np.ndarray) -> np.ndarray:
     """What differs from the paper, however that is lit: float64, of the same shape, 0..255.
 
     Light multiplies what paper and ink send back, so it is the logarithm of brightness that is
-    looked at. Ink is what stands out in strokes: a top-hat (Meyer 1979) takes away what is wider than a third
-    of the picture, such as a shadow and its edge. It leaves dark corners, which a surface of second
-    order through the paper's brightness takes away, which in turn leaves edges. So ink is what
+    looked at. A top-hat (Meyer 1979) leaves what stands out in strokes and takes away what is wider
+    than a third of the picture, such as a shadow and its edge. It leaves dark corners, too; those a
+    surface of second order through the paper takes away, which leaves edges. So ink is what
     stands out in both.
 
     Args:
