@@ -43,7 +43,8 @@ def model(made: Origin, no_gpu: bool) -> Iterator[tuple[Model, Placement]]:
     gpu = bool(tf.config.list_physical_devices("GPU")) and not no_gpu
     config = made.config
     # Layouts differ in rounding; some CPUs can't compute in the one that a GPU prefers.
-    same = gpu or (config.data_format == "channels_first" and config.precision != "float64")
+    simple = made.network.precision in ("float32", "mixed_bfloat16")
+    same = gpu or (config.data_format == "channels_first" and simple)
     config = dataclasses.replace(
         config,
         no_gpu=not gpu,
