@@ -121,6 +121,15 @@ def identity(config: Config, precision: str, data: ImageData) -> dict[str, Any]:
     return {**config.numbers(), "precision": precision, "data": data.fingerprint}
 
 
+def origin(config: Config, network: Architecture, replicas: int) -> dict[str, Any]:
+    """What a checkpoint says of its run, so that its folder alone is enough to use it."""
+    return {
+        "network": dataclasses.asdict(network),
+        "replicas": replicas,
+        "config": config.as_dict(),
+    }
+
+
 def remarks(config: Config) -> list[str]:
     """What a reader of the log must know of the flags."""
     if config.batch_norm and config.accumulate_steps > 1:

@@ -105,6 +105,7 @@ def run(
             files=files,
             stop=stop or Stop(),
             identity=parts.identity(config, devices.precision, data),
+            origin=parts.origin(config, network, placement.replicas),
             where=joined.where,
             at_step=joined.at_step,
         )
