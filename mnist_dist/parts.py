@@ -20,8 +20,8 @@ from mnist_dist.run.versions import versions
 from mnist_dist.training import optim, patience
 from mnist_dist.training.loop import Files
 from mnist_dist.training.plan import Plan
+from mnist_dist.training.replica import Settings
 from mnist_dist.training.schedule import Course
-from mnist_dist.training.steps import Settings
 
 BLOCK_STEPS = {"cpu": 10, "gpu": 50}  # more gain nothing that can be measured on a CPU
 
@@ -100,6 +100,8 @@ def settings(config: Config) -> Settings:
         wire_dtype=config.wire_dtype,
         augmentation=Augmentation(config.shift_px, config.rotate_deg, config.zoom),
         eager=config.eager,
+        shards=config.shards,
+        accumulate_steps=config.accumulate_steps,
     )
 
 

@@ -88,7 +88,12 @@ def run(
         order = parts.order(config, data)
         plan = parts.plan(config, order.steps_per_epoch, devices.kind)
         trainset = Trainset(
-            data.train, order, config.accumulate_steps, placement.replicas, plan.block_steps
+            data.train,
+            order,
+            config.accumulate_steps,
+            placement.replicas,
+            plan.block_steps,
+            config.shards,
         )
         network = parts.architecture(config, data, devices)
         trained = state.build(devices.strategy, network, parts.rule(config))

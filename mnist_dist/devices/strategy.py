@@ -21,6 +21,8 @@ class Wanted(NamedTuple):
     Attributes:
         batch_size: the global batch, of which each replica is to have an image.
         eager: no graph, which some layouts of images need.
+        shards: fixed parts of the global batch, of which each replica is to have as many.
+        accumulate_steps: groups in which a replica computes its shards.
     """
 
     no_gpu: bool
@@ -33,6 +35,8 @@ class Wanted(NamedTuple):
     data_format: str
     batch_size: int
     eager: bool
+    shards: int
+    accumulate_steps: int
 
 
 class Devices(NamedTuple):
@@ -110,9 +114,12 @@ def build(
         UsageError: a layout of images that these devices can't train with.
         RunError: TensorFlow uses other devices than these.
     """
+    # An operation cuts its sums by the number of its threads, and the optimizer of graphs makes
+    # one long sum of a tree of them.
     with _set_once("threads"):
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_intra_op_parallelism_threads(1 if wanted.shards else threads)
         tf.config.threading.set_inter_op_parallelism_threads(max(threads, 2 * len(names)))
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": not wanted.shards})
     notes = []
     precision = wanted.precision
     if precision == "auto":
@@ -176,9 +183,27 @@ def _check(wanted: Wanted, names: tuple[str, ...], num_workers: int) -> None:
             f"--batch_size={wanted.batch_size} over {replicas} replicas leaves some without an "
             f"image; give a global batch of at least {replicas}, or fewer replicas"
         )
+    if wanted.shards:
+        _check_shards(wanted, replicas)
     if wanted.collective == "nccl" and names[0].startswith("/cpu"):
         raise UsageError(
             "--collective=nccl is for NVIDIA GPUs and these replicas are on the CPU; give ring"
+        )
+
+
+def _check_shards(wanted: Wanted, replicas: int) -> None:
+    if wanted.shards % replicas:
+        fit = [str(2**power) for power in range(wanted.shards.bit_length())]
+        raise UsageError(
+            f"--shards={wanted.shards} over {replicas} replicas: each is to have as many shards; "
+            f"run on {', '.join(fit)}, or give other --shards"
+        )
+    if wanted.shards // replicas % wanted.accumulate_steps:
+        raise UsageError(
+            f"--accumulate_steps={wanted.accumulate_steps} with {wanted.shards // replicas} of "
+            f"--shards={wanted.shards} on each of {replicas} replicas: whole shards are computed "
+            f"one after another; give --accumulate_steps a power of two up to "
+            f"{wanted.shards // replicas}, or more shards"
         )
 
 

@@ -92,7 +92,8 @@ class Loop:
     def evaluate(self, split: str) -> Evaluation:
         """Scores the "validation" or "test" split, with the averaged weights if there are any."""
         self.steps.swap_averages()
-        result = evaluate(self.steps, self.placement, getattr(self.data, split))
+        shards = self.trainset.shards
+        result = evaluate(self.steps, self.placement, getattr(self.data, split), shards)
         self.steps.swap_averages()
         return result
 

@@ -38,9 +38,10 @@ INSIDE = {
     "data": ["idx split order", "pipeline tfds", "sources", "prepare"],
     "cluster": ["hostlist liveness", "topology", "ports", "rendezvous", "session"],
     "training": [
-        "loss_scale optim patience plan schedule stop",
-        "progress state",
-        "steps head",
+        "digest loss_scale optim patience plan schedule stop",
+        "progress replica state",
+        "shards head",
+        "steps",
         "evaluation",
         "loop",
         "resume finish",

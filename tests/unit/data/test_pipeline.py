@@ -99,7 +99,9 @@ def test_a_block_by_hand():
 @pytest.mark.parametrize(("rows", "replicas"), [(100, 1), (34, 3), (1, 8), (25, 4)])
 def test_an_evaluation_has_each_example_once(examples, rows, replicas):
     split = split_of(examples)
-    parts = [list(eval_blocks(split, rows, replica, replicas)) for replica in range(replicas)]
+    parts = [
+        list(eval_blocks(split, rows, replica, replicas, replicas)) for replica in range(replicas)
+    ]
     assert {len(blocks) for blocks in parts} == {-(-examples // (rows * replicas))}
     seen = []
     for block in itertools.chain.from_iterable(zip(*parts, strict=True)):
