@@ -112,6 +112,7 @@ def run(
             files=files,
             stop=stop or Stop(),
             identity=parts.identity(config, devices.precision, data),
+            arithmetic=devices.arithmetic,
             where=joined.where,
             at_step=joined.at_step,
         )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from mnist_dist.devices import multi_worker
+from mnist_dist.devices import hardware, multi_worker
 from mnist_dist.errors import RunError, UsageError
 
 
@@ -60,6 +60,12 @@ class Devices(NamedTuple):
     def kind(self) -> str:
         """The replicas' kind of device: "cpu" or "gpu"."""
         return self.names[0].split(":")[0].strip("/")
+
+    @property
+    def arithmetic(self) -> dict[str, str]:
+        """What decides the last bits beyond the flags: name -> value."""
+        layout = "channels_first" if self.channels_first else "channels_last"
+        return {"data_format": layout, **hardware.arithmetic(self.names[0])}
 
 
 def local_devices(wanted: Wanted, num_workers: int) -> tuple[str, ...]:

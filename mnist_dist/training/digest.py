@@ -1,4 +1,4 @@
-"""A fingerprint of variables, bit by bit: two runs that print the same one have the same weights."""
+"""A fingerprint of variables, bit by bit: two runs with the same one have the same weights."""
 
 import hashlib
 from collections.abc import Mapping

@@ -47,6 +47,7 @@ class Loop:
     files: Files
     stop: Stop
     identity: dict[str, Any]
+    arithmetic: dict[str, str]
     where: str
     at_step: Callable[[int], None]
 
@@ -86,7 +87,8 @@ class Loop:
                 raise self._diverged(f"{name} isn't finite", progress.step)
         self.files.events.flush()
         best = progress.patience.best_step
-        state = {"identity": self.identity, "best_step": best, **dataclasses.asdict(progress)}
+        state = {"identity": self.identity, "arithmetic": self.arithmetic, "best_step": best}
+        state |= dataclasses.asdict(progress)
         self.files.checkpoints.save(progress.step, state)
 
     def evaluate(self, split: str) -> Evaluation:

@@ -72,6 +72,10 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path]) -> Progress:
     _set_aside(loop, damaged)
     loop.files.events.resume(progress.step, epoch_ended=ended)
     loop.files.console.line(f"Goes on from {saved.path}, global step {progress.step}.")
+    then, now = saved.state.get("arithmetic", loop.arithmetic), loop.arithmetic
+    changed = [f"{n}: {then.get(n)} then, {now.get(n)} now" for n in now if then.get(n) != now[n]]
+    if changed:
+        loop.files.console.line(f"The bits may differ from here on ({'; '.join(changed)}).")
     return progress
 
 

@@ -33,7 +33,7 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
     "run": ["folders rewind versions console result", "events checkpoint"],
-    "devices": ["multi_worker placement quiet resources", "strategy"],
+    "devices": ["hardware multi_worker placement quiet resources", "strategy"],
     "network": ["architecture rows", "augment layers describe", "model"],
     "data": ["idx split order", "pipeline tfds", "sources", "prepare"],
     "cluster": ["hostlist liveness", "topology", "ports", "rendezvous", "session"],
@@ -55,7 +55,7 @@ INSIDE = {
         "markdown html",
         "__main__",
     ],
-    "doctor": ["facts network report", "__main__"],
+    "doctor": ["burn_in facts network report", "__main__"],
 }
 
 ENVIRONMENT = {
@@ -71,6 +71,7 @@ KNOWS_CONFIG = {
     "parts": "takes it apart",
     "train": "hands it to parts",
     "doctor.__main__": "judges the flags",
+    "doctor.burn_in": "the same",
     "doctor.facts": "the same",
     "doctor.network": "the same",
     "doctor.report": "the same",
