@@ -98,7 +98,7 @@ class Config:
     peer_timeout: float = _flag(30.0, "Devices", "seconds of silence after which a worker counts as lost", low=2.0)
     collective: str = _flag("auto", "Devices", "how gradients are summed", choices=("auto", "ring", "nccl"))
     bytes_per_pack: int = _flag(0, "Devices", "bytes of gradients sent together; 0: all in one", low=0)
-    shards: int = _flag(0, "Devices", "fixed parts of the global batch: any number of replicas that divides it then gives the same bits; 0: none, faster", low=0, high=1024)
+    shards: int = _flag(0, "Devices", "fixed parts of the global batch: any number of replicas that divides it then gives the same bits; 0: none, faster", low=0)
     wire_dtype: str = _flag("float32", "Devices", "precision in which gradients travel", numbers=True, choices=("float32", "bfloat16"))
 
     log_interval: int = _flag(10, "Output", "global steps between loss lines; 0: none", low=0)

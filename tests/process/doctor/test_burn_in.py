@@ -1,4 +1,4 @@
-"""The doctor's burn-in: a planted flipped bit is found, and the right device named; real workers."""
+"""The doctor's burn-in finds a planted flipped bit and names the right device: real workers."""
 
 import json
 import os
