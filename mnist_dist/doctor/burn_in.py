@@ -33,21 +33,24 @@ def devices(config: Config, built: Devices, cores: int, seconds: float) -> list[
         config: the run's flags.
         built: the devices.
         cores: the most that a worker of the cluster has, to keep busy.
-        seconds: how long; each device ends its last round.
+        seconds: how long, after a first round; the last one is ended.
 
     Returns:
         Of each device: "device", "kind" (devices of a kind have the same bits), and "digests", how
         often its weights after a round came to which SHA-256.
     """
-    end = time.monotonic() + seconds
     with ThreadPoolExecutor(len(built.names)) as pool:
-        return list(pool.map(lambda name: _device(config, built, name, cores, end), built.names))
+        each = [pool.submit(_device, config, built, name, cores, seconds) for name in built.names]
+        return [device.result() for device in each]
 
 
-def _device(config: Config, built: Devices, name: str, cores: int, end: float) -> dict[str, Any]:
+def _device(
+    config: Config, built: Devices, name: str, cores: int, seconds: float
+) -> dict[str, Any]:
     trainee = Trainee(config, built, name, cores)
-    digests = collections.Counter([trainee.round()])
-    while time.monotonic() < end:
+    digests = collections.Counter([trainee.round()])  # which takes longer: it is traced
+    end = time.monotonic() + seconds
+    while digests.total() < 2 or time.monotonic() < end:
         digests[trainee.round()] += 1
     kind = ", ".join(arithmetic(name).values())
     return {"device": name, "kind": kind, "digests": dict(digests)}

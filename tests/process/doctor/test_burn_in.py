@@ -55,7 +55,7 @@ def test_a_flipped_bit_is_found_and_its_device_named(tmp_path):
     cluster, started = {"worker": addresses(2)}, []
     for rank, program in enumerate([("-m", "mnist_dist.doctor"), ("-c", FLIPS)]):
         told = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": rank}})
-        started.append(doctor(tmp_path, program, "--burn_in=4", TF_CONFIG=told))
+        started.append(doctor(tmp_path, program, "--burn_in=1", TF_CONFIG=told))
     (output, errors, code), (_, _, other_code) = ends(started)
     assert (code, other_code) == (1, 1), errors
     report = json.loads(output)
