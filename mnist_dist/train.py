@@ -68,9 +68,7 @@ def run(
     where = topology.from_environment(environment or {}, config.cluster)
     # Files are read before anything is started; TFDS needs TensorFlow, so devices come first.
     data = None if config.dataset else _load(config)
-    if config.precision in ("float64", "mixed_float16"):
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it has neither, and says so often
-    with without_greetings():
+    with without_greetings(one_dnn=config.precision not in ("float64", "mixed_float16")):
         from mnist_dist import parts
         from mnist_dist.cluster import session
         from mnist_dist.data.pipeline import Trainset
