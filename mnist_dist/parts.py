@@ -125,6 +125,9 @@ def identity(config: Config, precision: str, data: ImageData) -> dict[str, Any]:
 
 def remarks(config: Config) -> list[str]:
     """What a reader of the log must know of the flags."""
+    found = []
     if config.batch_norm and config.accumulate_steps > 1:
-        return ["Batch statistics are those of each micro-batch, not of the global batch."]
-    return []
+        found.append("Batch statistics are those of each micro-batch, not of the global batch.")
+    if config.shards:
+        found.append(f"Shards: {config.shards}; the bits don't depend on the number of replicas.")
+    return found
