@@ -381,7 +381,9 @@ def test_a_resume_on_other_hardware_says_that_bits_may_differ(trainer, small):
     run = trainer(*small, "--max_steps=2")
     state = run.folder / "ck/ckpt-2/state.json"
     record = json.loads(state.read_text())
-    assert {"tensorflow", "cpu", "cpu_features", "data_format"} <= set(record["state"]["arithmetic"])
+    assert {"tensorflow", "cpu", "cpu_features", "data_format"} <= set(
+        record["state"]["arithmetic"]
+    )
     version = record["state"]["arithmetic"]["tensorflow"]
     record["state"]["arithmetic"]["tensorflow"] = "1.0.0"
     state.write_text(json.dumps(record))
