@@ -86,7 +86,12 @@ def run(
         order = parts.order(config, data)
         plan = parts.plan(config, order.steps_per_epoch, devices.kind)
         trainset = Trainset(
-            data.train, order, config.accumulate_steps, placement.replicas, plan.block_steps
+            data.train,
+            order,
+            config.accumulate_steps,
+            placement.replicas,
+            plan.block_steps,
+            config.shards,
         )
         network = parts.architecture(config, data, devices)
         trained = state.build(devices.strategy, network, parts.rule(config))
@@ -106,6 +111,7 @@ def run(
             stop=stop or Stop(),
             identity=parts.identity(config, devices.precision, data),
             origin=parts.origin(config, network, placement.replicas),
+            arithmetic=devices.arithmetic,
             where=joined.where,
             at_step=joined.at_step,
         )
@@ -128,7 +134,9 @@ def describe(config: Config) -> str:
 
 
 def _load(config: Config) -> sources.ImageData:
-    return sources.load(config.data_dir, config.dataset, config.validation_size)
+    return sources.load(
+        config.data_dir, config.dataset, config.validation_size, given=config.data_given
+    )
 
 
 if __name__ == "__main__":

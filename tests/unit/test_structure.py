@@ -34,20 +34,23 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
     "run": ["folders rewind versions console result", "events checkpoint"],
-    "devices": ["multi_worker placement quiet resources", "strategy"],
+    "devices": ["hardware multi_worker placement quiet resources", "strategy"],
     "network": ["architecture rows", "augment layers describe", "model"],
-    "data": ["idx split order", "pipeline tfds", "sources", "prepare"],
+    "data": ["idx layouts split order", "npz pipeline tfds", "sources", "prepare"],
     "cluster": ["hostlist liveness", "topology", "ports", "rendezvous", "session"],
     "training": [
-        "loss_scale optim patience plan schedule stop",
-        "progress state",
-        "steps head",
+        "digest loss_scale optim patience plan schedule stop",
+        "progress replica state",
+        "shards head",
+        "steps",
         "evaluation",
         "loop",
         "resume finish",
     ],
     "report": [
-        "runs style",
+        "files style",
+        "results",
+        "runs",
         "settings",
         "judge figures",
         "tables",
@@ -55,8 +58,8 @@ INSIDE = {
         "markdown html",
         "__main__",
     ],
-    "doctor": ["facts network report", "__main__"],
     "use": ["find handwriting pictures plain", "origin", "model", "loading score", "answers"],
+    "doctor": ["burn_in facts network report", "__main__"],
 }
 
 UPWARDS = {("__init__", "use.model"), ("__init__", "use.loading")}
@@ -75,6 +78,7 @@ KNOWS_CONFIG = {
     "parts": "takes it apart",
     "train": "hands it to parts",
     "doctor.__main__": "judges the flags",
+    "doctor.burn_in": "the same",
     "doctor.facts": "the same",
     "doctor.network": "the same",
     "doctor.report": "the same",
