@@ -49,7 +49,7 @@ def score(model: Model, placement: Placement, split: Split) -> Evaluation:
     made = model.origin
     steps = Steps(placement.strategy, model.state, parts.settings(made.config))
     turn = cast(Any, _InTurn(steps, placement, made.replicas))
-    return evaluate(turn, turn, split)
+    return evaluate(turn, turn, split, made.config.shards)
 
 
 def check_fits(model: Model, data: ImageData) -> None:
