@@ -65,16 +65,17 @@ def data(made: Origin, data_dir: str | None, dataset: str | None) -> ImageData:
         UsageError: it can't be read, or the run's own isn't there any more.
     """
     config = made.config
-    if data_dir is None and dataset is None:
-        data_dir, dataset = config.data_dir, config.dataset
-        found = sources.load(data_dir, dataset, config.validation_size)
-        if found.fingerprint != made.data:
-            raise UsageError(
-                f"{found.source}: not what the run was trained on (another fingerprint); "
-                "give --data_dir or --dataset to score it on this or that"
-            )
-        return found
-    return sources.load(data_dir or config.data_dir, dataset or "", config.validation_size)
+    if data_dir is not None or dataset is not None:
+        return sources.load(data_dir or config.data_dir, dataset or "", config.validation_size)
+    found = sources.load(
+        config.data_dir, config.dataset, config.validation_size, given=config.data_given
+    )
+    if found.fingerprint != made.data:
+        raise UsageError(
+            f"{found.source}: not what the run was trained on (another fingerprint); "
+            "give --data_dir or --dataset to score it on this or that"
+        )
+    return found
 
 
 def score(
