@@ -37,7 +37,8 @@ def page(rankings: Sequence[Ranking], runs: Sequence[Run]) -> str:
     sections = [f'<p class="eyebrow">mnist_dist, {counted}{left_out}</p>']
     if len(rankings) > 1:
         sections.append(
-            f'<p class="verdict">Runs of {len(rankings)} data sets, which can\'t be compared: each by itself.</p>'
+            f'<p class="verdict">Runs of {len(rankings)} data sets, which can\'t be compared: '
+            "each by itself.</p>"
         )
     for ranking in rankings:
         if len(rankings) > 1:

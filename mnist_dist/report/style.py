@@ -32,7 +32,8 @@ li { margin: 3px 0; }
 .badge.open { background: #fdeecb; color: #6b4700; }
 .badge.against { background: #fbdfda; color: #8a1c0c; }
 .soft { color: var(--soft); font-size: 14px; }
-.data { max-width: none; margin: 64px 0 12px; padding-top: 20px; border-top: 3px solid var(--line); }
+.data { max-width: none; margin: 64px 0 12px; padding-top: 20px;
+  border-top: 3px solid var(--line); }
 /* A shadow at the edge behind which a table goes on: the white covers go along with it. */
 .scroll { overflow-x: auto; margin-bottom: 16px; background:
   linear-gradient(to right, #fff 40%, transparent) left / 48px 100% no-repeat local,

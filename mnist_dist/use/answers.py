@@ -66,15 +66,15 @@ def data(made: Origin, data_dir: str | None, dataset: str | None) -> ImageData:
     """
     config = made.config
     if data_dir is None and dataset is None:
-        data_dir, dataset = config.data_dir, config.dataset
-        found = sources.load(data_dir, dataset, config.validation_size)
+        found = sources.load(*config.data_flags)
         if found.fingerprint != made.data:
             raise UsageError(
                 f"{found.source}: not what the run was trained on (another fingerprint); "
                 "give --data_dir or --dataset to score it on this or that"
             )
         return found
-    return sources.load(data_dir or config.data_dir, dataset or "", config.validation_size)
+    other = dataclasses.replace(config, data_dir=data_dir or config.data_dir, dataset=dataset or "")
+    return sources.load(*other.data_flags)
 
 
 def score(

@@ -149,8 +149,8 @@ def test_other_files_are_refused_where_the_folder_was_given(tmp_path):
 
 
 def test_given_is_another_value_than_the_default():
-    assert not Config().data_given
-    assert Config(data_dir="/elsewhere").data_given
+    assert not Config().data_flags[3]
+    assert Config(data_dir="/elsewhere").data_flags == ("/elsewhere", "", 5000, True)
 
 
 def test_more_than_one_set_is_refused(tmp_path):
