@@ -19,7 +19,7 @@ RUN_BY = {
     r"srun (--\S+ )*python -m mnist_dist\.train.*": (
         "tests/slurm/test_training_jobs.py::test_the_curve_of_a_single_process"
     ),
-    r"python -m mnist_dist\.doctor": (
+    r"python -m mnist_dist\.doctor( --no_gpu)?": (
         "tests/process/doctor/test_doctor.py::test_alone_it_says_what_would_run_and_leaves_nothing"
     ),
     r"srun python -m mnist_dist\.doctor": "tests/slurm/test_doctor_on_slurm.py::test_well",
@@ -57,6 +57,7 @@ RUN_BY = {
         "tests/slurm/test_training_jobs.py::test_a_signal_saves_and_requeues"
     ),
     r"scontrol requeue <job>": "tests/slurm/test_training_jobs.py::test_requeued_by_the_operator",
+    r"export TF_CONFIG=.*": "tests/process/cluster/test_workers.py::test_told_to_stop_all_save_at_one_step_and_leave_with_75",
     r"python docs/flags\.py": "tests/unit/test_pages.py::test_the_page_of_flags_is_up_to_date",
     r"pip install -c constraints.txt -e '\.\[[\w,]+\]'|tests/run": ".ci/run",
     r"python -m pytest tests/\S+( tests/\S+)*": "tests/run",
@@ -66,7 +67,7 @@ RUN_BY = {
 NOT_RUN = {
     # A command, as a regular expression -> why no test runs it.
     r"pip install .*": "installs from the network; .ci/run does so on a bare machine",
-    r"pip freeze .*": "tells versions, changes nothing",
+    r"pip (freeze|show) .*": "tells versions, changes nothing",
     r"python\S* -m venv \S+|\. \S+/activate|cd \S+|git clone .*|module load .*|tail -F .*": (
         "the reader's own environment; .ci/run makes one"
     ),
@@ -146,6 +147,30 @@ def test_the_page_of_flags_is_up_to_date():
     page = ROOT / "docs/flags.md"
     text = runpy.run_path(str(ROOT / "docs/flags.py"))["page"]()
     assert page.read_text() == text, "python docs/flags.py writes it"
+
+
+def texts():
+    """All that the package may print: strings of its source, … where a value is put in."""
+    for path in sorted((ROOT / "mnist_dist").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(v.value if isinstance(v, ast.Constant) else "…" for v in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+OTHERS = ("No module named 'mnist_dist'", "Killed", "ResourceExhaustedError")
+
+
+def test_the_messages_of_the_page_are_the_programs():
+    """Each symptom in a first column, or what it has between its …, stands in one text."""
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    symptoms = re.findall(r"^\| `([^`]+)`", page, re.M)
+    assert len(symptoms) > 20
+    known = [*texts(), *OTHERS]
+    for symptom in symptoms:
+        parts = [part.strip(" ()") for part in symptom.split("…")]
+        assert any(all(part in text for part in parts) for text in known), symptom
 
 
 PAGE = """
