@@ -57,7 +57,10 @@ RUN_BY = {
         "tests/slurm/test_training_jobs.py::test_a_signal_saves_and_requeues"
     ),
     r"scontrol requeue <job>": "tests/slurm/test_training_jobs.py::test_requeued_by_the_operator",
-    r"export TF_CONFIG=.*": "tests/process/cluster/test_workers.py::test_told_to_stop_all_save_at_one_step_and_leave_with_75",
+    r"export TF_CONFIG=.*": (
+        "tests/process/cluster/test_workers.py::"
+        "test_told_to_stop_all_save_at_one_step_and_leave_with_75"
+    ),
     r"python docs/flags\.py": "tests/unit/test_pages.py::test_the_page_of_flags_is_up_to_date",
     r"pip install -c constraints.txt -e '\.\[[\w,]+\]'|tests/run": ".ci/run",
     r"python -m pytest tests/\S+( tests/\S+)*": "tests/run",
