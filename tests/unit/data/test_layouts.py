@@ -247,6 +247,14 @@ def test_a_damaged_member(tmp_path, data, said):
         npz.read(tmp_path / "d.npz", ["a"], 1 << 20)
 
 
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_compression_that_numpy_never_uses(tmp_path, kind):
+    with zipfile.ZipFile(tmp_path / "d.npz", "w", kind) as archive:
+        archive.writestr("a.npy", member(HEADER % (False, "(4,)"), b"abcd"))
+    with pytest.raises(UsageError, match="compressed as NumPy never does"):
+        npz.read(tmp_path / "d.npz", ["a"], 9)
+
+
 def test_arrays_as_they_were(tmp_path):
     wanted = {
         "c": np.arange(6.0).reshape(2, 3),
