@@ -46,7 +46,7 @@ class Config:
 
     # fmt: off
     data_dir: str = _flag("/tmp/tensorflow/mnist/input_data", "Data", "folder with IDX files, an .npz or prepared TFDS sets; the embedded MNIST where it is empty")
-    dataset: str = _flag("", "Data", "a tensorflow-datasets name, such as fashion_mnist; empty: IDX files")
+    dataset: str = _flag("", "Data", "a tensorflow-datasets name, such as fashion_mnist; empty: the files in --data_dir")
     validation_size: int = _flag(5000, "Data", "training images held out for validation", numbers=True, low=0)
 
     epochs: int = _flag(10, "Training", "passes over the training set", low=1)
@@ -145,9 +145,13 @@ class Config:
             raise UsageError("--checkpoint_dir is empty; give a folder to save in")
 
     @property
-    def data_given(self) -> bool:
-        """Whether somebody chose --data_dir: it's then used or refused, never passed over."""
-        return self.data_dir != type(self).data_dir
+    def data_flags(self) -> tuple[str, str, int, bool]:
+        """What `data.sources.load` takes: folder, set, images held out; whether a folder was given.
+
+        One that was given is used or refused, never passed over.
+        """
+        given = self.data_dir != type(self).data_dir
+        return self.data_dir, self.dataset, self.validation_size, given
 
     def _check_shards(self) -> None:
         """Raises UsageError where the bits couldn't be the same on any number of replicas."""

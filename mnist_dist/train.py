@@ -134,9 +134,7 @@ def describe(config: Config) -> str:
 
 
 def _load(config: Config) -> sources.ImageData:
-    return sources.load(
-        config.data_dir, config.dataset, config.validation_size, given=config.data_given
-    )
+    return sources.load(*config.data_flags)
 
 
 if __name__ == "__main__":
