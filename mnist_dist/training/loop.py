@@ -64,7 +64,7 @@ class Loop:
             told = progress.step < self.plan.last_step and self._train_epoch(progress)
             if told and not self.plan.evaluation_due(progress.step):
                 self.save(progress)
-                return "preempted"
+                break
             self._evaluate_all(progress)
             if self.patience.epochs and progress.patience.waited >= self.patience.epochs:
                 progress.stopped = "patience"
@@ -72,22 +72,29 @@ class Loop:
                 progress.stopped = self.plan.ending
             self.save(progress)
             if told and not progress.stopped:
-                return "preempted"
-        return progress.stopped
+                break
+        self.files.checkpoints.wait()
+        return progress.stopped or "preempted"
 
     def save(self, progress: Progress) -> None:
-        """Brings the run's files and then a checkpoint to the disk.
+        """Has the run's files and then a checkpoint brought to the disk while training goes on.
 
         Raises:
-            RunError: a weight that isn't finite: the step's update was too large.
+            RunError: a weight that isn't finite: the step's update was too large; or the save
+                before this one failed.
         """
         for name, variable in self.files.checkpoints.variables.items():
             if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
                 raise self._diverged(f"{name} isn't finite", progress.step)
-        self.files.events.flush()
-        best = progress.patience.best_step
-        state = {"identity": self.identity, "best_step": best, **dataclasses.asdict(progress)}
-        self.files.checkpoints.save(progress.step, state)
+        events = self.files.events
+        events.flush()
+        state = {
+            "identity": self.identity,
+            "best_step": progress.patience.best_step,
+            **dataclasses.asdict(progress),
+            "written": events.written(progress.step, self.plan.epoch_ended(progress.step)),
+        }
+        self.files.checkpoints.save(progress.step, state, before=events.sync)
 
     def evaluate(self, split: str) -> Evaluation:
         """Scores the "validation" or "test" split, with the averaged weights if there are any."""
@@ -111,7 +118,8 @@ class Loop:
             self.files.events.times(progress.step, progress.train_seconds)
             if told and not self.plan.evaluation_due(progress.step):
                 return True
-            if self.plan.save_due(progress.step):
+            self.files.checkpoints.poll()
+            if self.plan.save_due(progress.step, self.files.checkpoints.age_s()):
                 self.save(progress)
             started = time.monotonic()
         self.files.console.line(
