@@ -147,7 +147,7 @@ class Checkpoints:
 
     def set_aside(self, paths: list[Path]) -> Path | None:
         """Moves checkpoints out of the way, into a folder of their own; says where to."""
-        return aside(self.folder, paths) if paths and self._chief else None
+        return aside(self.folder, paths) if self._chief else None
 
     def at(self, step: int) -> Saved:
         """The checkpoint of global step `step`. Raises RunError where none is whole."""

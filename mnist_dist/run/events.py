@@ -57,7 +57,7 @@ class Events:
             return None
         names = (*LINES, RESULT, PREDICTIONS, *CURVES)
         old = [self._folder / name for name in names if (self._folder / name).exists()]
-        return aside(self._folder, old) if old else None
+        return aside(self._folder, old)
 
     def resume(self, step: int, epoch_ended: bool, then: Mapping[str, Any]) -> str:
         """Takes back what was written of steps after `step`, which will be done again.

@@ -56,8 +56,8 @@ def clear(folder: Path, patterns: Iterable[str]) -> None:
                 litter.unlink()
 
 
-def aside(folder: Path, paths: list[Path]) -> Path:
-    """Moves files or folders of an earlier run to a new folder previous-N; returns it.
+def aside(folder: Path, paths: list[Path]) -> Path | None:
+    """Moves files or folders of an earlier run to a new folder previous-N; returns it, if any.
 
     They are gathered under a hidden name: what a killed move left there is joined by the rest.
 
@@ -65,6 +65,8 @@ def aside(folder: Path, paths: list[Path]) -> Path:
         RunError: it can't be done.
     """
     gathering = folder / GATHERING
+    if not paths and not gathering.exists():
+        return None
     with writing(gathering):
         if any((gathering / path.name).exists() for path in paths):
             _number(gathering)
