@@ -59,6 +59,11 @@ class Events:
         old = [self._folder / name for name in names if (self._folder / name).exists()]
         return aside(self._folder, old)
 
+    def finished(self) -> None:
+        """Leaves everything as it is: the history is that of the run that has ended."""
+        if self._folder:
+            self.history = rewind.readable(self._folder / METRICS)
+
     def resume(self, step: int, epoch_ended: bool, then: Mapping[str, Any]) -> str:
         """Takes back what was written of steps after `step`, which will be done again.
 

@@ -27,6 +27,17 @@ def lines(path: Path, then: Written | None, kept: Callable[[dict[str, Any]], boo
     return rest
 
 
+def readable(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSONL file that can be read, which stays as it is.
+
+    Raises:
+        RunError: the file can't be read.
+    """
+    with writing(path):
+        data = path.read_bytes() if path.exists() else b""
+    return rest_of(data, None, lambda record: True).records
+
+
 def events(path: Path, last_step: int) -> int:
     """Leaves an event file's whole records of steps up to `last_step`.
 

@@ -24,6 +24,8 @@ from mnist_dist.training.schedule import Course
 from mnist_dist.training.steps import Steps
 from mnist_dist.training.stop import Stop
 
+SHOWN_IDS = 64
+
 
 class Files(NamedTuple):
     """What a run leaves on the disk and says."""
@@ -47,6 +49,8 @@ class Loop:
     files: Files
     stop: Stop
     identity: dict[str, Any]
+    origin: dict[str, Any]
+    arithmetic: dict[str, str]
     where: str
     at_step: Callable[[int], None]
 
@@ -85,12 +89,15 @@ class Loop:
         """
         for name, variable in self.files.checkpoints.variables.items():
             if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
-                raise self._diverged(f"{name} isn't finite", progress.step)
+                batch = self._batch(progress.step - 1, [])
+                raise self._diverged(f"{name} isn't finite", progress.step, batch)
         events = self.files.events
         events.flush()
         state = {
             "identity": self.identity,
+            "origin": self.origin,
             "best_step": progress.patience.best_step,
+            "arithmetic": self.arithmetic,
             **dataclasses.asdict(progress),
             "written": events.written(progress.step, self.plan.epoch_ended(progress.step)),
         }
@@ -99,7 +106,8 @@ class Loop:
     def evaluate(self, split: str) -> Evaluation:
         """Scores the "validation" or "test" split, with the averaged weights if there are any."""
         self.steps.swap_averages()
-        result = evaluate(self.steps, self.placement, getattr(self.data, split))
+        shards = self.trainset.shards
+        result = evaluate(self.steps, self.placement, getattr(self.data, split), shards)
         self.steps.swap_averages()
         return result
 
@@ -135,9 +143,11 @@ class Loop:
         told = tf.constant(1.0 if self.stop.name else 0.0, dtype)
         records = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), told)
         values = records.numpy()[: len(steps)].astype(float)
-        for step, (loss, accuracy, _), rate in zip(steps, values, rates, strict=False):
-            if not math.isfinite(loss):
-                raise self._diverged(f"the loss is {loss}", step + 1)
+        for step, (loss, accuracy, _, *unfit), rate in zip(steps, values, rates, strict=False):
+            if not math.isfinite(loss) or any(unfit):
+                what = f"the loss is {loss}" if math.isnan(loss) else "a gradient isn't finite"
+                where = [replica for replica, bad in enumerate(unfit) if bad]
+                raise self._diverged(what, step + 1, self._batch(step, where))
             self._log(step, loss, accuracy, rate)
         self.files.console.advance(len(steps), values[-1, 0])
         return bool(values[:, 2].any())
@@ -166,11 +176,21 @@ class Loop:
         if self.patience.epochs and self.plan.epoch_ended(progress.step):
             progress.patience.look(self.patience, progress.step, progress.scores["validation"])
 
-    def _diverged(self, what: str, step: int) -> RunError:
+    def _diverged(self, what: str, step: int, batch: str = "") -> RunError:
         return RunError(
-            f"{self.where}: {what} at step {step}, and nothing was saved since; "
+            f"{self.where}: {what} at step {step}{batch}, and nothing was saved since; "
             "lower --lr, or warm it up with --warmup_steps"
         )
+
+    def _batch(self, step: int, replicas: list[int]) -> str:
+        """What a step (from 0) was trained on, by these replicas or, if there are none, by all."""
+        every = replicas or range(self.placement.replicas)
+        ids = [n for r in every for part in self.trainset.example_ids(step, r) for n in part]
+        shown = ", ".join(map(str, ids[:SHOWN_IDS])) + (", ..." if len(ids) > SHOWN_IDS else "")
+        workers = sorted({replica // len(self.placement.devices) for replica in replicas})
+        named = ", ".join(map(str, workers))
+        on = f" on worker {named} (replica {', '.join(map(str, replicas))})" if replicas else ""
+        return f"{on}, of the {len(ids)} training examples {shown}"
 
     def _block(self, steps: range) -> Any:
         return self.placement.place(lambda replica: self.trainset.block(steps, replica))
