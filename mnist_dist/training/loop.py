@@ -145,7 +145,8 @@ class Loop:
         values = records.numpy()[: len(steps)].astype(float)
         for step, (loss, accuracy, _, *unfit), rate in zip(steps, values, rates, strict=False):
             if not math.isfinite(loss) or any(unfit):
-                what = f"the loss is {loss}" if math.isnan(loss) else "a gradient isn't finite"
+                finite = math.isfinite(loss)
+                what = "a gradient isn't finite" if finite else f"the loss is {loss}"
                 where = [replica for replica, bad in enumerate(unfit) if bad]
                 raise self._diverged(what, step + 1, self._batch(step, where))
             self._log(step, loss, accuracy, rate)
