@@ -96,8 +96,8 @@ class Loop:
         state = {
             "identity": self.identity,
             "origin": self.origin,
-            "best_step": progress.patience.best_step,
             "arithmetic": self.arithmetic,
+            "best_step": progress.patience.best_step,
             **dataclasses.asdict(progress),
             "written": events.written(progress.step, self.plan.epoch_ended(progress.step)),
         }
