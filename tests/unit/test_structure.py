@@ -205,7 +205,7 @@ def test_the_upper_layers_know_no_strategy():
 def test_unit_tests_mirror_the_rooms():
     for kind in (UNIT, UNIT.parent / "process"):
         folders = {path.parent.name for path in kind.glob("*/test_*.py")}
-        assert folders <= set(INSIDE)
+        assert folders - {"faults"} <= set(INSIDE)  # faults: of the disk, in whole runs
 
 
 def test_unit_tests_need_no_tensorflow():
