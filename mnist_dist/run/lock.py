@@ -8,6 +8,7 @@ only one can. So no file is ever taken from anybody, and who was thought dead fi
 """
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -27,6 +28,7 @@ BEAT_S = 5.0
 DEAD_AFTER_S = 30.0
 POLL_S = 0.2
 MOST_BYTES = 4096
+OUT_OF_ORDER = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
 
 
 class Owner(NamedTuple):
@@ -92,7 +94,8 @@ class Lock:
         """Takes the folder, from a dead run if need be; returns with signs of life under way.
 
         Raises:
-            UsageError: another run has it, or it can't be written in.
+            UsageError: another run has it, or this user can't write in it.
+            RunError: the disk is full or gone.
         """
         try:
             self._make_folder()
@@ -100,6 +103,10 @@ class Lock:
                 pass
         except OSError as error:
             self._leave()
+            if error.errno in OUT_OF_ORDER:
+                raise RunError(
+                    f"{self._flag}={self._folder}: could not write there: {error.strerror}"
+                ) from error
             raise UsageError(
                 f"{self._flag}={self._folder}: can't write there ({error.strerror}); "
                 "give a folder that this user may write in"

@@ -290,3 +290,15 @@ def test_where_none_can_be_made(tmp_path, name):
     with pytest.raises(UsageError, match=r"can't write there \(.*give a folder that this user"):
         mine(tmp_path / name).acquire()
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("name", ["mkdir", "open", "write"])
+def test_a_full_disk_is_no_mistake_of_the_users(tmp_path, monkeypatch, name):
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lock.os, name, full)
+    with pytest.raises(RunError, match="new: could not write there: No space left on device"):
+        mine(tmp_path / "new").acquire()
+    monkeypatch.undo()
+    assert names(tmp_path) == []
