@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 
 from mnist_dist import flags
-from mnist_dist.cluster import topology
+from mnist_dist.cluster import job, topology
 from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.devices.quiet import without_greetings
@@ -77,7 +77,10 @@ def run(
         from mnist_dist.training.steps import Steps
 
         session.tf.config.list_physical_devices()  # the first look greets, too
-    with session.join(parts.wanted(config), parts.terms(config), where) as joined:
+    with (
+        session.join(parts.wanted(config), parts.terms(config), where) as joined,
+        parts.claimed(config, where.is_chief, job.of(environment or {})) as owned,
+    ):
         if stop is not None:
             stop.listen()  # again: with other workers TensorFlow takes SIGTERM for itself
         devices, placement = joined.devices, joined.placement
@@ -96,7 +99,7 @@ def run(
         network = parts.architecture(config, data, devices)
         trained = state.build(devices.strategy, network, parts.rule(config))
         steps = Steps(devices.strategy, trained, parts.settings(config))
-        files = parts.files(config, trained.variables, where.is_chief)
+        files = parts.files(config, trained.variables, where.is_chief, owned)
         for line in (*head.head(joined, data.source), *parts.remarks(config)):
             files.console.line(line)
         loop = Loop(
