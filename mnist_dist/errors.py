@@ -12,21 +12,41 @@ EXIT_SAVED = 75
 EXIT_INTERRUPTED = 130
 """A second Ctrl-C: 128 and the signal's number, as shells have it."""
 
+LONGEST = 1000
+"""Characters of a message: about a screenful of a narrow terminal, and never a file's content."""
+
 
 class UsageError(Exception):
     """Wrong input: one line saying what was given, what is allowed and what to do."""
 
     def __str__(self) -> str:
-        return _one_line(super().__str__())
+        return one_line(super().__str__())
 
 
 class RunError(Exception):
     """A failure at run time: one line naming the worker, the host and the step."""
 
     def __str__(self) -> str:
-        return _one_line(super().__str__())
+        return one_line(super().__str__())
 
 
-def _one_line(text: str) -> str:
-    """Given names may hold newlines."""
-    return text.replace("\n", "\\n")
+class ToldToStop(RunError):
+    """Told to stop before training began: there is nothing to save, and it can begin later."""
+
+
+def one_line(text: str) -> str:
+    """A message as it is printed: given names may hold newlines, controls, or a whole file."""
+    text = shortened(text, LONGEST)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """What was given, for a message: its middle left out where it has more than `most` characters.
+
+    What it begins with says what it is, and its end what to do.
+    """
+    if len(text) <= most:
+        return text
+    left = f" ...{len(text) - most} characters... "
+    half = (most - len(left)) // 2
+    return text[:half] + left + text[-half:]

@@ -15,6 +15,7 @@ from mnist_dist.errors import (
     EXIT_SAVED,
     EXIT_USAGE,
     RunError,
+    ToldToStop,
     UsageError,
 )
 from mnist_dist.network.architecture import Architecture
@@ -40,6 +41,9 @@ def main(argv: list[str]) -> int:
     except UsageError as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except ToldToStop as error:
+        print(f"mnist_dist: {error}", file=sys.stderr)
+        return EXIT_SAVED
     except RunError as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -79,7 +83,8 @@ def run(
         from mnist_dist.training.steps import Steps
 
         session.tf.config.list_physical_devices()  # the first look greets, too
-    with session.join(parts.wanted(config), parts.terms(config), where) as joined:
+    told = (lambda: stop.name) if stop is not None else str
+    with session.join(parts.wanted(config), parts.terms(config), where, told) as joined:
         if stop is not None:
             stop.listen()  # again: with other workers TensorFlow takes SIGTERM for itself
         devices, placement = joined.devices, joined.placement

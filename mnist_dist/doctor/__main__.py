@@ -53,9 +53,7 @@ def examine(config: Config, where: topology.Topology) -> dict[str, Any]:
         return _look(config, where, None, lambda value: [value])
     apart = dataclasses.replace(where, token=f"{where.token}-doctor")  # from a training
     # What the workers are started with is compared later, all of it, and shown.
-    meeting = rendezvous.meet(
-        apart, {"devices": 0, "fingerprints": {}}, config.connect_timeout, config.interface
-    )
+    meeting = rendezvous.meet(apart, 0, {}, config.connect_timeout, config.interface)
     meeting.watch(config.peer_timeout)
     try:
         report = _look(config, where, meeting, lambda value: meeting.gather(value, GATHER_S))

@@ -18,7 +18,7 @@ UNIT = Path(__file__).parent
 # The picture of "How it works" from bottom to top: a room imports from rooms below its own alone,
 # and those side by side know nothing of one another. What stands at the top level has a row, too.
 ROOMS = [
-    "__init__ errors",
+    "__init__ errors bounded",
     "config",
     "flags run",
     "devices network",
@@ -36,7 +36,14 @@ INSIDE = {
     "devices": ["multi_worker placement quiet resources", "strategy"],
     "network": ["architecture rows", "augment layers describe", "model"],
     "data": ["idx split order", "pipeline tfds", "sources", "prepare"],
-    "cluster": ["hostlist liveness", "topology", "ports", "rendezvous", "session"],
+    "cluster": [
+        "address hostlist peer",
+        "hello liveness slurm waiting",
+        "topology",
+        "ports",
+        "rendezvous",
+        "session",
+    ],
     "training": [
         "loss_scale optim patience plan schedule stop",
         "progress state",
@@ -213,7 +220,7 @@ def test_unit_tests_need_no_tensorflow():
 
 
 LIGHT = """
-    config flags errors requeue local train report.__main__ report.html doctor.__main__
+    bounded config flags errors requeue local train report.__main__ report.html doctor.__main__
     cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.resources devices.quiet network.architecture network.describe

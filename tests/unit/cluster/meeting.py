@@ -14,16 +14,20 @@ import json, sys, threading
 from mnist_dist.errors import RunError, UsageError
 from mnist_dist.cluster.rendezvous import meet
 from mnist_dist.cluster.topology import Topology
+from mnist_dist.training.stop import Stop
 
 spec = json.loads(sys.argv[1])
 topology = Topology(tuple(spec["workers"]), spec["rank"], "tf_config", spec["run"],
                     spec["candidates"])
-hello = {"devices": spec["devices"], "fingerprints": {"flags": spec["flags"], "versions": {}}}
+fingerprints = {"flags": spec["flags"], "versions": {}}
+stop = Stop()
+stop.listen()
 meeting = None
 def say(**words):
     print(json.dumps(words), flush=True)
 try:
-    meeting = meet(topology, hello, spec["timeout_s"], spec["interface"])
+    meeting = meet(topology, spec["devices"], fingerprints, spec["timeout_s"], spec["interface"],
+                   lambda: stop.name)
     meeting.watch(spec["peer_timeout_s"])
     say(met=meeting.workers)
     for line in sys.stdin:

@@ -53,7 +53,7 @@ def connect(address):
 def introduced(workers, rank):
     """A worker that has met worker 0, and leaves at the end: what it is told, line by line."""
     hello = {
-        "protocol": "mnist_dist-2", "token": "run-a", "rank": rank, "host": "n1", "pid": 1,
+        "protocol": "mnist_dist-3", "token": "run-a", "rank": rank, "host": "n1", "pid": 1,
         "address": workers[rank], "devices": 1,
         "fingerprints": {"flags": {"lr": "0.01"}, "versions": {}},
     }  # fmt: skip
@@ -116,7 +116,7 @@ def test_worker_0_that_never_comes_is_named(start):
 
 
 def test_an_unknown_host_of_worker_0_is_named(start):
-    code, text = start(["no-such-host.invalid:20001", addresses(1)[0]], 1).end()
+    code, text = start(["no-such-host.invalid:20001", addresses(1)[0]], 1, timeout_s=1.0).end()
     assert code == 1
     assert "worker 1 (host" in text
     assert "'no-such-host.invalid' of worker 0 can't be found" in text
@@ -125,7 +125,7 @@ def test_an_unknown_host_of_worker_0_is_named(start):
 def test_an_unknown_host_of_another_worker_is_named_to_all(start):
     first, second = addresses(2)
     workers = [first, f"no-such-host.invalid:{second.split(':')[1]}"]
-    for code, text in run_all(start, workers, [{}, {}]):
+    for code, text in run_all(start, workers, [{"timeout_s": 2.0}] * 2):
         assert code == 1
         assert f"worker 0 can't reach worker 1 at {workers[1]}" in text
 
