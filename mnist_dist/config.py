@@ -101,6 +101,7 @@ class Config:
     wire_dtype: str = _flag("float32", "Devices", "precision in which gradients travel", numbers=True, choices=("float32", "bfloat16"))
 
     log_interval: int = _flag(10, "Output", "global steps between loss lines; 0: none", low=0)
+    log_every_s: float = _flag(0.0, "Output", "seconds between loss lines on standard output, at least, for a job's log; 0: all of them", low=0.0)
     output_dir: str = _flag("", "Output", "folder for TensorBoard, metrics.jsonl and result.json; empty: none")
     checkpoint_dir: str = _flag("/tmp/tensorflow/mnist/checkpoints/", "Output", "folder for checkpoints, one per epoch and at the end")
     checkpoint_every_steps: int = _flag(0, "Output", "global steps between further checkpoints; 0: none", low=0)

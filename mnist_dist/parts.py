@@ -112,7 +112,7 @@ def files(config: Config, variables: dict[str, tf.Variable], chief: bool) -> Fil
     return Files(
         Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief),
         Events(config.output_dir if chief else ""),
-        Console(quiet=not chief),
+        Console(not chief, config.log_every_s),
     )
 
 
