@@ -2,11 +2,14 @@
 expected: bounded in length and depth.
 """
 
+import errno
 import json
 import os
 import stat
 from pathlib import Path
 from typing import Any
+
+MOST_DIGITS = 100
 
 
 def read_text(path: Path, most_bytes: int) -> str:
@@ -18,10 +21,16 @@ def read_text(path: Path, most_bytes: int) -> str:
             name can't be one.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for its writer
-    with open(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
             raise ValueError("is no file")
-        text = file.read(most_bytes + 1)
+        with open(handle, "rb", closefd=False) as file:
+            text = file.read(most_bytes + 1)
+    finally:
+        os.close(handle)
     if len(text) > most_bytes:
         raise ValueError(f"has more than {most_bytes:,} bytes")
     try:
@@ -30,7 +39,7 @@ def read_text(path: Path, most_bytes: int) -> str:
         raise ValueError("isn't text") from error
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str) -> Any:
     """A JSON value.
 
     Raises:
@@ -41,8 +50,13 @@ def loads(text: str | bytes) -> Any:
     def refuse(name: str) -> Any:
         raise ValueError(f"{name} isn't JSON")
 
+    def whole(digits: str) -> int:
+        if len(digits) > MOST_DIGITS:
+            raise ValueError(f"a number of {len(digits)} digits")
+        return int(digits)
+
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_int=whole)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

@@ -5,7 +5,7 @@ import json
 import math
 from typing import Any
 
-from mnist_dist.errors import UsageError
+from mnist_dist.errors import UsageError, shortened
 
 OPTIMIZER_RATES = {
     "momentum": 0.01,
@@ -178,8 +178,12 @@ def _check(name: str, value: Any, limits: Any) -> None:
     """Raises UsageError where `value` of flag `name` isn't within `limits`."""
     low, high, above = limits.get("low"), limits.get("high"), limits.get("above")
     choices = limits.get("choices")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise UsageError(f"--{name}: a number of {value.bit_length()} bits; give one below 2^63")
     if choices and value not in choices:
-        raise UsageError(f"--{name}={value}: allowed are {', '.join(choices)}; give one of them")
+        raise UsageError(
+            f"--{name}={shortened(value)}: allowed are {', '.join(choices)}; give one of them"
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"--{name}={value}: give a finite number")
     too_low = (low is not None and value < low) or (above is not None and value <= above)

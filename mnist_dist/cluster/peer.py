@@ -91,7 +91,7 @@ class Peer:
                 raise TimeoutError(f"no word within {timeout_s:g} s")
         line = bytes(self._received[:end])
         del self._received[: end + 1]
-        word = bounded.loads(line)
+        word = bounded.loads(line.decode())
         if not isinstance(word, dict):
             raise ValueError("a line that isn't a JSON object")
         return word

@@ -127,7 +127,7 @@ def _admit(topology: Topology, peer: Peer, host: str, waiting: Waiting) -> Hello
     except OSError:  # a look whether somebody listens here
         pass
     except ValueError as error:
-        waiting.say(f"dropped a connection from {host}: {error}")
+        waiting.say(f"dropped a connection from {host.removeprefix('::ffff:')}: {error}")
     peer.close()
     return None
 

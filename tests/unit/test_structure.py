@@ -19,7 +19,7 @@ UNIT = Path(__file__).parent
 # and those side by side know nothing of one another. What stands at the top level has a row, too.
 ROOMS = [
     "__init__ errors bounded",
-    "config",
+    "config flagfile",
     "flags run",
     "devices network",
     "data",
@@ -220,7 +220,8 @@ def test_unit_tests_need_no_tensorflow():
 
 
 LIGHT = """
-    bounded config flags errors requeue local train report.__main__ report.html doctor.__main__
+    bounded config errors flagfile flags requeue local train
+    report.__main__ report.html doctor.__main__
     cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.resources devices.quiet network.architecture network.describe
