@@ -17,6 +17,7 @@ from mnist_dist.errors import (
     RunError,
     ToldToStop,
     UsageError,
+    one_line,
 )
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
@@ -40,6 +41,9 @@ def main(argv: list[str]) -> int:
         return 0
     except UsageError as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except ImportError as error:  # another try won't find it either
+        print(f"mnist_dist: {one_line(str(error))}; install what is missing", file=sys.stderr)
         return EXIT_USAGE
     except ToldToStop as error:
         print(f"mnist_dist: {error}", file=sys.stderr)

@@ -47,7 +47,12 @@ SchedulerParameters=sched_interval=2
 TreeWidth=65533
 GresTypes=gpu
 {nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=5
+PartitionName=low Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=grace Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
 """
 
 
@@ -173,6 +178,12 @@ class Cluster:
     def pids(self, node: str) -> list[int]:
         """The processes in a node's network."""
         return namespace_pids(self._namespaces[node])
+
+    def add_name(self, name: str, node: str) -> None:
+        """Gives a node one more name, known to all from now on."""
+        number = self.nodes.index(node) + 1
+        with (self.folder / "hosts").open("a") as file:
+            file.write(f"{self.network}.{number} {name}\n")
 
     def set_link(self, node: str, state: str) -> None:
         """Cuts a node off ("down") or connects it again ("up")."""
