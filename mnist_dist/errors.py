@@ -13,40 +13,39 @@ EXIT_INTERRUPTED = 130
 """A second Ctrl-C: 128 and the signal's number, as shells have it."""
 
 LONGEST = 1000
-"""Characters of a message: about a screenful of a narrow terminal, and never a file's content."""
+"""Characters of a message, whatever was given."""
 
 
 class UsageError(Exception):
     """Wrong input: one line saying what was given, what is allowed and what to do."""
 
     def __str__(self) -> str:
-        return one_line(super().__str__())
+        return shorten(super().__str__(), LONGEST)
 
 
 class RunError(Exception):
     """A failure at run time: one line naming the worker, the host and the step."""
 
     def __str__(self) -> str:
-        return one_line(super().__str__())
+        return shorten(super().__str__(), LONGEST)
 
 
 class ToldToStop(RunError):
     """Told to stop before training began: there is nothing to save, and it can begin later."""
 
 
-def one_line(text: str) -> str:
-    """A message as it is printed: given names may hold newlines, controls, or a whole file."""
-    text = shortened(text, LONGEST)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def shorten(given: object, most: int = 80) -> str:
+    """What was given, for a message: one line of at most `most` characters, both ends kept.
 
-
-def shortened(text: str, most: int = 80) -> str:
-    """What was given, for a message: its middle left out where it has more than `most` characters.
-
-    What it begins with says what it is, and its end what to do.
+    Names may hold newlines and escapes, and be of any length.
     """
+    kept = _cut(str(given), most)
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
+    return _cut("".join(shown), most)
+
+
+def _cut(text: str, most: int) -> str:
     if len(text) <= most:
         return text
-    left = f" ...{len(text) - most} characters... "
-    half = (most - len(left)) // 2
-    return text[:half] + left + text[-half:]
+    tail = most // 3
+    return f"{text[: most - tail - 3]}...{text[-tail:]}"

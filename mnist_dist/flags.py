@@ -11,7 +11,7 @@ from absl import flags
 
 from mnist_dist import flagfile
 from mnist_dist.config import Config
-from mnist_dist.errors import UsageError, shortened
+from mnist_dist.errors import UsageError, shorten
 
 
 class HelpRequested(Exception):
@@ -41,7 +41,7 @@ def parse(argv: Sequence[str]) -> Config:
         raise UsageError("a flag's name is longer than any; --help lists the flags") from error
     if rest:
         raise UsageError(
-            f"'{shortened(rest[0])}': arguments without a flag aren't understood; "
+            f"'{shorten(rest[0])}': arguments without a flag aren't understood; "
             "give --name=value (--help lists the flags)"
         )
     given = {f: values[f.name].value for f in dataclasses.fields(Config)}
@@ -103,7 +103,7 @@ def _value(field: dataclasses.Field[Any], given: Any) -> Any:
         needs = {int: "a whole number", tuple: "whole numbers with commas between"}
         need = needs.get(type(field.default), "a number")
         raise UsageError(
-            f"--{field.name}={shortened(given)}: give {need}, such as {_shown(field)}"
+            f"--{field.name}={shorten(given)}: give {need}, such as {_shown(field)}"
         ) from error
 
 
@@ -127,8 +127,8 @@ def _reason(error: Exception) -> str:
         names = [field.name for field in dataclasses.fields(Config)]
         near = difflib.get_close_matches(error.flagname.replace("-", "_"), names, n=1)
         hint = f"did you mean --{near[0]}?" if near else "--help lists the flags"
-        return f"--{shortened(error.flagname)}: no such flag; {hint}"
-    text = shortened(str(error), 200)
+        return f"--{shorten(error.flagname)}: no such flag; {hint}"
+    text = shorten(str(error), 200)
     if "Non-boolean argument" in text:
         flag = text.removeprefix("flag ").partition(": (")[0]
         return f"{flag}: give true or false, or the flag alone for true"

@@ -17,7 +17,7 @@ from mnist_dist.errors import (
     RunError,
     ToldToStop,
     UsageError,
-    one_line,
+    shorten,
 )
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
         print(f"mnist_dist: {error}", file=sys.stderr)
         return EXIT_USAGE
     except ImportError as error:  # another try won't find it either
-        print(f"mnist_dist: {one_line(str(error))}; install what is missing", file=sys.stderr)
+        print(f"mnist_dist: {shorten(error, 500)}; install what is missing", file=sys.stderr)
         return EXIT_USAGE
     except ToldToStop as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
@@ -76,9 +76,7 @@ def run(
     where = topology.from_environment(environment or {}, config.cluster)
     # Files are read before anything is started; TFDS needs TensorFlow, so devices come first.
     data = None if config.dataset else _load(config)
-    if config.precision in ("float64", "mixed_float16"):
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it has neither, and says so often
-    with without_greetings():
+    with without_greetings(one_dnn=config.precision not in ("float64", "mixed_float16")):
         from mnist_dist import parts
         from mnist_dist.cluster import session
         from mnist_dist.data.pipeline import Trainset
@@ -97,7 +95,12 @@ def run(
         order = parts.order(config, data)
         plan = parts.plan(config, order.steps_per_epoch, devices.kind)
         trainset = Trainset(
-            data.train, order, config.accumulate_steps, placement.replicas, plan.block_steps
+            data.train,
+            order,
+            config.accumulate_steps,
+            placement.replicas,
+            plan.block_steps,
+            config.shards,
         )
         network = parts.architecture(config, data, devices)
         trained = state.build(devices.strategy, network, parts.rule(config))
@@ -116,6 +119,8 @@ def run(
             files=files,
             stop=stop or Stop(),
             identity=parts.identity(config, devices.precision, data),
+            origin=parts.origin(config, network, placement.replicas),
+            arithmetic=devices.arithmetic,
             where=joined.where,
             at_step=joined.at_step,
         )
@@ -138,7 +143,9 @@ def describe(config: Config) -> str:
 
 
 def _load(config: Config) -> sources.ImageData:
-    return sources.load(config.data_dir, config.dataset, config.validation_size)
+    return sources.load(
+        config.data_dir, config.dataset, config.validation_size, given=config.data_given
+    )
 
 
 if __name__ == "__main__":

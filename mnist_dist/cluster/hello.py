@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mnist_dist.cluster import address
-from mnist_dist.errors import UsageError, shortened
+from mnist_dist.errors import UsageError, shorten
 
 PROTOCOL = "mnist_dist-3"
 
@@ -83,7 +83,7 @@ def compare(hellos: Mapping[int, Hello], theirs: Hello, num_workers: int) -> Usa
             if values.get(key) != there.get(key):
                 flag = "--" if kind == "flags" else ""
                 return UsageError(
-                    f"{theirs.name} has {flag}{key}={shortened(str(there.get(key)))}, {mine.name} "
-                    f"{flag}{key}={shortened(str(values.get(key)))}; start all with the same {kind}"
+                    f"{theirs.name} has {flag}{key}={shorten(str(there.get(key)))}, {mine.name} "
+                    f"{flag}{key}={shorten(str(values.get(key)))}; start all with the same {kind}"
                 )
     return None

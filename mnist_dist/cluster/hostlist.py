@@ -3,7 +3,7 @@
 import itertools
 import re
 
-from mnist_dist.errors import UsageError, shortened
+from mnist_dist.errors import UsageError, shorten
 
 MOST_HOSTS = 65536
 """More than any cluster has; SLURM itself stops at that by default (MAX_SLURM_NODES)."""
@@ -62,7 +62,7 @@ def _range(text: str, whole: str) -> list[str]:
     for part in text.split(","):
         match = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", part)
         if not match or int(match[2] or match[1]) < int(match[1]):
-            raise _wrong(whole, f"'{shortened(part)}' is no number or range")
+            raise _wrong(whole, f"'{shorten(part)}' is no number or range")
         last = int(match[2] or match[1])
         if last - int(match[1]) + len(numbers) >= MOST_HOSTS:
             raise _wrong(whole, f"more than {MOST_HOSTS:,} hosts")
@@ -71,4 +71,4 @@ def _range(text: str, whole: str) -> list[str]:
 
 
 def _wrong(text: str, what: str) -> UsageError:
-    return UsageError(f"host list '{shortened(text)}': {what}")
+    return UsageError(f"host list '{shorten(text)}': {what}")

@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 from mnist_dist.cluster.peer import Patience, Peer
-from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, one_line
+from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, LONGEST, RunError, shorten
 
 BEAT_S = 1.0
 AFTER_S = 5.0
@@ -152,7 +152,7 @@ class Meeting:
             if peer is not source:
                 peer.send({"lost": message, "code": code})
         sys.stdout.flush()
-        line = one_line(f"{self._name}, step {self._step}: {message}")
+        line = shorten(f"{self._name}, step {self._step}: {message}", LONGEST)
         print(f"mnist_dist: {line}", file=sys.stderr, flush=True)
         os._exit(code)  # the main thread may hang in a collective, which nothing interrupts
 

@@ -97,7 +97,7 @@ def _receive(topology: Topology, mine: Hello, listener: socket.socket, waiting: 
         strangers.append(peer)
         if wrong is None:
             wrong = problem
-            waiting.shorten(GRACE_S)
+            waiting.cut(GRACE_S)
     workers = tuple(hellos[rank].address for rank in sorted(hellos))
     wrong = wrong or _try_all(topology, workers, peers, waiting)
     if wrong is not None:

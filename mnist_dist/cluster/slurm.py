@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from mnist_dist.bounded import whole_number
 from mnist_dist.cluster.hostlist import MOST_HOSTS, expand_hostlist
-from mnist_dist.errors import UsageError, shortened
+from mnist_dist.errors import UsageError, shorten
 
 MOST_TASKS = 2**20  # of a node or a step
 
@@ -54,7 +54,7 @@ def number(environment: Mapping[str, str], name: str, default: int | None = None
     found = whole_number(value, MOST_TASKS)
     if found is None:
         raise UsageError(
-            f"{name}={shortened(value) or '(not set)'} isn't a number from 0 to {MOST_TASKS:,}; "
+            f"{name}={shorten(value) or '(not set)'} isn't a number from 0 to {MOST_TASKS:,}; "
             "start with srun"
         )
     return found
@@ -64,7 +64,7 @@ def _unclear(environment: Mapping[str, str], what: str) -> UsageError:
     names = ("STEP_NODELIST", "STEP_TASKS_PER_NODE", "DISTRIBUTION", "DIST_PLANESIZE", "GTIDS")
     given = {f"SLURM_{name}": environment.get(f"SLURM_{name}", "") for name in names}
     given["MNIST_DIST_HOSTS"] = environment.get("MNIST_DIST_HOSTS", "")
-    values = [f"{name}={shortened(value)}" for name, value in given.items() if value]
+    values = [f"{name}={shorten(value)}" for name, value in given.items() if value]
     return UsageError(
         f"SLURM: {what}, which doesn't fit {', '.join(values)}; "
         "set MNIST_DIST_HOSTS to the host of each task, or give --cluster=none to train alone"

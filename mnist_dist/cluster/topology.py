@@ -16,7 +16,7 @@ from mnist_dist import bounded
 from mnist_dist.cluster import slurm
 from mnist_dist.cluster.address import join, split
 from mnist_dist.cluster.hostlist import MOST_HOSTS
-from mnist_dist.errors import UsageError, shortened
+from mnist_dist.errors import UsageError, shorten
 
 FIRST_PORT, LAST_PORT = 15000, 32000  # below the ports that Linux gives to outgoing connections
 SLURM_CANDIDATES = 8
@@ -99,7 +99,7 @@ def _tf_config(text: str, secret: str) -> Topology:
     try:
         config = bounded.loads(text)
     except ValueError as error:
-        raise wrong(f"not JSON ({shortened(str(error))})") from error
+        raise wrong(f"not JSON ({shorten(str(error))})") from error
     if not isinstance(config, dict) or not isinstance(config.get("cluster"), dict):
         raise wrong("no 'cluster' with lists of addresses")
     cluster, task = config["cluster"], config.get("task")
@@ -107,7 +107,7 @@ def _tf_config(text: str, secret: str) -> Topology:
         raise wrong("no 'task' with type and index")
     unknown = sorted({*cluster, str(task.get("type"))} - {"chief", "worker"})
     if unknown:
-        kind = shortened(unknown[0])
+        kind = shorten(unknown[0])
         raise wrong(f"'{kind}' is no kind of task here, allowed are chief and worker")
     for kind, addresses in cluster.items():
         if not isinstance(addresses, list) or not addresses:
@@ -139,7 +139,7 @@ def _tf_config(text: str, secret: str) -> Topology:
 
 def _shown(value: Any) -> str:
     """A JSON value in a message."""
-    return shortened(json.dumps(value))
+    return shorten(json.dumps(value))
 
 
 def _slurm(environment: Mapping[str, str]) -> Topology:
@@ -171,7 +171,7 @@ def _slurm(environment: Mapping[str, str]) -> Topology:
         try:
             split(worker)
         except ValueError as error:
-            raise UsageError(f"SLURM: the host '{shortened(worker)}' {error}") from error
+            raise UsageError(f"SLURM: the host '{shorten(worker)}' {error}") from error
     return Topology(workers, rank, "slurm", _token("slurm", job, secret), SLURM_CANDIDATES)
 
 

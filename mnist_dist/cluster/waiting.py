@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from mnist_dist.cluster.peer import Patience
-from mnist_dist.errors import ToldToStop, one_line
+from mnist_dist.errors import LONGEST, ToldToStop, shorten
 
 RETRY_S = 0.1
 NOTICE_S = 5.0  # after which what is waited for is said
@@ -44,7 +44,7 @@ class Waiting:
             )
         return self.patience.left(LOOK_UP_S) <= 0
 
-    def shorten(self, seconds: float) -> None:
+    def cut(self, seconds: float) -> None:
         """Waits no longer than that from now on."""
         self.patience = Patience(min(self.patience.left(), seconds))
 
@@ -67,4 +67,6 @@ class Waiting:
         """A line for the log, the same one once only."""
         if text not in self._said:
             self._said.add(text)
-            print(f"mnist_dist: {self._name}: {one_line(text)}", file=sys.stderr, flush=True)
+            print(
+                f"mnist_dist: {self._name}: {shorten(text, LONGEST)}", file=sys.stderr, flush=True
+            )
