@@ -104,9 +104,7 @@ def join(
         workers = meeting.workers
         meeting.watch(terms.peer_timeout_s)
     try:
-        devices = strategy.build(
-            wanted, names, workers, topology.rank, resources.cores(), terms.peer_timeout_s
-        )
+        devices = strategy.build(wanted, names, workers, topology.rank, resources.cores())
         yield Session(topology, devices, meeting)
         if meeting is not None:
             meeting.goodbye()

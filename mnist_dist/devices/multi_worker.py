@@ -17,7 +17,6 @@ def build(
     workers: tuple[str, ...],
     rank: int,
     cpu_devices: int,
-    peer_timeout_s: float,
     options: tf.distribute.experimental.CommunicationOptions,
 ) -> tf.distribute.Strategy:
     """The strategy over all workers; waits for them to come.
@@ -26,7 +25,6 @@ def build(
         workers: host:port of each by rank.
         rank: this worker's number.
         cpu_devices: logical CPU devices to use on each worker; 0 to use its GPUs.
-        peer_timeout_s: silence after which our own heartbeat counts a worker as lost.
         options: how the workers reduce.
     """
     cluster = {"cluster": {"worker": list(workers)}, "task": {"type": "worker", "index": rank}}
