@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mnist_dist import flags, requeue
@@ -74,6 +74,8 @@ ranges = st.builds("n[{}]".format, st.lists(pairs | DIGITS, min_size=1, max_size
 
 
 @OFTEN
+@example("n[1-999999999]")
+@example("n[1-65536][1-65536]")
 @given(st.lists(ranges | lists, max_size=4).map(",".join))
 def test_host_lists(text):
     names = read(expand_hostlist, text)
@@ -92,6 +94,9 @@ GOOD = {
 
 
 @OFTEN
+@example({"STEP_TASKS_PER_NODE": "2(x999999999)"}, None)
+@example({"PROCID": "\u00b2"}, None)
+@example({}, "n[1-999999999]")
 @given(st.dictionaries(st.sampled_from(VARIABLES), slurm_values, max_size=4), st.none() | lists)
 def test_slurm_variables(changed, hosts):
     environment = {f"SLURM_{name}": value for name, value in {**GOOD, **changed}.items()}
