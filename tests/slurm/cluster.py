@@ -16,6 +16,8 @@ import psutil
 from tests.waiting import wait_for
 
 PREFIX = "mdist"
+IPV6 = Path("/proc/sys/net/ipv6").exists()
+IPV6_NETWORK = "fd13:77::"
 DAEMONS = ("slurmctld", "slurmd", "munged", "ip", "nsenter", "unshare")
 CONFIG = """\
 ClusterName=mdist
@@ -180,10 +182,11 @@ class Cluster:
         return namespace_pids(self._namespaces[node])
 
     def add_name(self, name: str, node: str) -> None:
-        """Gives a node one more name, known to all from now on."""
+        """Gives a node one more name, known to all from now on: of its IPv6 address alone."""
         number = self.nodes.index(node) + 1
+        address = f"{IPV6_NETWORK}{number}" if IPV6 else f"{self.network}.{number}"
         with (self.folder / "hosts").open("a") as file:
-            file.write(f"{self.network}.{number} {name}\n")
+            file.write(f"{address} {name}\n")
 
     def set_link(self, node: str, state: str) -> None:
         """Cuts a node off ("down") or connects it again ("up")."""
@@ -260,6 +263,9 @@ class Cluster:
                 "-n", namespace, "address", "add", f"{self.network}.{number}/24", "dev", "eth0"
             )
             self._ip("-n", namespace, "link", "set", "eth0", "up")
+            if IPV6:
+                address = f"{IPV6_NETWORK}{number}/64"
+                self._ip("-n", namespace, "address", "add", address, "dev", "eth0", "nodad")
 
     @staticmethod
     def _ip(*arguments: str) -> None:

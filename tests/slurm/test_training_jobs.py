@@ -179,6 +179,7 @@ def test_suspended_and_resumed(cluster, submit, alone):
 
 
 def test_names_that_resolve_late(cluster, submit, alone):
+    """And then to an IPv6 address only."""
     flags = [*FLAGS, "--max_steps=30"]
     job = submit(["--nodes=2", "-wn1,n2"], flags=flags, MNIST_DIST_HOST_SUFFIX="-late")
     job.wait_log("host 'n1-late' of worker 0 can't be found yet")
