@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import Any
 
-from mnist_dist.cluster.peer import Patience, Peer
+from mnist_dist.cluster.peer import Countdown, Peer
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, LONGEST, RunError, shorten
 
 BEAT_S = 1.0
@@ -67,9 +67,9 @@ class Meeting:
             if self._rank:
                 peer.send({"gather": value})
         # Worker 0 gives up first, since it knows who is missing.
-        patience = Patience(timeout_s + (AFTER_S if self._rank else 0.0))
+        countdown = Countdown(timeout_s + (AFTER_S if self._rank else 0.0))
         for rank, peer in self._peers.items():
-            word = _next(peer.words, patience)
+            word = _next(peer.words, countdown)
             if word is NOTHING:
                 raise RunError(f"{self._name}: after {timeout_s:g} s no word from {peer.name}")
             values[rank] = word
@@ -104,9 +104,9 @@ class Meeting:
         self.gather("done", self._peer_timeout_s)
         self._leaving.set()
         if not self._rank:
-            patience = Patience(self._peer_timeout_s)
+            countdown = Countdown(self._peer_timeout_s)
             for peer in self._peers.values():
-                while not peer.gone.wait(patience.slice()) and patience.left() > 0:
+                while not peer.gone.wait(countdown.slice()) and countdown.left() > 0:
                     pass
 
     def _beat(self) -> None:
@@ -157,11 +157,11 @@ class Meeting:
         os._exit(code)  # the main thread may hang in a collective, which nothing interrupts
 
 
-def _next(words: "queue.Queue[Any]", patience: Patience) -> Any:
+def _next(words: "queue.Queue[Any]", countdown: Countdown) -> Any:
     """The next value, or NOTHING."""
     while True:
         try:
-            return words.get(timeout=patience.slice())
+            return words.get(timeout=countdown.slice())
         except queue.Empty:
-            if patience.left() <= 0:
+            if countdown.left() <= 0:
                 return NOTHING

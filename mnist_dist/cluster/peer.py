@@ -18,7 +18,7 @@ SLICE_S = 0.5
 SEND_S = 10.0
 
 
-class Patience:
+class Countdown:
     """Seconds to wait that pass only while this process runs.
 
     A process that was stopped (`scontrol suspend`, SIGSTOP, a debugger) has heard nobody
@@ -78,16 +78,16 @@ class Peer:
             TimeoutError: the word wasn't whole within `timeout_s`.
             ValueError: what came is no word.
         """
-        patience = Patience(timeout_s)
+        countdown = Countdown(timeout_s)
         while (end := self._received.find(b"\n")) < 0:
             if len(self._received) > self.most_bytes:
                 raise ValueError(f"a line of more than {self.most_bytes:,} bytes")
-            if self._readable.poll(1000 * patience.slice()):
+            if self._readable.poll(1000 * countdown.slice()):
                 part = self._socket.recv(2**16)
                 if not part:
                     raise ConnectionResetError("closed")
                 self._received += part
-            if patience.left() <= 0:
+            if countdown.left() <= 0:
                 raise TimeoutError(f"no word within {timeout_s:g} s")
         line = bytes(self._received[:end])
         del self._received[: end + 1]

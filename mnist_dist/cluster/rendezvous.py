@@ -20,7 +20,7 @@ from mnist_dist.cluster import hello, ports
 from mnist_dist.cluster.address import join, split
 from mnist_dist.cluster.hello import Hello
 from mnist_dist.cluster.liveness import Meeting
-from mnist_dist.cluster.peer import WORKERS_BYTES, Patience, Peer
+from mnist_dist.cluster.peer import WORKERS_BYTES, Countdown, Peer
 from mnist_dist.cluster.topology import TOKEN, Topology
 from mnist_dist.cluster.waiting import RETRY_S, Waiting
 from mnist_dist.errors import RunError, UsageError
@@ -152,10 +152,10 @@ def _try_all(
     for peer in peers.values():
         peer.send({"try": workers})
     found = {0: ports.unreachable(workers, 0, waiting.for_name)}
-    patience = Patience(max(waiting.patience.left(), 0.0) + TRY_S)
+    countdown = Countdown(max(waiting.countdown.left(), 0.0) + TRY_S)
     for rank, peer in peers.items():
         try:
-            found[rank] = str(_word(peer, patience, waiting, f"worker {rank}")["tried"])
+            found[rank] = str(_word(peer, countdown, waiting, f"worker {rank}")["tried"])
         except (OSError, ValueError, KeyError):  # the others can't reach it either: this is why
             return RunError(f"worker {rank} came, but then was gone; look into its log")
     return next(
@@ -163,14 +163,14 @@ def _try_all(
     )
 
 
-def _word(peer: Peer, patience: Patience, waiting: Waiting, whom: str) -> dict[str, Any]:
+def _word(peer: Peer, countdown: Countdown, waiting: Waiting, whom: str) -> dict[str, Any]:
     """What a peer says next. Raises what `Peer.receive` and `Waiting.over` do."""
     while True:
         try:
             return peer.receive(LOOK_S)
         except TimeoutError:
             waiting.over(whom)
-            if patience.left() <= 0:
+            if countdown.left() <= 0:
                 raise
 
 
@@ -217,10 +217,10 @@ def _introduce(
 
 def _hear(topology: Topology, mine: Hello, peer: Peer, waiting: Waiting) -> Meeting:
     """Does what worker 0 says until the verdict, and raises it if it is bad."""
-    patience = Patience(max(waiting.patience.left(), 0.0) + TRY_S + GRACE_S)
+    countdown = Countdown(max(waiting.countdown.left(), 0.0) + TRY_S + GRACE_S)
     try:
         while True:
-            word = _word(peer, patience, waiting, "the other workers")
+            word = _word(peer, countdown, waiting, "the other workers")
             if "error" in word:
                 raise (UsageError if word.get("usage") else RunError)(str(word["error"]))
             addresses = _addresses(word.get("try", word.get("workers")), topology.num_workers)

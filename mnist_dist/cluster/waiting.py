@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from mnist_dist.cluster.peer import Patience
+from mnist_dist.cluster.peer import Countdown
 from mnist_dist.errors import LONGEST, ToldToStop, shorten
 
 RETRY_S = 0.1
@@ -23,12 +23,12 @@ class Waiting:
 
     Attributes:
         seconds: the argument.
-        patience: what is left of them.
+        countdown: what is left of them.
     """
 
     def __init__(self, name: str, seconds: float, told: Callable[[], str]) -> None:
         self.seconds = seconds
-        self.patience = Patience(seconds)
+        self.countdown = Countdown(seconds)
         self._name, self._told = name, told
         self._said = set[str]()
 
@@ -42,11 +42,11 @@ class Waiting:
             raise ToldToStop(
                 f"{self._name}: told to stop by {self._told()} while waiting for {whom}"
             )
-        return self.patience.left(LOOK_UP_S) <= 0
+        return self.countdown.left(LOOK_UP_S) <= 0
 
     def cut(self, seconds: float) -> None:
         """Waits no longer than that from now on."""
-        self.patience = Patience(min(self.patience.left(), seconds))
+        self.countdown = Countdown(min(self.countdown.left(), seconds))
 
     def for_name(self, worker: str, host: str, error: socket.gaierror) -> bool:
         """Waits a moment for a name that isn't known yet; False once the time is over.
@@ -55,7 +55,7 @@ class Waiting:
         """
         if self.over(f"the name of {worker}, '{host}'"):
             return False
-        if self.seconds - self.patience.left() > NOTICE_S:
+        if self.seconds - self.countdown.left() > NOTICE_S:
             self.say(
                 f"host '{host}' of {worker} can't be found yet ({error.strerror}); trying on, "
                 f"{self.seconds:g} s in all"

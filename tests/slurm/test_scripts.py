@@ -128,7 +128,7 @@ def test_an_environment_that_was_kept_from_the_job(submit, stand_in, tmp_path):
 
 
 def test_a_time_limit_below_the_signals_lead_is_said_at_the_first_start(submit, stand_in):
-    environment = {"MNIST_DIST_PYTHON": stand_in, "STAND_IN_EXIT": "75"}
+    environment = {"MNIST_DIST_PYTHON": stand_in, "STAND_IN_EXIT": "75", "MAX_RESTARTS": "1"}
     job = submit(["--nodes=1", "--time=1"], **environment)
     job.wait_log("train.slurm: attempt 2").wait_log("MAX_RESTARTS").wait("FAILED")
     assert job.log.count("SLURM tells the tasks to stop 120 s before it") == 1
