@@ -5,7 +5,7 @@ import json
 import math
 from typing import Any
 
-from mnist_dist.errors import UsageError
+from mnist_dist.errors import UsageError, shorten
 
 OPTIMIZER_RATES = {
     "momentum": 0.01,
@@ -102,6 +102,7 @@ class Config:
     wire_dtype: str = _flag("float32", "Devices", "precision in which gradients travel", numbers=True, choices=("float32", "bfloat16"))
 
     log_interval: int = _flag(10, "Output", "global steps between loss lines; 0: none", low=0)
+    log_every_s: float = _flag(0.0, "Output", "seconds between loss lines on standard output, at least, for a job's log; 0: all of them", low=0.0)
     output_dir: str = _flag("", "Output", "folder for TensorBoard, metrics.jsonl and result.json; empty: none")
     checkpoint_dir: str = _flag("/tmp/tensorflow/mnist/checkpoints/", "Output", "folder for checkpoints, one per epoch and at the end")
     checkpoint_every_steps: int = _flag(0, "Output", "global steps between further checkpoints; 0: none", low=0)
@@ -217,8 +218,12 @@ def _check(name: str, value: Any, limits: Any) -> None:
     """Raises UsageError where `value` of flag `name` isn't within `limits`."""
     low, high, above = limits.get("low"), limits.get("high"), limits.get("above")
     choices = limits.get("choices")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise UsageError(f"--{name}: a number of {value.bit_length()} bits; give one below 2^63")
     if choices and value not in choices:
-        raise UsageError(f"--{name}={value}: allowed are {', '.join(choices)}; give one of them")
+        raise UsageError(
+            f"--{name}={shorten(value)}: allowed are {', '.join(choices)}; give one of them"
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"--{name}={value}: give a finite number")
     too_low = (low is not None and value < low) or (above is not None and value <= above)

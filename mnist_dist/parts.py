@@ -138,7 +138,7 @@ def files(
     return Files(
         Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief, owned),
         Events(config.output_dir if chief else ""),
-        Console(quiet=not chief),
+        Console(not chief, config.log_every_s),
     )
 
 

@@ -15,7 +15,9 @@ from mnist_dist.errors import (
     EXIT_SAVED,
     EXIT_USAGE,
     RunError,
+    ToldToStop,
     UsageError,
+    shorten,
 )
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
@@ -40,6 +42,12 @@ def main(argv: list[str]) -> int:
     except UsageError as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except ImportError as error:  # another try won't find it either
+        print(f"mnist_dist: {shorten(error, 500)}; install what is missing", file=sys.stderr)
+        return EXIT_USAGE
+    except ToldToStop as error:
+        print(f"mnist_dist: {error}", file=sys.stderr)
+        return EXIT_SAVED
     except RunError as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -77,8 +85,9 @@ def run(
         from mnist_dist.training.steps import Steps
 
         session.tf.config.list_physical_devices()  # the first look greets, too
+    told = (lambda: stop.name) if stop is not None else str
     with (
-        session.join(parts.wanted(config), parts.terms(config), where) as joined,
+        session.join(parts.wanted(config), parts.terms(config), where, told) as joined,
         parts.claimed(config, where.is_chief, job.of(environment or {})) as owned,
     ):
         if stop is not None:

@@ -157,7 +157,7 @@ class Loop:
         epoch, batch = self.trainset.order.position(step)
         interval = self.plan.log_interval
         if interval and batch % interval == 0:
-            self.files.console.line(f"Batch #{batch}\tLoss: {loss:.6f}")
+            self.files.console.loss(batch, loss)
         if interval and (step + 1) % interval == 0:
             self.files.events.train(step + 1, epoch + 1, loss, accuracy, float(rate))
         if (step + 1) % SUMMARY_STEPS == 0:

@@ -18,8 +18,8 @@ UNIT = Path(__file__).parent
 # The picture of "How it works" from bottom to top: a room imports from rooms below its own alone,
 # and those side by side know nothing of one another. What stands at the top level has a row, too.
 ROOMS = [
-    "__init__ errors",
-    "config",
+    "__init__ errors bounded",
+    "config flagfile",
     "flags run",
     "devices network",
     "data",
@@ -42,7 +42,14 @@ INSIDE = {
     "devices": ["hardware multi_worker placement quiet resources", "strategy"],
     "network": ["architecture rows", "augment layers describe", "model"],
     "data": ["idx layouts split order", "npz pipeline tfds", "sources", "prepare"],
-    "cluster": ["hostlist job liveness", "topology", "ports", "rendezvous", "session"],
+    "cluster": [
+        "address hostlist job peer",
+        "hello liveness slurm waiting",
+        "topology",
+        "ports",
+        "rendezvous",
+        "session",
+    ],
     "training": [
         "digest loss_scale optim patience plan schedule stop",
         "progress replica state",
@@ -228,7 +235,8 @@ def test_unit_tests_need_no_tensorflow():
 
 
 LIGHT = """
-    config flags errors requeue local train report.__main__ report.html doctor.__main__
+    bounded config errors flagfile flags requeue local train
+    report.__main__ report.html doctor.__main__
     __init__ evaluate export use.find use.handwriting use.loading
     cluster.job cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
