@@ -54,7 +54,7 @@ class Config:
     batch_size: int = _flag(64, "Training", "the global batch, in images over all replicas", numbers=True, low=1)
     accumulate_steps: int = _flag(1, "Training", "micro-batches that make up one global batch, to save memory", low=1)
     seed: int = _flag(0, "Training", "decides order, initial weights, dropout and augmentation", numbers=True, low=0, high=2**31 - 1)
-    precision: str = _flag("float32", "Training", "arithmetic of the layers; auto: what the device is fast at; float64: to compare curves", numbers=True, choices=("float32", "mixed_bfloat16", "mixed_float16", "float64", "auto"))
+    precision: str = _flag("float32", "Training", "arithmetic of the layers; auto: measured; tf32: float32 by a GPU's tensor cores; float64: to compare curves", numbers=True, choices=("float32", "tf32", "mixed_bfloat16", "mixed_float16", "float64", "auto"))
     eager: bool = _flag(False, "Training", "run without a graph, for a debugger")
     steps_per_loop: int = _flag(0, "Training", "global steps in one call of the graph; 0: chosen", low=0)
 
@@ -90,7 +90,9 @@ class Config:
 
     no_gpu: bool = _flag(False, "Devices", "leave GPUs alone")
     gpus: str = _flag("", "Devices", "a count, or indices such as 0,2 (0, for the first alone); empty: all")
-    virtual_devices: int = _flag(0, "Devices", "that many logical CPU devices, to try out replicas; 0: no", low=0, high=64)
+    virtual_devices: int = _flag(0, "Devices", "that many logical parts of one GPU, or of the CPU, to try out replicas; 0: no", low=0, high=64)
+    nondeterministic: bool = _flag(False, "Devices", "faster kernels on GPUs; the same command gives other last digits each time")
+    gpu_memory_mib: int = _flag(0, "Devices", "the most MiB of a GPU to take, for shared cards; 0: as it grows", low=0)
     strategy: str = _flag("auto", "Devices", "how replicas are made", choices=("auto", "one", "mirrored", "multi_worker"))
     cluster: str = _flag("auto", "Devices", "where workers are looked up; none: this process alone", choices=("auto", "slurm", "tf_config", "none"))
     interface: str = _flag("", "Devices", "network interface between workers, such as ib0; empty: that of the host's name")
@@ -128,11 +130,6 @@ class Config:
             )
         if self.no_gpu and self.gpus:
             raise UsageError(f"--gpus={self.gpus} and --no_gpu exclude each other; leave one out")
-        if self.virtual_devices and self.gpus:
-            raise UsageError(
-                f"--gpus={self.gpus} and --virtual_devices={self.virtual_devices} exclude each "
-                "other: virtual devices are on the CPU; leave one out"
-            )
         if self.accumulate_steps > self.batch_size:
             raise UsageError(
                 f"--accumulate_steps={self.accumulate_steps} is more than the global batch has "

@@ -2,16 +2,17 @@
 
 import contextlib
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from mnist_dist.cluster import rendezvous
 from mnist_dist.cluster.topology import Topology
-from mnist_dist.devices import resources, strategy
+from mnist_dist.devices import resources, strategy, visible
 from mnist_dist.devices.placement import Placement
-from mnist_dist.devices.strategy import Devices, Wanted
+from mnist_dist.devices.strategy import Devices
+from mnist_dist.devices.visible import Wanted
 from mnist_dist.errors import RunError, UsageError
 
 AGREE_TIMEOUT_S = 120.0
@@ -68,6 +69,12 @@ class Session:
                     f"worker 0 ({self.topology.workers[0]}) {values[0]}; all stop"
                 )
 
+    def from_chief(self, make: Callable[[], Any]) -> Any:
+        """What worker 0 makes (JSON), on all workers; the others wait for it."""
+        if self._meeting is None:
+            return make()
+        return self._meeting.gather(make() if self.topology.is_chief else None, AGREE_TIMEOUT_S)[0]
+
     def at_step(self, step: int) -> None:
         """Tells the others, with the next heartbeat, how far this worker is."""
         if self._meeting is not None:
@@ -82,7 +89,7 @@ def join(wanted: Wanted, terms: Terms, topology: Topology) -> Iterator[Session]:
         UsageError: devices that aren't there, workers started with different flags.
         RunError: a worker that doesn't come, or is lost.
     """
-    names = strategy.local_devices(wanted, topology.num_workers)
+    names = visible.local_devices(wanted, topology.num_workers)
     meeting, workers = None, topology.workers
     if topology.num_workers > 1:
         hello = {"devices": len(names), "fingerprints": terms.fingerprints}

@@ -6,7 +6,7 @@ the block on the replica's device. Rows that a replica doesn't have (uneven divi
 batch) are zero and masked by how many are real: shapes stay the same and nothing is traced twice.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
@@ -36,6 +36,20 @@ class Block(NamedTuple):
     step: np.ndarray
 
 
+class RowsOfBlock(NamedTuple):
+    """Which rows a Block has; all but `ids` as there.
+
+    Attributes:
+        ids: int32 [K, M, B], the examples; their number stands for a row that isn't real.
+    """
+
+    ids: np.ndarray
+    first: np.ndarray
+    real: np.ndarray
+    total: np.ndarray
+    step: np.ndarray
+
+
 class Trainset(NamedTuple):
     """The training images and how they are dealt out.
 
@@ -59,14 +73,13 @@ class Trainset(NamedTuple):
         rows = order.replica_rows(len(batch), self.micro_batches, replica, self.replicas)
         return [batch[first : first + count] for first, count in rows]
 
-    def block(self, steps: range, replica: int) -> Block:
+    def rows(self, steps: range, replica: int) -> RowsOfBlock:
         """The rows of one replica for `steps`, at most block_steps of them in one epoch."""
         size = self.order.batch_size
         rows = order.rows_per_replica(size, self.micro_batches, self.replicas)
         shape = (self.block_steps, self.micro_batches)
-        block = Block(
-            images=np.zeros((*shape, rows, *self.split.images.shape[1:]), np.uint8),
-            labels=np.zeros((*shape, rows), np.int32),
+        block = RowsOfBlock(
+            ids=np.full((*shape, rows), self.order.examples, np.int32),
             first=np.zeros(shape, np.int64),
             real=np.zeros(shape, np.int32),
             total=np.zeros(shape[0], np.int32),
@@ -78,11 +91,21 @@ class Trainset(NamedTuple):
             mine = order.replica_rows(len(batch), self.micro_batches, replica, self.replicas)
             block.total[k] = len(batch)
             for m, (first, count) in enumerate(mine):
-                ids = batch[first : first + count]
                 block.first[k, m], block.real[k, m] = first, count
-                block.images[k, m, :count] = self.split.images[ids]
-                block.labels[k, m, :count] = self.split.labels[ids]
+                block.ids[k, m, :count] = batch[first : first + count]
         return block
+
+    def block(self, steps: range, replica: int) -> Block:
+        """The same rows with their images and labels; those that aren't real are zero."""
+        rows = self.rows(steps, replica)
+        images = np.zeros((*rows.ids.shape, *self.split.images.shape[1:]), np.uint8)
+        labels = np.zeros(rows.ids.shape, np.int32)
+        for k in range(len(steps)):
+            for m, count in enumerate(rows.real[k]):
+                ids = rows.ids[k, m, :count]
+                images[k, m, :count] = self.split.images[ids]
+                labels[k, m, :count] = self.split.labels[ids]
+        return Block(images, labels, *rows[1:])
 
 
 def eval_blocks(split: Split, rows: int, replica: int, replicas: int) -> Iterator[Block]:
@@ -118,12 +141,14 @@ Made = TypeVar("Made")
 Item = TypeVar("Item")
 
 
-def ahead(make: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[tuple[Item, Made]]:
+def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Generator[tuple[Item, Made]]:
     """Each item with what `make` makes of it, the next one made in a thread meanwhile."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as thread:
-        waiting = thread.submit(make, items[0]) if items else None
-        for number, item in enumerate(items):
-            made = waiting.result() if waiting else make(item)
-            more = number + 1 < len(items)
-            waiting = thread.submit(make, items[number + 1]) if more else None
-            yield item, made
+        waiting = None
+        for item in items:
+            following = item, thread.submit(make, item)
+            if waiting:
+                yield waiting[0], waiting[1].result()
+            waiting = following
+        if waiting:
+            yield waiting[0], waiting[1].result()

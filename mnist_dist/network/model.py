@@ -6,7 +6,14 @@ import keras
 import tensorflow as tf
 
 from mnist_dist.network.architecture import Architecture, Stage
-from mnist_dist.network.layers import BatchNorm, Layer, Statistics, max_pool, residual_add
+from mnist_dist.network.layers import (
+    BatchNorm,
+    Layer,
+    Statistics,
+    max_pool,
+    max_pool_of_slices,
+    residual_add,
+)
 from mnist_dist.network.rows import Rows
 
 DROPOUT_STREAM = 0
@@ -38,6 +45,11 @@ class Network:
             if stage.kernel:
                 self._build(stage)
 
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether replicas talk within a step."""
+        return bool(self._norms)
+
     def __call__(self, images: tf.Tensor, rows: Rows | None = None) -> tuple[tf.Tensor, Statistics]:
         """The forward pass.
 
@@ -58,7 +70,7 @@ class Network:
         x = tf.transpose(images, [0, 3, 1, 2]) if self.what.channels_first else images
         for number in range(1, len(self.what.conv_filters) + 1):
             x = self._conv(f"conv{number}", x, normalise)
-            x = max_pool(x, self._format)
+            x = (max_pool_of_slices if self.what.pool_of_slices else max_pool)(x, self._format)
         if self.what.channels_first:  # so that the dense weights fit both layouts
             x = tf.transpose(x, [0, 2, 3, 1])
         x = tf.reshape(x, [x.shape[0] or tf.shape(x)[0], -1])

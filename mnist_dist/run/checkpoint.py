@@ -5,6 +5,7 @@ checksums last, brought to the disk, and made visible by one rename: what can be
 was damaged later, which its checksums show.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -169,6 +170,14 @@ class Checkpoints:
                 path.rename(hidden)  # at once, so that none is ever seen half-deleted
         for litter in self.folder.glob(".ckpt-*-old-*"):
             shutil.rmtree(litter, ignore_errors=True)
+
+
+def remembered(folder: str, name: str) -> Any:
+    """What the newest whole checkpoint's identity says of `name`; None where there is none."""
+    for path in reversed(Checkpoints(folder, {}, 1, chief=False).visible()):
+        with contextlib.suppress(ValueError):
+            return read(path).state["identity"].get(name)
+    return None
 
 
 def _best_step(path: Path) -> int | None:

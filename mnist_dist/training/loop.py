@@ -1,15 +1,17 @@
 """The outer loop: run a block of steps, log, evaluate, save, stop."""
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from mnist_dist.data.pipeline import Trainset, ahead
+from mnist_dist.data.resident import Blocks
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices.placement import Placement
 from mnist_dist.errors import RunError
@@ -23,6 +25,9 @@ from mnist_dist.training.progress import Progress
 from mnist_dist.training.schedule import Course
 from mnist_dist.training.steps import Steps
 from mnist_dist.training.stop import Stop
+
+Made: TypeAlias = Generator[tuple[range, Any]]
+"""Blocks with their steps, the next one made meanwhile."""
 
 
 class Files(NamedTuple):
@@ -49,6 +54,7 @@ class Loop:
     identity: dict[str, Any]
     where: str
     at_step: Callable[[int], None]
+    blocks: Blocks
 
     def run(self, progress: Progress) -> str:
         """Trains on from `progress`, which is kept up to date.
@@ -60,8 +66,13 @@ class Loop:
             RunError: a loss that isn't finite, a full disk.
         """
         self.files.console.begin(progress.step, self.plan.last_step, self.trainset.order.batch_size)
+        made = ahead(self.blocks, self.plan.blocks(progress.step))
+        with contextlib.closing(made):
+            return self._run(progress, made)
+
+    def _run(self, progress: Progress, blocks: Made) -> str:
         while not progress.stopped:
-            told = progress.step < self.plan.last_step and self._train_epoch(progress)
+            told = progress.step < self.plan.last_step and self._train_epoch(progress, blocks)
             if told and not self.plan.evaluation_due(progress.step):
                 self.save(progress)
                 return "preempted"
@@ -96,12 +107,11 @@ class Loop:
         self.steps.swap_averages()
         return result
 
-    def _train_epoch(self, progress: Progress) -> bool:
+    def _train_epoch(self, progress: Progress, blocks: Made) -> bool:
         """Trains to the epoch's end, or the run's, or till a worker is told to stop: then True."""
         epoch, _ = self.trainset.order.position(progress.step)
-        blocks = list(self.plan.blocks(progress.step))
         told, started, epoch_seconds = False, time.monotonic(), 0.0
-        for steps, block in ahead(self._block, blocks):
+        for steps, block in blocks:
             told = self._train_block(steps, block)
             progress.step = steps.stop
             self.at_step(progress.step)
@@ -111,6 +121,8 @@ class Loop:
             self.files.events.times(progress.step, progress.train_seconds)
             if told and not self.plan.evaluation_due(progress.step):
                 return True
+            if self.plan.evaluation_due(progress.step):
+                break
             if self.plan.save_due(progress.step):
                 self.save(progress)
             started = time.monotonic()
@@ -163,9 +175,6 @@ class Loop:
             f"{self.where}: {what} at step {step}, and nothing was saved since; "
             "lower --lr, or warm it up with --warmup_steps"
         )
-
-    def _block(self, steps: range) -> Any:
-        return self.placement.place(lambda replica: self.trainset.block(steps, replica))
 
 
 def score_line(split: str, score: dict[str, float]) -> str:

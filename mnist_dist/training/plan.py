@@ -49,12 +49,12 @@ class Plan(NamedTuple):
         return bool(every) and step % every == 0 and not self.evaluation_due(step)
 
     def blocks(self, step: int) -> Iterator[range]:
-        """The rest of the epoch from `step` on, cut so that what is due is at a block's end."""
-        epoch = step // self.steps_per_epoch
-        end = min((epoch + 1) * self.steps_per_epoch, self.last_step)
-        every = self.checkpoint_every_steps or end
+        """The run from `step` on, cut so that what is due is at a block's end."""
+        every = self.checkpoint_every_steps or self.last_step
         size = self.block_steps
-        while step < end:
+        while step < self.last_step:
+            epoch = step // self.steps_per_epoch
+            end = min((epoch + 1) * self.steps_per_epoch, self.last_step)
             last = min(end, (step // size + 1) * size, (step // every + 1) * every)
             yield range(step, last)
             step = last

@@ -26,6 +26,7 @@ class Settings(NamedTuple):
         wire_dtype: "bfloat16" to sum the gradients over the replicas in it, else full precision.
         augmentation: what is done to the images.
         eager: run without a graph.
+        xla: what XLA compiles: "" for nothing, "gradients" of a micro-batch, "step", or "block".
     """
 
     seed: int
@@ -34,6 +35,7 @@ class Settings(NamedTuple):
     wire_dtype: str
     augmentation: Augmentation
     eager: bool
+    xla: str = ""
 
 
 class ReplicaStep(NamedTuple):
@@ -60,7 +62,15 @@ class Steps:
         network = self._network
         self._trainable = [network.variables[name].value for name in network.trainable]
         compiled: Callable = (lambda f: f) if settings.eager else tf.function
-        self.train = compiled(self._train)
+        xla = settings.xla
+        if xla == "step" and (strategy.num_replicas_in_sync > 1 or any(settings.augmentation)):
+            xla = "gradients"  # XLA reduces over no replicas, and knows no bilinear sampling
+        if xla == "gradients" and network.has_batch_norm and strategy.num_replicas_in_sync > 1:
+            xla = ""
+        self._xla = xla
+        block, step = xla == "block", xla == "step"
+        self.train = tf.function(self._train, jit_compile=True) if block else compiled(self._train)
+        self._step = tf.function(self._whole_step, jit_compile=True) if step else self._whole_step
         self.score = compiled(self._score)
         self.merge = compiled(self._merge)
         self.swap_averages = compiled(lambda: self._optimizer.swap_averages(strategy))
@@ -80,10 +90,14 @@ class Steps:
         """
         records = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=[3])
         for k in tf.range(steps):
-            result = self._strategy.run(self._replica_step, args=(block, k, stop))
-            self._update(result, rates[k])
-            records = records.write(k, self._local(result.sums))
+            records = records.write(k, self._step(block, k, rates[k], stop))
         return records.stack()
+
+    def _whole_step(self, block: Any, k: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+        """Step `k` of a block: its row of what `_train` returns."""
+        result = self._strategy.run(self._replica_step, args=(block, k, stop))
+        self._update(result, rate)
+        return self._local(result.sums)
 
     def _replica_step(self, block: Block, k: tf.Tensor, stop: tf.Tensor) -> ReplicaStep:
         context = tf.distribute.get_replica_context()
@@ -125,6 +139,26 @@ class Steps:
         """Of one micro-batch: gradients of its part of the mean loss, [loss, right] sums."""
         mask = rows.mask(images.shape[0], self.dtype)
         pixels = self._settings.augmentation.apply(self._pixels(images), rows)
+        if self._xla != "gradients":
+            return self._backward(pixels, labels, rows, total, mask)
+
+        def backward(
+            pixels: tf.Tensor,
+            labels: tf.Tensor,
+            numbers: tuple[tf.Tensor, ...],
+            total: tf.Tensor,
+            mask: tf.Tensor,
+        ) -> Any:
+            step, first, real = numbers
+            here = Rows(rows.seed, step, first, real, rows.sum_over_replicas)
+            return self._backward(pixels, labels, here, total, mask)
+
+        numbers = (rows.step, rows.first, rows.real)
+        return tf.function(backward, jit_compile=True)(pixels, labels, numbers, total, mask)
+
+    def _backward(
+        self, pixels: tf.Tensor, labels: tf.Tensor, rows: Rows, total: tf.Tensor, mask: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
         with tf.GradientTape() as tape:
             logits, statistics = self._network(pixels, rows)
             losses = cross_entropy(logits, labels, self._settings.label_smoothing) * mask

@@ -33,15 +33,19 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
     "run": ["folders rewind versions console result", "events checkpoint"],
-    "devices": ["multi_worker placement quiet resources", "strategy"],
+    "devices": [
+        "arithmetic multi_worker nvidia placement quiet resources",
+        "visible",
+        "strategy",
+    ],
     "network": ["architecture rows", "augment layers describe", "model"],
-    "data": ["idx split order", "pipeline tfds", "sources", "prepare"],
+    "data": ["idx split order", "pipeline tfds", "resident sources", "prepare"],
     "cluster": ["hostlist liveness", "topology", "ports", "rendezvous", "session"],
     "training": [
         "loss_scale optim patience plan schedule stop",
         "progress state",
         "steps head",
-        "evaluation",
+        "choice evaluation",
         "loop",
         "resume finish",
     ],
@@ -61,6 +65,7 @@ ENVIRONMENT = {
     "train": "passes the launch variables on to topology",
     "doctor.__main__": "the same",
     "local": "starts workers, whose TF_CONFIG it sets",
+    "devices.nvidia": "which of the machine's GPUs CUDA shows",
     "devices.multi_worker": "TensorFlow is told the cluster by TF_CONFIG",
     "devices.quiet": "TensorFlow's log level, which it reads when it is imported",
 }
@@ -216,7 +221,7 @@ LIGHT = """
     config flags errors requeue local train report.__main__ report.html doctor.__main__
     cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
-    devices.resources devices.quiet network.architecture network.describe
+    devices.nvidia devices.resources devices.quiet network.architecture network.describe
     run.folders run.result run.versions
     training.patience training.plan training.schedule training.stop
 """
