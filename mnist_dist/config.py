@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from typing import Any
 
 from mnist_dist.errors import UsageError
@@ -108,6 +109,7 @@ class Config:
     checkpoint_every_steps: int = _flag(0, "Output", "global steps between further checkpoints; 0: none", low=0)
     keep_checkpoints: int = _flag(5, "Output", "newest checkpoints kept", low=1)
     resume: str = _flag("auto", "Output", "auto: go on from a checkpoint if there is one", choices=("auto", "never", "must"))
+    profile: str = _flag("", "Output", "STEP:COUNT writes a TensorBoard trace of COUNT global steps after STEP into --output_dir; empty: none")
     describe: bool = _flag(False, "Output", "print the network as a table and stop")
     # fmt: on
 
@@ -135,6 +137,11 @@ class Config:
                 f"--accumulate_steps={self.accumulate_steps} is more than the global batch has "
                 f"images, --batch_size={self.batch_size}; give at most {self.batch_size}"
             )
+        if self.profile and not (re.fullmatch(r"\d+:[1-9]\d*", self.profile) and self.output_dir):
+            raise UsageError(
+                f"--profile={self.profile}: give STEP:COUNT, such as 100:10 for ten steps after "
+                "the 100th, and --output_dir for the trace"
+            )
         if not self.checkpoint_dir:
             raise UsageError("--checkpoint_dir is empty; give a folder to save in")
 
@@ -150,6 +157,12 @@ class Config:
         if self.batch_norm:
             names.append("accumulate_steps")
         return {name: self.as_dict()[name] for name in names}
+
+    @property
+    def profiled(self) -> range:
+        """The global steps that --profile asks for, from 0."""
+        first, _, count = self.profile.partition(":")
+        return range(int(first), int(first) + int(count)) if self.profile else range(0)
 
     def as_dict(self) -> dict[str, Any]:
         """All flags, as JSON knows them (tuples as lists)."""

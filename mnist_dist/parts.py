@@ -23,12 +23,14 @@ from mnist_dist.network.augment import Augmentation
 from mnist_dist.run.checkpoint import Checkpoints, remembered
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
+from mnist_dist.run.trace import Trace
 from mnist_dist.run.versions import versions
 from mnist_dist.training import choice, optim, patience, state
 from mnist_dist.training.loop import Files
 from mnist_dist.training.plan import Plan
 from mnist_dist.training.schedule import Course
 from mnist_dist.training.steps import Settings, Steps
+from mnist_dist.training.trial import trial
 
 BLOCK_STEPS = {"cpu": 10, "gpu": 50}  # more gain nothing that can be measured on a CPU
 
@@ -69,6 +71,7 @@ def plan(config: Config, steps_per_epoch: int, kind: str) -> Plan:
         block_steps=min(config.steps_per_loop or BLOCK_STEPS[kind], steps_per_epoch),
         checkpoint_every_steps=config.checkpoint_every_steps,
         log_interval=config.log_interval,
+        profiled=config.profiled,
     )
 
 
@@ -86,7 +89,7 @@ def early_stopping(config: Config) -> patience.Rule:
 def arithmetic(config: Config, devices: Devices, precision: str) -> Arithmetic:
     """What is computed in, if it is this precision; sets TensorFlow to it."""
     return settle(
-        precision, config.data_format, devices.names, config.eager, config.nondeterministic
+        precision, config.data_format, devices.capability, config.eager, config.nondeterministic
     )
 
 
@@ -149,7 +152,7 @@ def chosen_precision(
     with tf.device(devices.names[0]):
         block = tf.nest.map_structure(tf.constant, trainset.block(steps, 0))
         rates = [course(config, trainset.order.steps_per_epoch).rate(step) for step in steps]
-        trials = choice.all_trials(candidates(devices.names), build, block, rates)
+        trials = [trial(name, build(name), block, rates) for name in candidates(devices.capability)]
     precision, why = choice.choose(trials)
     return precision, f"--precision=auto: {precision}, {why}"
 
@@ -164,6 +167,7 @@ def files(config: Config, variables: dict[str, tf.Variable], chief: bool) -> Fil
         Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief),
         Events(config.output_dir if chief else ""),
         Console(quiet=not chief),
+        Trace(config.output_dir if chief else "", config.profiled),
     )
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mnist_dist.cluster import rendezvous
 from mnist_dist.cluster.topology import Topology
-from mnist_dist.devices import resources, strategy, visible
+from mnist_dist.devices import failures, resources, strategy, visible
 from mnist_dist.devices.placement import Placement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.devices.visible import Wanted
@@ -110,5 +110,5 @@ def join(wanted: Wanted, terms: Terms, topology: Topology) -> Iterator[Session]:
     except tf.errors.OpError as error:
         if meeting is not None:
             meeting.wait_for_cause(terms.peer_timeout_s)
-        reason = " ".join(error.message.split())[:500]
+        reason = failures.line(type(error).__name__, error.message)
         raise RunError(f"worker {topology.rank} (host {socket.gethostname()}): {reason}") from error

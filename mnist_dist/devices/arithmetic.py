@@ -1,12 +1,16 @@
 """How numbers are computed: precision, layout, and kernels that give the same bits twice."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
 from tensorflow.python.framework import config as tf_config
 
 from mnist_dist.errors import UsageError
 
+Capability: TypeAlias = tuple[int, int] | None
+"""NVIDIA's number for what a GPU can do, such as (9, 0); None on a CPU."""
+
+TF32 = (8, 0)  # the first that has it, and bfloat16
 GPU_XLA = "step"
 GPU_POOL_OF_SLICES = True
 
@@ -34,33 +38,32 @@ class Arithmetic(NamedTuple):
         return "float32" if self.precision == "tf32" else self.precision
 
 
-def candidates(names: tuple[str, ...]) -> tuple[str, ...]:
-    """What --precision=auto measures on these devices; float32 first."""
-    if names[0].startswith("/cpu"):
+def candidates(capability: Capability) -> tuple[str, ...]:
+    """What --precision=auto measures; float32, which the others are compared with, first."""
+    if capability is None:
         return "float32", "mixed_bfloat16"
-    capability = compute_capability()
-    if capability >= (8, 0):
+    if capability >= TF32:
         return "float32", "tf32", "mixed_bfloat16"
     return ("float32", "mixed_float16") if capability >= (7, 0) else ("float32",)
 
 
 def settle(
-    precision: str, data_format: str, names: tuple[str, ...], eager: bool, nondeterministic: bool
+    precision: str, data_format: str, capability: Capability, eager: bool, nondeterministic: bool
 ) -> Arithmetic:
     """Sets TensorFlow's arithmetic to what the flags ask for.
 
     Args:
         precision: as in Arithmetic.
         data_format: --data_format.
-        names: this worker's devices.
+        capability: of the GPUs.
         eager: no graph, which some layouts of images need.
         nondeterministic: faster kernels on GPUs, whose sums are in no order.
 
     Raises:
         UsageError: a precision or a layout that these devices can't train with.
     """
-    check(precision, data_format, names, eager)
-    on_gpu = names[0].startswith("/gpu")
+    check(precision, data_format, capability, eager)
+    on_gpu = capability is not None
     # A GPU multiplies float32 with 10 bits of mantissa unless it is told not to.
     tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
     channels_first = data_format == "channels_first"
@@ -71,43 +74,44 @@ def settle(
     return Arithmetic(precision, channels_first, deterministic, xla, slices)
 
 
-def make_deterministic(on_gpu: bool, nondeterministic: bool) -> None:
+def make_deterministic(capability: Capability, nondeterministic: bool) -> None:
     """Has TensorFlow use kernels that give the same bits twice; before anything runs.
 
     On a CPU they do so anyway.
     """
-    if on_gpu and not nondeterministic:
+    if capability is not None and not nondeterministic:
         tf.config.experimental.enable_op_determinism()
     else:
         tf_config.disable_op_determinism()
 
 
-def check(precision: str, data_format: str, names: tuple[str, ...], eager: bool) -> None:
+def check(precision: str, data_format: str, capability: Capability, eager: bool) -> None:
     """Raises UsageError for what these devices can't train with; "auto" is always possible."""
-    on_gpu = names[0].startswith("/gpu")
-    if precision == "tf32" and not on_gpu:
+    if precision == "tf32" and capability is None:
         raise UsageError(
             "--precision=tf32 is arithmetic of NVIDIA's GPUs and these replicas are on the CPU; "
             "give float32"
         )
-    if precision == "tf32" and compute_capability() < (8, 0):
+    if precision == "tf32" and capability is not None and capability < TF32:
         raise UsageError(
-            "--precision=tf32 needs compute capability 8.0, this GPU has "
-            f"{'.'.join(map(str, compute_capability()))}; give float32"
+            "--precision=tf32 needs compute capability 8.0, this GPU's is "
+            f"{capability[0]}.{capability[1]}; give float32"
         )
     # Without a graph, and in what oneDNN doesn't have, a CPU can't train in this layout.
     for flag, given in (
         ("--eager", eager),
         (f"--precision={precision}", precision in ("float64", "mixed_float16")),
     ):
-        if data_format == "channels_first" and not on_gpu and given:
+        if data_format == "channels_first" and capability is None and given:
             raise UsageError(
                 f"--data_format=channels_first with {flag}: TensorFlow has no such max-pool on a "
                 "CPU; leave out one of the two"
             )
 
 
-def compute_capability() -> tuple[int, int]:
-    """Of the first GPU that this process uses."""
+def capability(names: tuple[str, ...]) -> Capability:
+    """The compute capability of this worker's first device."""
+    if names[0].startswith("/cpu"):
+        return None
     gpu = tf.config.get_visible_devices("GPU")[0]
     return tf.config.experimental.get_device_details(gpu)["compute_capability"]

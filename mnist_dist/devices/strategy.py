@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from mnist_dist.devices import multi_worker
+from mnist_dist.devices import arithmetic, multi_worker
+from mnist_dist.devices.arithmetic import Capability
 from mnist_dist.devices.visible import Wanted, set_once
 from mnist_dist.errors import RunError
 
@@ -19,11 +20,13 @@ class Devices(NamedTuple):
     Attributes:
         strategy: TensorFlow's strategy over all replicas of all workers.
         names: this worker's devices, such as ("/gpu:0", "/gpu:1").
-        notes: what "auto" chose and why, a line each.
+        capability: of its GPUs.
+        notes: what the log says of the choice, a line each.
     """
 
     strategy: tf.distribute.Strategy
     names: tuple[str, ...]
+    capability: Capability
     notes: tuple[str, ...]
 
     @property
@@ -70,7 +73,7 @@ def build(
             f"The {len(names)} replicas are logical devices of one GPU, which NCCL refuses: the "
             "reduction is ring.",
         )
-    return Devices(strategy, names, notes)
+    return Devices(strategy, names, arithmetic.capability(names), notes)
 
 
 def _strategy(

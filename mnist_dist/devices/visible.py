@@ -66,8 +66,9 @@ def local_devices(wanted: Wanted, num_workers: int) -> tuple[str, ...]:
     kind, number = ("gpu", len(gpus)) if on_gpu else ("cpu", 1)
     names = tuple(f"/{kind}:{index}" for index in range(wanted.virtual_devices or number))
     _check(wanted, names, num_workers)
-    arithmetic.check(wanted.precision, wanted.data_format, names, wanted.eager)
-    arithmetic.make_deterministic(on_gpu, wanted.nondeterministic)
+    capability = arithmetic.capability(names)
+    arithmetic.check(wanted.precision, wanted.data_format, capability, wanted.eager)
+    arithmetic.make_deterministic(capability, wanted.nondeterministic)
     return names
 
 

@@ -18,6 +18,7 @@ from mnist_dist.errors import RunError
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import SUMMARY_STEPS, Events
+from mnist_dist.run.trace import Trace
 from mnist_dist.training.evaluation import Evaluation, evaluate
 from mnist_dist.training.patience import Rule
 from mnist_dist.training.plan import Plan
@@ -36,6 +37,7 @@ class Files(NamedTuple):
     checkpoints: Checkpoints
     events: Events
     console: Console
+    trace: Trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Loop:
         """
         self.files.console.begin(progress.step, self.plan.last_step, self.trainset.order.batch_size)
         made = ahead(self.blocks, self.plan.blocks(progress.step))
-        with contextlib.closing(made):
+        with contextlib.closing(made), contextlib.closing(self.files.trace):
             return self._run(progress, made)
 
     def _run(self, progress: Progress, blocks: Made) -> str:
@@ -112,8 +114,10 @@ class Loop:
         epoch, _ = self.trainset.order.position(progress.step)
         told, started, epoch_seconds = False, time.monotonic(), 0.0
         for steps, block in blocks:
+            self.files.trace.at(steps.start)
             told = self._train_block(steps, block)
             progress.step = steps.stop
+            self.files.trace.at(steps.stop)
             self.at_step(progress.step)
             now = time.monotonic()
             progress.train_seconds += now - started

@@ -14,6 +14,7 @@ class Plan(NamedTuple):
         block_steps: the most global steps of one call of the graph.
         checkpoint_every_steps: between further checkpoints; 0: none.
         log_interval: global steps between loss lines; 0: none.
+        profiled: the global steps that are traced.
     """
 
     epochs: int
@@ -22,6 +23,7 @@ class Plan(NamedTuple):
     block_steps: int
     checkpoint_every_steps: int
     log_interval: int
+    profiled: range = range(0)
 
     @property
     def last_step(self) -> int:
@@ -56,5 +58,7 @@ class Plan(NamedTuple):
             epoch = step // self.steps_per_epoch
             end = min((epoch + 1) * self.steps_per_epoch, self.last_step)
             last = min(end, (step // size + 1) * size, (step // every + 1) * every)
+            traced = [n for n in (self.profiled.start, self.profiled.stop) if step < n < last]
+            last = min([last, *traced])
             yield range(step, last)
             step = last

@@ -61,7 +61,7 @@ LIMITS = {
 }
 WITHOUT = {
     *("data_dir", "dataset", "gpus", "interface", "output_dir", "checkpoint_dir"),
-    *("eager", "batch_norm", "residual", "no_gpu", "describe", "nondeterministic"),
+    *("eager", "batch_norm", "residual", "no_gpu", "describe", "nondeterministic", "profile"),
 }
 
 
@@ -107,6 +107,9 @@ def test_what_a_refusal_says():
         ({"patience": 1, "validation_size": 0}, ["--patience=1", "--validation_size"]),
         ({"no_gpu": True, "gpus": "2"}, ["--gpus=2", "--no_gpu"]),
         ({"accumulate_steps": 9, "batch_size": 8}, ["--accumulate_steps=9", "--batch_size=8"]),
+        ({"profile": "100", "output_dir": "out"}, ["--profile=100", "STEP:COUNT"]),
+        ({"profile": "100:0", "output_dir": "out"}, ["--profile=100:0", "STEP:COUNT"]),
+        ({"profile": "100:10"}, ["--profile=100:10", "--output_dir"]),
         ({"checkpoint_dir": ""}, ["--checkpoint_dir", "folder"]),
     ],
 )

@@ -32,9 +32,9 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
-    "run": ["folders rewind versions console result", "events checkpoint"],
+    "run": ["folders rewind versions console result trace", "events checkpoint"],
     "devices": [
-        "arithmetic multi_worker nvidia placement quiet resources",
+        "arithmetic failures multi_worker nvidia placement quiet resources",
         "visible",
         "strategy",
     ],
@@ -42,10 +42,10 @@ INSIDE = {
     "data": ["idx split order", "pipeline tfds", "resident sources", "prepare"],
     "cluster": ["hostlist liveness", "topology", "ports", "rendezvous", "session"],
     "training": [
-        "loss_scale optim patience plan schedule stop",
+        "choice loss_scale optim patience plan schedule stop",
         "progress state",
         "steps head",
-        "choice evaluation",
+        "evaluation trial",
         "loop",
         "resume finish",
     ],
@@ -58,7 +58,7 @@ INSIDE = {
         "markdown html",
         "__main__",
     ],
-    "doctor": ["facts network report", "__main__"],
+    "doctor": ["facts gpu network report", "__main__"],
 }
 
 ENVIRONMENT = {
@@ -218,12 +218,13 @@ def test_unit_tests_need_no_tensorflow():
 
 
 LIGHT = """
-    config flags errors requeue local train report.__main__ report.html doctor.__main__
+    config flags errors requeue local train report.__main__ report.html doctor.__main__ doctor.gpu
     cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
-    devices.nvidia devices.resources devices.quiet network.architecture network.describe
+    devices.failures devices.nvidia devices.quiet devices.resources
+    network.architecture network.describe
     run.folders run.result run.versions
-    training.patience training.plan training.schedule training.stop
+    training.choice training.patience training.plan training.schedule training.stop
 """
 
 
