@@ -87,7 +87,7 @@ def child_steps(nondeterministic: bool, cpu: bool) -> None:
             trained = state.build(
                 built.strategy, parts.architecture(config, data, how), parts.rule(config)
             )
-            steps = Steps(built.strategy, trained, parts.settings(config, how))
+            steps = Steps(built.strategy, trained, parts.settings(config, how.xla))
             rates = tf.constant(np.full(steps_of_block, 0.01), steps.dtype)
             told = tf.constant(0.0, steps.dtype)
 

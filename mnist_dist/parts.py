@@ -12,7 +12,7 @@ from mnist_dist.data.order import Order
 from mnist_dist.data.pipeline import Trainset
 from mnist_dist.data.resident import Blocks
 from mnist_dist.data.sources import ImageData
-from mnist_dist.devices import nvidia
+from mnist_dist.devices import hardware, nvidia
 from mnist_dist.devices.arithmetic import Arithmetic, candidates, settle
 from mnist_dist.devices.placement import Placement
 from mnist_dist.devices.strategy import Devices
@@ -28,8 +28,9 @@ from mnist_dist.run.versions import versions
 from mnist_dist.training import choice, optim, patience, state
 from mnist_dist.training.loop import Files
 from mnist_dist.training.plan import Plan
+from mnist_dist.training.replica import Settings
 from mnist_dist.training.schedule import Course
-from mnist_dist.training.steps import Settings, Steps
+from mnist_dist.training.steps import Steps
 from mnist_dist.training.trial import trial
 
 BLOCK_STEPS = {"cpu": 10, "gpu": 50}  # more gain nothing that can be measured on a CPU
@@ -93,6 +94,11 @@ def arithmetic(config: Config, devices: Devices, precision: str) -> Arithmetic:
     )
 
 
+def bits(devices: Devices, arithmetic: Arithmetic) -> dict[str, str]:
+    """What decides the last bits beyond the flags: name -> value."""
+    return {"data_format": arithmetic.layout, **hardware.arithmetic(devices.names[0])}
+
+
 def architecture(config: Config, data: ImageData, arithmetic: Arithmetic) -> Architecture:
     """The network's shape, for the data's images and classes, as it is computed."""
     flags, image_shape = config.as_dict(), data.train.images.shape[1:]
@@ -111,8 +117,8 @@ def rule(config: Config) -> optim.Rule:
     return optim.Rule(config.optimizer, **values)
 
 
-def settings(config: Config, arithmetic: Arithmetic) -> Settings:
-    """How a step is computed."""
+def settings(config: Config, xla: str = "") -> Settings:
+    """How a step is computed, and what XLA compiles of it."""
     return Settings(
         seed=config.seed,
         label_smoothing=config.label_smoothing,
@@ -120,7 +126,9 @@ def settings(config: Config, arithmetic: Arithmetic) -> Settings:
         wire_dtype=config.wire_dtype,
         augmentation=Augmentation(config.shift_px, config.rotate_deg, config.zoom),
         eager=config.eager,
-        xla=arithmetic.xla,
+        xla=xla,
+        shards=config.shards,
+        accumulate_steps=config.accumulate_steps,
     )
 
 
@@ -147,7 +155,7 @@ def chosen_precision(
     def build(precision: str) -> Steps:
         how = arithmetic(config, devices, precision)
         trained = state.build(alone, architecture(config, data, how), rule(config))
-        return Steps(alone, trained, settings(config, how))
+        return Steps(alone, trained, settings(config, how.xla))
 
     with tf.device(devices.names[0]):
         block = tf.nest.map_structure(tf.constant, trainset.block(steps, 0))
@@ -176,8 +184,20 @@ def identity(config: Config, precision: str, data: ImageData) -> dict[str, Any]:
     return {**config.numbers(), "precision": precision, "data": data.fingerprint}
 
 
+def origin(config: Config, network: Architecture, replicas: int) -> dict[str, Any]:
+    """What a checkpoint says of its run, so that its folder alone is enough to use it."""
+    return {
+        "network": dataclasses.asdict(network),
+        "replicas": replicas,
+        "config": config.as_dict(),
+    }
+
+
 def remarks(config: Config) -> list[str]:
     """What a reader of the log must know of the flags."""
+    found = []
     if config.batch_norm and config.accumulate_steps > 1:
-        return ["Batch statistics are those of each micro-batch, not of the global batch."]
-    return []
+        found.append("Batch statistics are those of each micro-batch, not of the global batch.")
+    if config.shards:
+        found.append(f"Shards: {config.shards}; the bits don't depend on the number of replicas.")
+    return found

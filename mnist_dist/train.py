@@ -68,9 +68,7 @@ def run(
     where = topology.from_environment(environment or {}, config.cluster)
     # Files are read before anything is started; TFDS needs TensorFlow, so devices come first.
     data = None if config.dataset else _load(config)
-    if config.precision in ("float64", "mixed_float16"):
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it has neither, and says so often
-    with without_greetings():
+    with without_greetings(one_dnn=config.precision not in ("float64", "mixed_float16")):
         from mnist_dist import parts
         from mnist_dist.cluster import session
         from mnist_dist.data.pipeline import Trainset
@@ -88,7 +86,12 @@ def run(
         order = parts.order(config, data)
         plan = parts.plan(config, order.steps_per_epoch, devices.kind)
         trainset = Trainset(
-            data.train, order, config.accumulate_steps, placement.replicas, plan.block_steps
+            data.train,
+            order,
+            config.accumulate_steps,
+            placement.replicas,
+            plan.block_steps,
+            config.shards,
         )
         precision, why = config.precision, ""
         if precision == "auto":
@@ -98,7 +101,7 @@ def run(
         arithmetic = parts.arithmetic(config, devices, precision)
         network = parts.architecture(config, data, arithmetic)
         trained = state.build(devices.strategy, network, parts.rule(config))
-        steps = Steps(devices.strategy, trained, parts.settings(config, arithmetic))
+        steps = Steps(devices.strategy, trained, parts.settings(config, arithmetic.xla))
         files = parts.files(config, trained.variables, where.is_chief)
         for line in (*head.head(joined, arithmetic, why, data.source), *parts.remarks(config)):
             files.console.line(line)
@@ -113,6 +116,8 @@ def run(
             files=files,
             stop=stop or Stop(),
             identity=parts.identity(config, precision, data),
+            origin=parts.origin(config, network, placement.replicas),
+            arithmetic=parts.bits(devices, arithmetic),
             where=joined.where,
             at_step=joined.at_step,
             blocks=parts.blocks(config, trainset, placement, devices.kind),
@@ -137,7 +142,9 @@ def describe(config: Config) -> str:
 
 
 def _load(config: Config) -> sources.ImageData:
-    return sources.load(config.data_dir, config.dataset, config.validation_size)
+    return sources.load(
+        config.data_dir, config.dataset, config.validation_size, given=config.data_given
+    )
 
 
 if __name__ == "__main__":

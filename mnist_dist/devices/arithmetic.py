@@ -4,6 +4,7 @@ from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
 from tensorflow.python.framework import config as tf_config
+from tensorflow.python.util import _pywrap_util_port
 
 from mnist_dist.errors import UsageError
 
@@ -36,6 +37,11 @@ class Arithmetic(NamedTuple):
     def layers(self) -> str:
         """Keras's name of the layers' precision; tf32 is float32, multiplied by tensor cores."""
         return "float32" if self.precision == "tf32" else self.precision
+
+    @property
+    def layout(self) -> str:
+        """The name of the layout."""
+        return "channels_first" if self.channels_first else "channels_last"
 
 
 def candidates(capability: Capability) -> tuple[str, ...]:
@@ -101,6 +107,7 @@ def check(precision: str, data_format: str, capability: Capability, eager: bool)
     for flag, given in (
         ("--eager", eager),
         (f"--precision={precision}", precision in ("float64", "mixed_float16")),
+        ("TF_ENABLE_ONEDNN_OPTS=0", not _pywrap_util_port.IsMklEnabled()),
     ):
         if data_format == "channels_first" and capability is None and given:
             raise UsageError(

@@ -57,9 +57,12 @@ def build(
         UsageError: this process has used TensorFlow with other threads.
         RunError: TensorFlow uses other devices than these.
     """
+    # An operation cuts its sums by the number of its threads, and the optimizer of graphs makes
+    # one long sum of a tree of them.
     with set_once("threads"):
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_intra_op_parallelism_threads(1 if wanted.shards else threads)
         tf.config.threading.set_inter_op_parallelism_threads(max(threads, 2 * len(names)))
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": not wanted.shards})
     strategy = _strategy(wanted, names, workers, rank, peer_timeout_s)
     expected = len(names) * max(len(workers), 1)
     if strategy.num_replicas_in_sync != expected:

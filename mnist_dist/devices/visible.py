@@ -22,6 +22,8 @@ class Wanted(NamedTuple):
     Attributes:
         batch_size: the global batch, of which each replica is to have an image.
         eager: no graph, which some layouts of images need.
+        shards: fixed parts of the global batch, of which each replica is to have as many.
+        accumulate_steps: groups in which a replica computes its shards.
         gpu_memory_mib: the most of a card that this process takes; 0: as it grows.
     """
 
@@ -35,6 +37,8 @@ class Wanted(NamedTuple):
     data_format: str
     batch_size: int
     eager: bool
+    shards: int
+    accumulate_steps: int
     nondeterministic: bool
     gpu_memory_mib: int
 
@@ -148,6 +152,8 @@ def _check(wanted: Wanted, names: tuple[str, ...], num_workers: int) -> None:
             f"--batch_size={wanted.batch_size} over {replicas} replicas leaves some without an "
             f"image; give a global batch of at least {replicas}, or fewer replicas"
         )
+    if wanted.shards:
+        _check_shards(wanted, replicas)
     if wanted.collective == "nccl" and names[0].startswith("/cpu"):
         raise UsageError(
             "--collective=nccl is for NVIDIA GPUs and these replicas are on the CPU; give ring"
@@ -156,6 +162,22 @@ def _check(wanted: Wanted, names: tuple[str, ...], num_workers: int) -> None:
         raise UsageError(
             f"--collective=nccl with --virtual_devices={wanted.virtual_devices}: NCCL refuses two "
             "replicas on one card; give ring"
+        )
+
+
+def _check_shards(wanted: Wanted, replicas: int) -> None:
+    if wanted.shards % replicas:
+        fit = [str(2**power) for power in range(wanted.shards.bit_length())]
+        raise UsageError(
+            f"--shards={wanted.shards} over {replicas} replicas: each is to have as many shards; "
+            f"run on {', '.join(fit)}, or give other --shards"
+        )
+    if wanted.shards // replicas % wanted.accumulate_steps:
+        raise UsageError(
+            f"--accumulate_steps={wanted.accumulate_steps} with {wanted.shards // replicas} of "
+            f"--shards={wanted.shards} on each of {replicas} replicas: whole shards are computed "
+            f"one after another; give --accumulate_steps a power of two up to "
+            f"{wanted.shards // replicas}, or more shards"
         )
 
 

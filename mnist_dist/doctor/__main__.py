@@ -1,13 +1,16 @@
 """Says what would run here, and whether it would work, before a job is paid for.
 
-    python -m mnist_dist.doctor [--json] [flags of mnist_dist.train]
+    python -m mnist_dist.doctor [--json] [--burn_in=SECONDS] [flags of mnist_dist.train]
 
 In an allocation: srun python -m mnist_dist.doctor, with the flags of the run. Exit code 0 only
-if the run would work.
+if the run would work. With --burn_in each device trains the same steps over and over for that
+many seconds, and one that comes to other bits than the others of its kind is named.
 """
 
 import dataclasses
+import functools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +22,7 @@ from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.config import Config
 from mnist_dist.devices.quiet import without_greetings
 from mnist_dist.doctor import facts, gpu
-from mnist_dist.doctor.report import judge, text
+from mnist_dist.doctor.report import judge, judge_bits, text
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
 
 GATHER_S = 60.0
@@ -29,9 +32,10 @@ def main(argv: list[str]) -> int:
     """Runs the command line; returns the process's exit code."""
     as_json = "--json" in argv
     try:
-        config = flags.parse([word for word in argv if word != "--json"])
+        burn_in_s, rest = _burn_in([word for word in argv if word != "--json"])
+        config = flags.parse(rest)
         where = topology.from_environment(os.environ, config.cluster)
-        report = examine(config, where)
+        report = examine(config, where, burn_in_s)
     except flags.HelpRequested as help_text:
         print(f"{__doc__.strip()}\n\n{help_text}")
         return 0
@@ -43,14 +47,40 @@ def main(argv: list[str]) -> int:
     return 0 if report["well"] else EXIT_FAILED
 
 
-def examine(config: Config, where: topology.Topology) -> dict[str, Any]:
+def _burn_in(argv: list[str]) -> tuple[float, list[str]]:
+    """Takes --burn_in out of the command line, which the trainer doesn't have: seconds, the rest.
+
+    Raises:
+        UsageError: it isn't a number of seconds.
+    """
+    seconds, rest = 0.0, []
+    for word in argv:
+        name, _, given = word.partition("=")
+        if name.lstrip("-").replace("-", "_") != "burn_in" or not name.startswith("-"):
+            rest.append(word)
+            continue
+        try:
+            seconds = float(given)
+        except ValueError:
+            seconds = 0.0
+        if not 0.0 < seconds < math.inf:
+            raise UsageError(f"{word}: give seconds, more than 0, such as --burn_in=60")
+    return seconds, rest
+
+
+def examine(config: Config, where: topology.Topology, burn_in_s: float = 0.0) -> dict[str, Any]:
     """Looks at all workers, the same report on each: its keys are those that --json prints.
+
+    Args:
+        config: the run's flags.
+        where: which worker this is.
+        burn_in_s: seconds in which each device trains the same over and over; 0 for none.
 
     Raises:
         UsageError, RunError: the workers can't even meet; the message says why.
     """
     if where.num_workers == 1:
-        return _look(config, where, None, lambda value: [value])
+        return _look(config, where, None, lambda value: [value], burn_in_s)
     apart = dataclasses.replace(where, token=f"{where.token}-doctor")  # from a training
     # What the workers are started with is compared later, all of it, and shown.
     meeting = rendezvous.meet(
@@ -58,7 +88,9 @@ def examine(config: Config, where: topology.Topology) -> dict[str, Any]:
     )
     meeting.watch(config.peer_timeout)
     try:
-        report = _look(config, where, meeting, lambda value: meeting.gather(value, GATHER_S))
+        timeout_s = GATHER_S + burn_in_s
+        gather = functools.partial(meeting.gather, timeout_s=timeout_s)
+        report = _look(config, where, meeting, gather, burn_in_s)
         meeting.goodbye()
     except (RunError, UsageError) as error:
         meeting.fail(str(error), usage=isinstance(error, UsageError))
@@ -71,9 +103,10 @@ def _look(
     where: topology.Topology,
     meeting: Meeting | None,
     gather: Callable[[Any], Sequence[Any]],
+    burn_in_s: float,
 ) -> dict[str, Any]:
     with without_greetings():
-        from mnist_dist.doctor import network
+        from mnist_dist.doctor import burn_in, network
 
         network.tf.config.list_physical_devices()  # the first look greets, too
     own = facts.machine(config, where)
@@ -97,13 +130,18 @@ def _look(
         "config": config.as_dict(),
         "findings": judge(config, workers),
         "all_reduce": None,
+        "burn_in": None,
     }
+    if not any(finding["bad"] for finding in report["findings"]):
+        addresses, names = meeting.workers if meeting else (), tuple(own["devices"])
+        built = network.build(config, names, addresses, where.rank, bool(burn_in_s))
+        report["all_reduce"] = network.all_reduce(built, where.rank)
+        if burn_in_s:
+            cores = max(worker["cores"] for worker in workers)
+            burned = gather(burn_in.devices(config, built, cores, burn_in_s))
+            report["burn_in"] = {"seconds": burn_in_s, "workers": burned}
+            report["findings"] += judge_bits(workers, burned)
     report["well"] = not any(finding["bad"] for finding in report["findings"])
-    if report["well"]:
-        addresses = meeting.workers if meeting else ()
-        report["all_reduce"] = network.all_reduce(
-            config, tuple(own["devices"]), addresses, where.rank
-        )
     return report
 
 

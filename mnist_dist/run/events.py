@@ -49,6 +49,12 @@ class Events:
         old = [self._folder / name for name in names if (self._folder / name).exists()]
         return aside(self._folder, old) if old else None
 
+    def finished(self) -> None:
+        """Leaves everything as it is: the history is that of the run that has ended."""
+        if self._folder and (self._folder / METRICS).exists():
+            text = (self._folder / METRICS).read_text()
+            self.history = [json.loads(line) for line in text.splitlines()]
+
     def resume(self, step: int, epoch_ended: bool) -> None:
         """Takes back what was written of steps after `step`, which will be done again.
 

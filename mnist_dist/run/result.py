@@ -26,6 +26,7 @@ class Result:
     precision: str
     deterministic: bool
     parameters: int
+    weights_sha256: str
     data: str
     stopped: str
     config: dict[str, Any]

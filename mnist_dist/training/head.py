@@ -17,8 +17,7 @@ def head(session: Session, arithmetic: Arithmetic, why: str, source: str) -> Ite
         source: where the data comes from.
     """
     devices, topology = session.devices, session.topology
-    layout = "channels_first" if arithmetic.channels_first else "channels_last"
-    yield f"Using device {','.join(devices.names)}, and data format {layout}."
+    yield f"Using device {','.join(devices.names)}, and data format {arithmetic.layout}."
     used = resources.used()
     yield (
         f"Replicas: {session.placement.replicas} over {topology.num_workers} worker(s); "

@@ -54,6 +54,8 @@ class Loop:
     files: Files
     stop: Stop
     identity: dict[str, Any]
+    origin: dict[str, Any]
+    arithmetic: dict[str, str]
     where: str
     at_step: Callable[[int], None]
     blocks: Blocks
@@ -99,13 +101,16 @@ class Loop:
                 raise self._diverged(f"{name} isn't finite", progress.step)
         self.files.events.flush()
         best = progress.patience.best_step
-        state = {"identity": self.identity, "best_step": best, **dataclasses.asdict(progress)}
+        state = {"identity": self.identity, "origin": self.origin, "best_step": best}
+        state |= {"arithmetic": self.arithmetic}
+        state |= dataclasses.asdict(progress)
         self.files.checkpoints.save(progress.step, state)
 
     def evaluate(self, split: str) -> Evaluation:
         """Scores the "validation" or "test" split, with the averaged weights if there are any."""
         self.steps.swap_averages()
-        result = evaluate(self.steps, self.placement, getattr(self.data, split))
+        shards = self.trainset.shards
+        result = evaluate(self.steps, self.placement, getattr(self.data, split), shards)
         self.steps.swap_averages()
         return result
 

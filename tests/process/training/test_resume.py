@@ -192,7 +192,7 @@ def test_told_to_stop_in_an_epochs_last_block(trainer, small, subset, every, tmp
         **{"data_dir": subset, "validation_size": 500, "log_interval": 1},
         **{"checkpoint_dir": tmp_path / "ck", "output_dir": tmp_path / "out"},
     }
-    assert trainer.api(told="SIGUSR1", steps_per_loop=40, **flags) == "preempted"
+    assert trainer.api(told="SIGUSR1", steps_per_loop=40, **flags)["stopped"] == "preempted"
     assert Run(0, "", "", tmp_path).checkpoints() == [40]
     goes_on = trainer(*small, "--epochs=2", "--log_interval=1", folder=tmp_path)
     assert_same(trainer, goes_on, every)
@@ -207,7 +207,7 @@ def test_stopped_where_its_end_is_now(trainer, small, subset, tmp_path):
             **{"data_dir": subset, "validation_size": 500},
             **{"checkpoint_dir": folder / "ck", "output_dir": folder / "out"},
         }
-        assert trainer.api(told="SIGTERM", steps_per_loop=10, **flags) == "preempted"
+        assert trainer.api(told="SIGTERM", steps_per_loop=10, **flags)["stopped"] == "preempted"
         run = trainer(*small, f"--max_steps={steps}", folder=folder)
         assert run.code == 0, run.err
         assert [line["step"] for line in run.metrics("test")] == [10]
@@ -374,3 +374,26 @@ def test_a_checkpoint_of_another_format_is_refused(trainer, saved_thrice, tmp_pa
     refused = trainer(*ours, folder=tmp_path / "run")
     assert f"{state.parent} is of format 2, this version reads 1" in refused.refused()
     assert contents(tmp_path / "run") == before
+
+
+def test_a_resume_on_other_hardware_says_that_bits_may_differ(trainer, small):
+    """Also of a checkpoint that doesn't say what it was computed on, which isn't asked."""
+    run = trainer(*small, "--max_steps=2")
+    state = run.folder / "ck/ckpt-2/state.json"
+    record = json.loads(state.read_text())
+    assert {"tensorflow", "cpu", "cpu_features", "data_format"} <= set(
+        record["state"]["arithmetic"]
+    )
+    version = record["state"]["arithmetic"]["tensorflow"]
+    record["state"]["arithmetic"]["tensorflow"] = "1.0.0"
+    state.write_text(json.dumps(record))
+    said = "The bits may differ from here on"
+    there = trainer(*small, "--max_steps=4", folder=run.folder)
+    assert f"{said} (tensorflow: 1.0.0 then, {version} now).\n" in there.out
+    assert said not in trainer(*small, "--max_steps=6", folder=run.folder).out
+    state = run.folder / "ck/ckpt-6/state.json"
+    record = json.loads(state.read_text())
+    del record["state"]["arithmetic"]
+    state.write_text(json.dumps(record))
+    old = trainer(*small, "--max_steps=8", folder=run.folder)
+    assert (old.code, said in old.out) == (0, False)

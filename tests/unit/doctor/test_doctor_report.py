@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mnist_dist.config import Config
 from mnist_dist.doctor.gpu import missing, problem
-from mnist_dist.doctor.report import judge, text
+from mnist_dist.doctor.report import judge, judge_bits, text
 
 
 def worker(rank, **changes):
@@ -76,6 +76,36 @@ def test_why_a_gpu_is_not_seen(tmp_path):
     assert missing(names, [tmp_path]) == ["libnowhere.so.9"]
 
 
+def burned(digests, device="/cpu:0", kind="EPYC"):
+    return {"device": device, "kind": kind, "digests": digests}
+
+
+def test_a_device_with_other_bits_is_named():
+    """Once, always, or alone with itself; another kind of device may have other bits."""
+    workers = [worker(rank) for rank in range(3)]
+    for found, said in [
+        ([[burned({"a": 9})], [burned({"a": 7, "b": 2})], [burned({"a": 8})]], "in 2 of 9 rounds"),
+        ([[burned({"a": 9})], [burned({"b": 7})], [burned({"a": 8})]], "in 7 of 7 rounds"),
+        ([[burned({"x": 5}, kind="Xeon")], [burned({"a": 7, "b": 1})], []], "in 1 of 8 rounds"),
+    ]:
+        [finding] = judge_bits(workers, found)
+        assert finding["bad"]
+        assert finding["rank"] == 1
+        assert finding["text"].startswith("worker 1 (host n1): /cpu:0: other bits than most")
+        assert said in finding["text"]
+    assert judge_bits(workers, [[burned({"a": 9})], [burned({"b": 1}, kind="Xeon")], []]) == []
+
+
+def test_two_devices_that_differ_are_both_named():
+    found = [[burned({"a": 9})], [burned({"b": 8}, "/cpu:1")]]
+    findings = judge_bits([worker(0), worker(1)], found)
+    assert [finding["rank"] for finding in findings] == [0, 1]
+    assert (
+        "worker 1 (host n1): /cpu:1: 8 rounds; devices of its kind differ, and none has"
+        in (findings[1]["text"])
+    )
+
+
 def test_the_page():
     card = {"name": "NVIDIA H200", "memory_bytes": 2**37, "used_bytes": 2**30}
     workers = [
@@ -88,6 +118,7 @@ def test_the_page():
         "findings": judge(Config(), workers),
         "all_reduce": {"replicas": 3, "bytes": [1000, 4000], "seconds": [0.001, 0.002],
                        "alpha_s": 0.0005, "beta_bytes_per_s": 2e6},
+        "burn_in": {"seconds": 60.0, "workers": [[burned({"a": 9})], [burned({"a": 7, "b": 1})]]},
     }  # fmt: skip
     lines = text(report).splitlines()
     assert "SLURM" in lines[0]
@@ -99,6 +130,10 @@ def test_the_page():
         "built for CUDA 12.5.1 and cuDNN 9"
     )
     assert "  1,000  1.000   1.0" in lines
+    assert (
+        "Burn-in: 2 device(s), each by itself for 60 s; 17 times the same steps, 2 different "
+        "result(s)" in lines
+    )
     assert "  fit: 0.500 ms + bytes / 2 MB/s" in lines
     assert lines[-2].startswith("NOT WELL: worker 1 (host n1): 2 device(s)")
     assert lines[-1] == "A run with these flags would not work."
