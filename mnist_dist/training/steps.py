@@ -29,8 +29,8 @@ class Steps:
         xla, alone = settings.xla, strategy.num_replicas_in_sync == 1
         if xla == "step" and (any(settings.augmentation) or not alone):
             xla = "gradients"  # XLA reduces over no replicas, and knows no bilinear sampling
-        if xla == "gradients" and (settings.shards or (self._network.has_batch_norm and not alone)):
-            xla = ""
+        if settings.shards or (xla == "gradients" and self._network.has_batch_norm and not alone):
+            xla = ""  # shards are the same bits on any number of replicas
         part = Shards if settings.shards else Replica
         self._replica = part(self._network, self._loss_scale, settings._replace(xla=xla))
         block, step = xla == "block", xla == "step"
