@@ -279,15 +279,15 @@ def part_steps(left_s: Callable[[float], float], cpu: bool) -> None:
     say("\n## One step, ms\n")
     say("| batch | precision | how | best | median | |\n| --- | --- | --- | --- | --- | --- |")
     me, more = [sys.executable, __file__], ["--cpu"] if cpu else []
-    Command([*me, "--child=steps", *more], left_s(240), echo=True)
-    Command([*me, "--child=steps", "--nondeterministic", *more], left_s(100), echo=True)
+    Command([*me, "--child=steps", *more], left_s(170), echo=True)
+    Command([*me, "--child=steps", "--nondeterministic", *more], left_s(60), echo=True)
 
 
 def part_torch(left_s: Callable[[float], float], cpu: bool) -> None:
     """PyTorch's rows of the same table."""
     say("\n| batch | precision | how | ms | | |\n| --- | --- | --- | --- | --- | --- |")
     more = ["--cpu"] if cpu else []
-    Command([sys.executable, __file__, "--child=torch", *more], left_s(90), echo=True)
+    Command([sys.executable, __file__, "--child=torch", *more], left_s(60), echo=True)
 
 
 def part_kernels(left_s: Callable[[float], float], cpu: bool) -> None:
@@ -363,10 +363,11 @@ def part_checks(left_s: Callable[[float], float], cpu: bool) -> None:
         "float64 on the CPU": (*few, "--no_gpu", "--precision=float64", *everything),
         "float64": (*few, *gpu, "--precision=float64", *everything),
         "nondeterministic": (*short, *gpu, "--nondeterministic"),
-        "2 logical": (*few, *gpu, "--virtual_devices=2"),
+        "2 logical": (*few, *gpu, "--virtual_devices=2", "--gpu_memory_mib=6144"),
         "4 logical": (*few, *gpu, "--virtual_devices=4", "--gpu_memory_mib=8192"),
         "2 logical, everything": (
-            *(*few, *gpu, "--virtual_devices=2", "--precision=float64", *everything),
+            *(*few, *gpu, "--virtual_devices=2", "--gpu_memory_mib=6144", *everything),
+            "--precision=float64",
         ),
         "bfloat16": (*short, *gpu, "--precision=mixed_bfloat16"),
         "float16": (*short, *gpu, "--precision=mixed_float16"),
