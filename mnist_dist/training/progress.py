@@ -29,8 +29,9 @@ class Progress:
     def restored(cls, state: Mapping[str, Any]) -> "Progress":
         """The progress in a checkpoint's state. Raises ValueError where there is none."""
         try:
-            values = {field.name: state[field.name] for field in dataclasses.fields(cls)}
-            progress = cls(**{**values, "patience": Patience(**values["patience"])})
+            values = _fields(cls, state)
+            patience = Patience(**_fields(Patience, values["patience"]))
+            progress = cls(**{**values, "patience": patience})
             means = [score[name] for score in progress.scores.values() for name in SCORE]
             numbers = [progress.train_seconds, *means]
         except (KeyError, TypeError, AttributeError) as error:
@@ -42,3 +43,7 @@ class Progress:
 
 
 SCORE = ("loss", "accuracy")
+
+
+def _fields(kind: type, state: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: state[field.name] for field in dataclasses.fields(kind)}

@@ -27,3 +27,11 @@ def test_what_is_due_cuts():
     assert ends(plan(epochs=1, checkpoint_every_steps=3)) == [3, 4, 6, 8, 9, 10]
     assert ends(plan(max_steps=13)) == [4, 8, 10, 12, 13]
     assert ends(plan(epochs=2, profiled=range(5, 11))) == [4, 5, 8, 10, 11, 12, 16, 20]
+
+
+def test_a_checkpoint_by_time():
+    """Not where the epoch's end saves anyway, and not without a limit."""
+    timed = plan()._replace(checkpoint_every_s=60.0)
+    assert [timed.save_due(4, age_s) for age_s in (59.9, 60.0)] == [False, True]
+    assert not timed.save_due(10, 99.0)
+    assert not plan().save_due(4, 1e9)
