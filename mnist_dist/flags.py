@@ -4,8 +4,8 @@ import dataclasses
 import difflib
 import re
 import textwrap
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from absl import flags
 
@@ -57,17 +57,32 @@ def help_text() -> str:
         "A later flag wins over an earlier one; --flagfile reads flags from a file, a line each.",
     ]
     group = ""
-    for field in dataclasses.fields(Config):
-        if field.metadata["group"] != group:
-            group = field.metadata["group"]
+    for row in rows():
+        if row.group != group:
+            group = row.group
             lines += ["", f"{group}:"]
-        choices = field.metadata.get("choices")
-        named = "|".join(choices) if choices else _kind(field)
-        name = f"  --{field.name}" + (f"={named}" if named else "")
-        text = f"{field.metadata['help']} (default: {_shown(field)})"
-        lines.append(name)
+        lines.append(f"  {row.usage}")
+        text = f"{row.help} (default: {row.default})"
         lines += textwrap.wrap(text, 76, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return "\n".join(lines)
+
+
+class Row(NamedTuple):
+    """A flag as `--help` and docs/flags.md show it: heading, --name=VALUE, help, default."""
+
+    group: str
+    usage: str
+    help: str
+    default: str
+
+
+def rows() -> Iterator[Row]:
+    """All flags, in order; those of a group follow one another."""
+    for field in dataclasses.fields(Config):
+        choices = field.metadata.get("choices")
+        named = "|".join(choices) if choices else _kind(field)
+        usage = f"--{field.name}" + (f"={named}" if named else "")
+        yield Row(field.metadata["group"], usage, field.metadata["help"], _shown(field))
 
 
 def _definitions() -> flags.FlagValues:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 
 from mnist_dist import flags
-from mnist_dist.cluster import topology
+from mnist_dist.cluster import job, topology
 from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.devices.quiet import without_greetings
@@ -86,7 +86,10 @@ def run(
 
         session.tf.config.list_physical_devices()  # the first look greets, too
     told = (lambda: stop.name) if stop is not None else str
-    with session.join(parts.wanted(config), parts.terms(config), where, told) as joined:
+    with (
+        session.join(parts.wanted(config), parts.terms(config), where, told) as joined,
+        parts.claimed(config, where.is_chief, job.of(environment or {})) as owned,
+    ):
         if stop is not None:
             stop.listen()  # again: with other workers TensorFlow takes SIGTERM for itself
         devices, placement = joined.devices, joined.placement
@@ -102,11 +105,17 @@ def run(
             plan.block_steps,
             config.shards,
         )
-        network = parts.architecture(config, data, devices)
+        precision, why = config.precision, ""
+        if precision == "auto":
+            precision, why = joined.from_chief(
+                lambda: parts.chosen_precision(config, data, devices, trainset)
+            )
+        arithmetic = parts.arithmetic(config, devices, precision)
+        network = parts.architecture(config, data, arithmetic)
         trained = state.build(devices.strategy, network, parts.rule(config))
-        steps = Steps(devices.strategy, trained, parts.settings(config))
-        files = parts.files(config, trained.variables, where.is_chief)
-        for line in (*head.head(joined, data.source), *parts.remarks(config)):
+        steps = Steps(devices.strategy, trained, parts.settings(config, arithmetic.xla))
+        files = parts.files(config, trained.variables, where.is_chief, owned)
+        for line in (*head.head(joined, arithmetic, why, data.source), *parts.remarks(config)):
             files.console.line(line)
         loop = Loop(
             plan=plan,
@@ -118,17 +127,19 @@ def run(
             steps=steps,
             files=files,
             stop=stop or Stop(),
-            identity=parts.identity(config, devices.precision, data),
+            identity=parts.identity(config, precision, data),
             origin=parts.origin(config, network, placement.replicas),
-            arithmetic=devices.arithmetic,
+            arithmetic=parts.bits(devices, arithmetic),
             where=joined.where,
             at_step=joined.at_step,
+            blocks=parts.blocks(config, trainset, placement, devices.kind),
         )
         progress = resume.begin(loop, config.resume, joined.agree)
         facts = finish.Facts(
             num_replicas=placement.replicas,
             num_workers=where.num_workers,
-            precision=devices.precision,
+            precision=precision,
+            deterministic=arithmetic.deterministic,
             parameters=sum(stage.parameters for stage in network.stages),
             config=config.as_dict(),
         )
@@ -143,9 +154,7 @@ def describe(config: Config) -> str:
 
 
 def _load(config: Config) -> sources.ImageData:
-    return sources.load(
-        config.data_dir, config.dataset, config.validation_size, given=config.data_given
-    )
+    return sources.load(*config.data_flags)
 
 
 if __name__ == "__main__":
