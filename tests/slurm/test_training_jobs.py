@@ -150,14 +150,15 @@ def test_a_node_cut_off_the_network(cluster, submit, alone):
 
 @pytest.mark.parametrize("partition", ["low", "grace"])
 def test_preempted_by_a_job_of_higher_priority(cluster, submit, alone, partition):
-    """Without a grace time SLURM ends and requeues it; with one it is told, and saves."""
+    """Without a grace time SLURM ends it, for which KillWait gives time, and requeues it itself."""
     options = ["--nodes=2", "--nodelist=n1,n2", f"--partition={partition}"]
     flags = [*FLAGS, "--max_steps=150", "--eager", "--checkpoint_every_steps=10"]
     job = submit(options, flags=flags).wait_step(20)
     first = ["--nodes=2", "--nodelist=n1,n2", "--partition=high", "--exclusive", "--wrap=exit"]
     cluster.ask("sbatch", "--parsable", "--output=/dev/null", *first)
     job.wait_log("train.slurm: attempt 2").wait_log("Goes on from")
-    assert ("Stopped by SIGTERM: saved" in job.log) == (partition == "grace")
+    assert "Stopped by SIGTERM: saved" in job.log
+    assert ("train.slurm: requeued" in job.log) == (partition == "grace")
     job.wait_log("train.slurm: finished").wait()
     assert job.log.count("train.slurm: attempt") == 2
     assert_same_curve(job, alone, 150)
