@@ -73,7 +73,8 @@ def test_every_flag_is_read():
                 float: 10.25 if isinstance(default, float) and default > 1 else 0.25,
                 tuple: (3, 4, 5),
             }[type(default)]
-    del given["gpus"]  # neither with --no_gpu nor with --virtual_devices
+    given["profile"] = "8:4"
+    del given["gpus"]  # not with --no_gpu
     del given["shards"]  # nor these with --eager
     given["profile"] = "100:10"  # not any text
     assert flags.parse(["--shards=4"]) == Config(shards=4)

@@ -205,15 +205,36 @@ def test_mixed_precision(every, trainer, small, precision):
     assert ("loss_scale/scale" in weights) == (precision == "mixed_float16")
 
 
-def test_precision_auto_says_what_it_chose(trainer, small):
-    with open("/proc/cpuinfo") as file:
-        fast = "avx512_bf16" in file.read()
-    chosen, why = ("mixed_bfloat16", "has AVX512-BF16") if fast else ("float32", "no AVX512-BF16")
-    run = trainer(*small, "--max_steps=1", "--precision=auto")
+def test_precision_auto_is_measured(trainer, small):
+    """It names the figures, and trains as a run that names the precision."""
+    run = trainer(*small, "--max_steps=10", "--precision=auto")
+    assert run.code == 0, run.err
+    chosen = run.result()["precision"]
     assert f"; precision {chosen}.\n" in run.out
-    assert re.search(rf"^--precision=auto: {chosen}, because the CPU .*{why}$", run.out, re.M)
-    named = trainer(*small, "--max_steps=1", f"--precision={chosen}")
-    assert named.metrics("test") == run.metrics("test")
+    figures = r"[\d.]+ \(loss [\d.]+\)"
+    line = rf"^--precision=auto: {chosen}, measured, ms a step: float32 {figures}, mixed_bfloat16 "
+    assert re.search(rf"{line}{figures}$", run.out, re.M)
+    named = trainer(*small, "--max_steps=10", f"--precision={chosen}")
+    assert named.lines("metrics.jsonl") == run.lines("metrics.jsonl")
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_precision_auto_goes_on_as_the_run_was_begun(trainer, small, precision):
+    first = trainer(*small, "--max_steps=10", f"--precision={precision}")
+    again = trainer(*small, "--max_steps=20", "--precision=auto", folder=first.folder)
+    assert f"--precision=auto: {precision}, as the run was begun\n" in again.out
+    assert (again.result()["precision"], again.result()["steps"]) == (precision, 20)
+
+
+def test_a_trace_of_some_steps(every, trainer, small):
+    """The steps are cut where it begins and ends, and nothing else changes."""
+    run = trainer(*small, "--max_steps=25", "--log_interval=1", "--profile=8:4")
+    assert run.code == 0, run.err
+    assert list((run.folder / "out").rglob("*.xplane.pb"))
+    assert [line["step"] for line in run.lines("times.jsonl")] == [8, 10, 12, 20, 25]
+    assert run.metrics("train") == every.metrics("train")[:25]
+    none = trainer(*small, "--max_steps=5", "--profile=8:4")
+    assert not list((none.folder / "out").rglob("*.xplane.pb"))
 
 
 def test_max_steps_in_mid_epoch(every, trainer, small):
