@@ -5,7 +5,7 @@ import json
 import math
 from typing import Any
 
-from mnist_dist.errors import UsageError
+from mnist_dist.errors import UsageError, shorten
 
 OPTIMIZER_RATES = {
     "momentum": 0.01,
@@ -46,7 +46,7 @@ class Config:
 
     # fmt: off
     data_dir: str = _flag("/tmp/tensorflow/mnist/input_data", "Data", "folder with IDX files, an .npz or prepared TFDS sets; the embedded MNIST where it is empty")
-    dataset: str = _flag("", "Data", "a tensorflow-datasets name, such as fashion_mnist; empty: IDX files")
+    dataset: str = _flag("", "Data", "a tensorflow-datasets name, such as fashion_mnist; empty: the files in --data_dir")
     validation_size: int = _flag(5000, "Data", "training images held out for validation", numbers=True, low=0)
 
     epochs: int = _flag(10, "Training", "passes over the training set", low=1)
@@ -102,9 +102,11 @@ class Config:
     wire_dtype: str = _flag("float32", "Devices", "precision in which gradients travel", numbers=True, choices=("float32", "bfloat16"))
 
     log_interval: int = _flag(10, "Output", "global steps between loss lines; 0: none", low=0)
+    log_every_s: float = _flag(0.0, "Output", "seconds between loss lines on standard output, at least, for a job's log; 0: all of them", low=0.0)
     output_dir: str = _flag("", "Output", "folder for TensorBoard, metrics.jsonl and result.json; empty: none")
     checkpoint_dir: str = _flag("/tmp/tensorflow/mnist/checkpoints/", "Output", "folder for checkpoints, one per epoch and at the end")
     checkpoint_every_steps: int = _flag(0, "Output", "global steps between further checkpoints; 0: none", low=0)
+    checkpoint_every_s: float = _flag(0.0, "Output", "seconds between further checkpoints; 0: none", low=0.0)
     keep_checkpoints: int = _flag(5, "Output", "newest checkpoints kept", low=1)
     resume: str = _flag("auto", "Output", "auto: go on from a checkpoint if there is one", choices=("auto", "never", "must"))
     describe: bool = _flag(False, "Output", "print the network as a table and stop")
@@ -145,9 +147,13 @@ class Config:
             raise UsageError("--checkpoint_dir is empty; give a folder to save in")
 
     @property
-    def data_given(self) -> bool:
-        """Whether somebody chose --data_dir: it's then used or refused, never passed over."""
-        return self.data_dir != type(self).data_dir
+    def data_flags(self) -> tuple[str, str, int, bool]:
+        """What `data.sources.load` takes: folder, set, images held out; whether a folder was given.
+
+        One that was given is used or refused, never passed over.
+        """
+        given = self.data_dir != type(self).data_dir
+        return self.data_dir, self.dataset, self.validation_size, given
 
     def _check_shards(self) -> None:
         """Raises UsageError where the bits couldn't be the same on any number of replicas."""
@@ -212,8 +218,12 @@ def _check(name: str, value: Any, limits: Any) -> None:
     """Raises UsageError where `value` of flag `name` isn't within `limits`."""
     low, high, above = limits.get("low"), limits.get("high"), limits.get("above")
     choices = limits.get("choices")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise UsageError(f"--{name}: a number of {value.bit_length()} bits; give one below 2^63")
     if choices and value not in choices:
-        raise UsageError(f"--{name}={value}: allowed are {', '.join(choices)}; give one of them")
+        raise UsageError(
+            f"--{name}={shorten(value)}: allowed are {', '.join(choices)}; give one of them"
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"--{name}={value}: give a finite number")
     too_low = (low is not None and value < low) or (above is not None and value <= above)

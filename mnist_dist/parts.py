@@ -1,10 +1,13 @@
 """Takes a Config apart: what each stage of a run gets of it. No stage sees the whole."""
 
+import contextlib
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from mnist_dist.cluster.job import Job
 from mnist_dist.cluster.session import Terms
 from mnist_dist.config import Config
 from mnist_dist.data.order import Order
@@ -13,6 +16,7 @@ from mnist_dist.devices.strategy import Devices, Wanted
 from mnist_dist.errors import UsageError
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.augment import Augmentation
+from mnist_dist.run import lock
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
@@ -62,6 +66,7 @@ def plan(config: Config, steps_per_epoch: int, kind: str) -> Plan:
         block_steps=min(config.steps_per_loop or BLOCK_STEPS[kind], steps_per_epoch),
         checkpoint_every_steps=config.checkpoint_every_steps,
         log_interval=config.log_interval,
+        checkpoint_every_s=config.checkpoint_every_s,
     )
 
 
@@ -105,16 +110,35 @@ def settings(config: Config) -> Settings:
     )
 
 
-def files(config: Config, variables: dict[str, tf.Variable], chief: bool) -> Files:
-    """Where the run leaves what; worker 0 alone, the chief, writes and prints.
+def claimed(
+    config: Config, chief: bool, job: Job
+) -> contextlib.AbstractContextManager[Callable[[], None]]:
+    """The run's folders, for this run alone: worker 0, the chief, which writes, has them.
+
+    Yields a function that raises RunError where another run has taken one.
 
     Raises:
-        UsageError: a folder that can't be written in.
+        UsageError: another run has one, or it can't be written in.
+    """
+    folders = {"--checkpoint_dir": config.checkpoint_dir, "--output_dir": config.output_dir}
+    return lock.held(folders if chief else {}, lock.Owner.this_process(*job))
+
+
+def files(
+    config: Config, variables: dict[str, tf.Variable], chief: bool, owned: Callable[[], None]
+) -> Files:
+    """Where the run leaves what; worker 0 alone, the chief, writes and prints.
+
+    Args:
+        config: the flags.
+        variables: name -> variable, what is saved.
+        chief: whether this is worker 0.
+        owned: what `claimed` yielded.
     """
     return Files(
-        Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief),
+        Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief, owned),
         Events(config.output_dir if chief else ""),
-        Console(quiet=not chief),
+        Console(not chief, config.log_every_s),
     )
 
 

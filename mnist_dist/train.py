@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 
 from mnist_dist import flags
-from mnist_dist.cluster import topology
+from mnist_dist.cluster import job, topology
 from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.devices.quiet import without_greetings
@@ -15,7 +15,9 @@ from mnist_dist.errors import (
     EXIT_SAVED,
     EXIT_USAGE,
     RunError,
+    ToldToStop,
     UsageError,
+    shorten,
 )
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
@@ -40,6 +42,12 @@ def main(argv: list[str]) -> int:
     except UsageError as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except ImportError as error:  # another try won't find it either
+        print(f"mnist_dist: {shorten(error, 500)}; install what is missing", file=sys.stderr)
+        return EXIT_USAGE
+    except ToldToStop as error:
+        print(f"mnist_dist: {error}", file=sys.stderr)
+        return EXIT_SAVED
     except RunError as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -77,7 +85,11 @@ def run(
         from mnist_dist.training.steps import Steps
 
         session.tf.config.list_physical_devices()  # the first look greets, too
-    with session.join(parts.wanted(config), parts.terms(config), where) as joined:
+    told = (lambda: stop.name) if stop is not None else str
+    with (
+        session.join(parts.wanted(config), parts.terms(config), where, told) as joined,
+        parts.claimed(config, where.is_chief, job.of(environment or {})) as owned,
+    ):
         if stop is not None:
             stop.listen()  # again: with other workers TensorFlow takes SIGTERM for itself
         devices, placement = joined.devices, joined.placement
@@ -96,7 +108,7 @@ def run(
         network = parts.architecture(config, data, devices)
         trained = state.build(devices.strategy, network, parts.rule(config))
         steps = Steps(devices.strategy, trained, parts.settings(config))
-        files = parts.files(config, trained.variables, where.is_chief)
+        files = parts.files(config, trained.variables, where.is_chief, owned)
         for line in (*head.head(joined, data.source), *parts.remarks(config)):
             files.console.line(line)
         loop = Loop(
@@ -134,9 +146,7 @@ def describe(config: Config) -> str:
 
 
 def _load(config: Config) -> sources.ImageData:
-    return sources.load(
-        config.data_dir, config.dataset, config.validation_size, given=config.data_given
-    )
+    return sources.load(*config.data_flags)
 
 
 if __name__ == "__main__":

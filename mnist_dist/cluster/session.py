@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -75,24 +75,36 @@ class Session:
 
 
 @contextlib.contextmanager
-def join(wanted: Wanted, terms: Terms, topology: Topology) -> Iterator[Session]:
+def join(
+    wanted: Wanted, terms: Terms, topology: Topology, told: Callable[[], str] = str
+) -> Iterator[Session]:
     """This process's devices and, with other workers, the connection to them.
+
+    Args:
+        wanted: what the devices are chosen by.
+        terms: on what terms the workers meet.
+        topology: who runs where.
+        told: name of the signal that told this worker to stop; empty as long as there was none.
 
     Raises:
         UsageError: devices that aren't there, workers started with different flags.
-        RunError: a worker that doesn't come, or is lost.
+        RunError: a worker that doesn't come, or is lost. ToldToStop: while waiting for one.
     """
     names = strategy.local_devices(wanted, topology.num_workers)
     meeting, workers = None, topology.workers
     if topology.num_workers > 1:
-        hello = {"devices": len(names), "fingerprints": terms.fingerprints}
-        meeting = rendezvous.meet(topology, hello, terms.connect_timeout_s, terms.interface)
+        meeting = rendezvous.meet(
+            topology,
+            len(names),
+            terms.fingerprints,
+            terms.connect_timeout_s,
+            terms.interface,
+            told,
+        )
         workers = meeting.workers
         meeting.watch(terms.peer_timeout_s)
     try:
-        devices = strategy.build(
-            wanted, names, workers, topology.rank, resources.cores(), terms.peer_timeout_s
-        )
+        devices = strategy.build(wanted, names, workers, topology.rank, resources.cores())
         yield Session(topology, devices, meeting)
         if meeting is not None:
             meeting.goodbye()

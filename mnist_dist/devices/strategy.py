@@ -105,7 +105,6 @@ def build(
     workers: tuple[str, ...],
     rank: int,
     threads: int,
-    peer_timeout_s: float,
 ) -> Devices:
     """The strategy over all workers; with several, this waits for them to come.
 
@@ -115,7 +114,6 @@ def build(
         workers: host:port of each by rank; empty for this process alone.
         rank: this worker's number.
         threads: cores for TensorFlow's computations in this process.
-        peer_timeout_s: silence after which a worker counts as lost.
 
     Raises:
         UsageError: a layout of images that these devices can't train with.
@@ -147,7 +145,7 @@ def build(
                 f"--data_format=channels_first with {flag}: TensorFlow has no such max-pool on a "
                 "CPU; leave out one of the two"
             )
-    strategy = _strategy(wanted, names, workers, rank, peer_timeout_s)
+    strategy = _strategy(wanted, names, workers, rank)
     expected = len(names) * max(len(workers), 1)
     if strategy.num_replicas_in_sync != expected:
         raise RunError(
@@ -237,7 +235,6 @@ def _strategy(
     names: tuple[str, ...],
     workers: tuple[str, ...],
     rank: int,
-    peer_timeout_s: float,
 ) -> tf.distribute.Strategy:
     kinds = tf.distribute.experimental.CommunicationImplementation
     kind = {"auto": kinds.AUTO, "ring": kinds.RING, "nccl": kinds.NCCL}[wanted.collective]
@@ -246,7 +243,7 @@ def _strategy(
     )
     if len(workers) > 1:
         cpu_devices = len(names) if names[0].startswith("/cpu") else 0
-        return multi_worker.build(workers, rank, cpu_devices, peer_timeout_s, options)
+        return multi_worker.build(workers, rank, cpu_devices, options)
     if len(names) > 1:
         on_gpu = names[0].startswith("/gpu") and wanted.collective != "ring"
         reduction = (

@@ -83,9 +83,7 @@ def examine(config: Config, where: topology.Topology, burn_in_s: float = 0.0) ->
         return _look(config, where, None, lambda value: [value], burn_in_s)
     apart = dataclasses.replace(where, token=f"{where.token}-doctor")  # from a training
     # What the workers are started with is compared later, all of it, and shown.
-    meeting = rendezvous.meet(
-        apart, {"devices": 0, "fingerprints": {}}, config.connect_timeout, config.interface
-    )
+    meeting = rendezvous.meet(apart, 0, {}, config.connect_timeout, config.interface)
     meeting.watch(config.peer_timeout)
     try:
         timeout_s = GATHER_S + burn_in_s

@@ -66,7 +66,7 @@ class Trainee:
     def __init__(self, config: Config, built: Devices, name: str, cores: int) -> None:
         self._name = name
         alone = tf.distribute.get_strategy()
-        data = sources.load(config.data_dir, config.dataset, config.validation_size)
+        data = sources.load(*config.data_flags)
         order = parts.order(config, data)
         steps = min(STEPS, order.steps_per_epoch)
         busy = min(cores, SHARDS, config.batch_size) if built.kind == "cpu" else 1

@@ -38,7 +38,7 @@ def build(
     wanted = parts.wanted(config)
     if exact:
         wanted = wanted._replace(shards=wanted.shards or 1)
-    return strategy.build(wanted, names, workers, rank, resources.cores(), config.peer_timeout)
+    return strategy.build(wanted, names, workers, rank, resources.cores())
 
 
 def all_reduce(built: strategy.Devices, rank: int) -> dict[str, Any] | None:

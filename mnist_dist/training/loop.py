@@ -24,6 +24,8 @@ from mnist_dist.training.schedule import Course
 from mnist_dist.training.steps import Steps
 from mnist_dist.training.stop import Stop
 
+SHOWN_IDS = 64
+
 
 class Files(NamedTuple):
     """What a run leaves on the disk and says."""
@@ -66,7 +68,7 @@ class Loop:
             told = progress.step < self.plan.last_step and self._train_epoch(progress)
             if told and not self.plan.evaluation_due(progress.step):
                 self.save(progress)
-                return "preempted"
+                break
             self._evaluate_all(progress)
             if self.patience.epochs and progress.patience.waited >= self.patience.epochs:
                 progress.stopped = "patience"
@@ -74,24 +76,32 @@ class Loop:
                 progress.stopped = self.plan.ending
             self.save(progress)
             if told and not progress.stopped:
-                return "preempted"
-        return progress.stopped
+                break
+        self.files.checkpoints.wait()
+        return progress.stopped or "preempted"
 
     def save(self, progress: Progress) -> None:
-        """Brings the run's files and then a checkpoint to the disk.
+        """Has the run's files and then a checkpoint brought to the disk while training goes on.
 
         Raises:
-            RunError: a weight that isn't finite: the step's update was too large.
+            RunError: a weight that isn't finite: the step's update was too large; or the save
+                before this one failed.
         """
         for name, variable in self.files.checkpoints.variables.items():
             if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
-                raise self._diverged(f"{name} isn't finite", progress.step)
-        self.files.events.flush()
-        best = progress.patience.best_step
-        state = {"identity": self.identity, "origin": self.origin, "best_step": best}
-        state |= {"arithmetic": self.arithmetic}
-        state |= dataclasses.asdict(progress)
-        self.files.checkpoints.save(progress.step, state)
+                batch = self._batch(progress.step - 1, [])
+                raise self._diverged(f"{name} isn't finite", progress.step, batch)
+        events = self.files.events
+        events.flush()
+        state = {
+            "identity": self.identity,
+            "origin": self.origin,
+            "arithmetic": self.arithmetic,
+            "best_step": progress.patience.best_step,
+            **dataclasses.asdict(progress),
+            "written": events.written(progress.step, self.plan.epoch_ended(progress.step)),
+        }
+        self.files.checkpoints.save(progress.step, state, before=events.sync)
 
     def evaluate(self, split: str) -> Evaluation:
         """Scores the "validation" or "test" split, with the averaged weights if there are any."""
@@ -116,7 +126,8 @@ class Loop:
             self.files.events.times(progress.step, progress.train_seconds)
             if told and not self.plan.evaluation_due(progress.step):
                 return True
-            if self.plan.save_due(progress.step):
+            self.files.checkpoints.poll()
+            if self.plan.save_due(progress.step, self.files.checkpoints.age_s()):
                 self.save(progress)
             started = time.monotonic()
         self.files.console.line(
@@ -132,9 +143,12 @@ class Loop:
         told = tf.constant(1.0 if self.stop.name else 0.0, dtype)
         records = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), told)
         values = records.numpy()[: len(steps)].astype(float)
-        for step, (loss, accuracy, _), rate in zip(steps, values, rates, strict=False):
-            if not math.isfinite(loss):
-                raise self._diverged(f"the loss is {loss}", step + 1)
+        for step, (loss, accuracy, _, *unfit), rate in zip(steps, values, rates, strict=False):
+            if not math.isfinite(loss) or any(unfit):
+                finite = math.isfinite(loss)
+                what = "a gradient isn't finite" if finite else f"the loss is {loss}"
+                where = [replica for replica, bad in enumerate(unfit) if bad]
+                raise self._diverged(what, step + 1, self._batch(step, where))
             self._log(step, loss, accuracy, rate)
         self.files.console.advance(len(steps), values[-1, 0])
         return bool(values[:, 2].any())
@@ -143,7 +157,7 @@ class Loop:
         epoch, batch = self.trainset.order.position(step)
         interval = self.plan.log_interval
         if interval and batch % interval == 0:
-            self.files.console.line(f"Batch #{batch}\tLoss: {loss:.6f}")
+            self.files.console.loss(batch, loss)
         if interval and (step + 1) % interval == 0:
             self.files.events.train(step + 1, epoch + 1, loss, accuracy, float(rate))
         if (step + 1) % SUMMARY_STEPS == 0:
@@ -163,11 +177,21 @@ class Loop:
         if self.patience.epochs and self.plan.epoch_ended(progress.step):
             progress.patience.look(self.patience, progress.step, progress.scores["validation"])
 
-    def _diverged(self, what: str, step: int) -> RunError:
+    def _diverged(self, what: str, step: int, batch: str = "") -> RunError:
         return RunError(
-            f"{self.where}: {what} at step {step}, and nothing was saved since; "
+            f"{self.where}: {what} at step {step}{batch}, and nothing was saved since; "
             "lower --lr, or warm it up with --warmup_steps"
         )
+
+    def _batch(self, step: int, replicas: list[int]) -> str:
+        """What a step (from 0) was trained on, by these replicas or, if there are none, by all."""
+        every = replicas or range(self.placement.replicas)
+        ids = [n for r in every for part in self.trainset.example_ids(step, r) for n in part]
+        shown = ", ".join(map(str, ids[:SHOWN_IDS])) + (", ..." if len(ids) > SHOWN_IDS else "")
+        workers = sorted({replica // len(self.placement.devices) for replica in replicas})
+        named = ", ".join(map(str, workers))
+        on = f" on worker {named} (replica {', '.join(map(str, replicas))})" if replicas else ""
+        return f"{on}, of the {len(ids)} training examples {shown}"
 
     def _block(self, steps: range) -> Any:
         return self.placement.place(lambda replica: self.trainset.block(steps, replica))

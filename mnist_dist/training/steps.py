@@ -43,10 +43,12 @@ class Steps:
             stop: dtype scalar, 1 where this worker was told to stop.
 
         Returns:
-            dtype [K, 3]: loss and accuracy of each step's global batch, and how many replicas
-            are on workers that were told to stop; rows past `steps` are zero.
+            dtype [K, 3 + replicas]: loss and accuracy of each step's global batch, how many
+            replicas are on workers that were told to stop, and 1 for each replica whose own
+            gradients weren't finite; rows past `steps` are zero.
         """
-        records = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=[3])
+        shape = [3 + self._strategy.num_replicas_in_sync]
+        records = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=shape)
         for k in tf.range(steps):
             result = self._strategy.run(self._replica.step, args=(block, k, stop))
             self._update(result, rates[k])

@@ -65,17 +65,16 @@ def data(made: Origin, data_dir: str | None, dataset: str | None) -> ImageData:
         UsageError: it can't be read, or the run's own isn't there any more.
     """
     config = made.config
-    if data_dir is not None or dataset is not None:
-        return sources.load(data_dir or config.data_dir, dataset or "", config.validation_size)
-    found = sources.load(
-        config.data_dir, config.dataset, config.validation_size, given=config.data_given
-    )
-    if found.fingerprint != made.data:
-        raise UsageError(
-            f"{found.source}: not what the run was trained on (another fingerprint); "
-            "give --data_dir or --dataset to score it on this or that"
-        )
-    return found
+    if data_dir is None and dataset is None:
+        found = sources.load(*config.data_flags)
+        if found.fingerprint != made.data:
+            raise UsageError(
+                f"{found.source}: not what the run was trained on (another fingerprint); "
+                "give --data_dir or --dataset to score it on this or that"
+            )
+        return found
+    other = dataclasses.replace(config, data_dir=data_dir or config.data_dir, dataset=dataset or "")
+    return sources.load(*other.data_flags)
 
 
 def score(

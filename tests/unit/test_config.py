@@ -55,7 +55,9 @@ LIMITS = {
     "bytes_per_pack": ([0], [-1]),
     "wire_dtype": (["float32", "bfloat16"], ["", "float16"]),
     "log_interval": ([0], [-1]),
+    "log_every_s": ([0.0, 30.0], [-1.0]),
     "checkpoint_every_steps": ([0], [-1]),
+    "checkpoint_every_s": ([0.0, 0.5], [-1.0, math.inf]),
     "keep_checkpoints": ([1], [0]),
     "resume": (["auto", "never", "must"], ["", "yes"]),
 }
