@@ -105,11 +105,17 @@ def run(
             plan.block_steps,
             config.shards,
         )
-        network = parts.architecture(config, data, devices)
+        precision, why = config.precision, ""
+        if precision == "auto":
+            precision, why = joined.from_chief(
+                lambda: parts.chosen_precision(config, data, devices, trainset)
+            )
+        arithmetic = parts.arithmetic(config, devices, precision)
+        network = parts.architecture(config, data, arithmetic)
         trained = state.build(devices.strategy, network, parts.rule(config))
-        steps = Steps(devices.strategy, trained, parts.settings(config))
+        steps = Steps(devices.strategy, trained, parts.settings(config, arithmetic.xla))
         files = parts.files(config, trained.variables, where.is_chief, owned)
-        for line in (*head.head(joined, data.source), *parts.remarks(config)):
+        for line in (*head.head(joined, arithmetic, why, data.source), *parts.remarks(config)):
             files.console.line(line)
         loop = Loop(
             plan=plan,
@@ -121,17 +127,19 @@ def run(
             steps=steps,
             files=files,
             stop=stop or Stop(),
-            identity=parts.identity(config, devices.precision, data),
+            identity=parts.identity(config, precision, data),
             origin=parts.origin(config, network, placement.replicas),
-            arithmetic=devices.arithmetic,
+            arithmetic=parts.bits(devices, arithmetic),
             where=joined.where,
             at_step=joined.at_step,
+            blocks=parts.blocks(config, trainset, placement, devices.kind),
         )
         progress = resume.begin(loop, config.resume, joined.agree)
         facts = finish.Facts(
             num_replicas=placement.replicas,
             num_workers=where.num_workers,
-            precision=devices.precision,
+            precision=precision,
+            deterministic=arithmetic.deterministic,
             parameters=sum(stage.parameters for stage in network.stages),
             config=config.as_dict(),
         )

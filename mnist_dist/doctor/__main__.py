@@ -21,7 +21,7 @@ from mnist_dist.cluster import rendezvous, topology
 from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.config import Config
 from mnist_dist.devices.quiet import without_greetings
-from mnist_dist.doctor import facts
+from mnist_dist.doctor import facts, gpu
 from mnist_dist.doctor.report import judge, judge_bits, text
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
 
@@ -109,6 +109,9 @@ def _look(
         network.tf.config.list_physical_devices()  # the first look greets, too
     own = facts.machine(config, where)
     own |= network.devices(config, where.num_workers)
+    own |= gpu.look(
+        network.tf.sysconfig.get_build_info(), len(network.tf.config.list_physical_devices("GPU"))
+    )
     own |= facts.data(config)
     with facts.probe(config.checkpoint_dir, where.is_chief) as problem:
         if not gather(problem)[0]:

@@ -1,21 +1,24 @@
 """The outer loop: run a block of steps, log, evaluate, save, stop."""
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from mnist_dist.data.pipeline import Trainset, ahead
+from mnist_dist.data.resident import Blocks
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices.placement import Placement
 from mnist_dist.errors import RunError
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import SUMMARY_STEPS, Events
+from mnist_dist.run.trace import Trace
 from mnist_dist.training.evaluation import Evaluation, evaluate
 from mnist_dist.training.patience import Rule
 from mnist_dist.training.plan import Plan
@@ -25,6 +28,8 @@ from mnist_dist.training.steps import Steps
 from mnist_dist.training.stop import Stop
 
 SHOWN_IDS = 64
+Made: TypeAlias = Generator[tuple[range, Any]]
+"""Blocks with their steps, the next one made meanwhile."""
 
 
 class Files(NamedTuple):
@@ -33,6 +38,7 @@ class Files(NamedTuple):
     checkpoints: Checkpoints
     events: Events
     console: Console
+    trace: Trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Loop:
     arithmetic: dict[str, str]
     where: str
     at_step: Callable[[int], None]
+    blocks: Blocks
 
     def run(self, progress: Progress) -> str:
         """Trains on from `progress`, which is kept up to date.
@@ -64,8 +71,13 @@ class Loop:
             RunError: a loss that isn't finite, a full disk.
         """
         self.files.console.begin(progress.step, self.plan.last_step, self.trainset.order.batch_size)
+        made = ahead(self.blocks, self.plan.blocks(progress.step))
+        with contextlib.closing(made), contextlib.closing(self.files.trace):
+            return self._run(progress, made)
+
+    def _run(self, progress: Progress, blocks: Made) -> str:
         while not progress.stopped:
-            told = progress.step < self.plan.last_step and self._train_epoch(progress)
+            told = progress.step < self.plan.last_step and self._train_epoch(progress, blocks)
             if told and not self.plan.evaluation_due(progress.step):
                 self.save(progress)
                 break
@@ -111,14 +123,15 @@ class Loop:
         self.steps.swap_averages()
         return result
 
-    def _train_epoch(self, progress: Progress) -> bool:
+    def _train_epoch(self, progress: Progress, blocks: Made) -> bool:
         """Trains to the epoch's end, or the run's, or till a worker is told to stop: then True."""
         epoch, _ = self.trainset.order.position(progress.step)
-        blocks = list(self.plan.blocks(progress.step))
         told, started, epoch_seconds = False, time.monotonic(), 0.0
-        for steps, block in ahead(self._block, blocks):
+        for steps, block in blocks:
+            self.files.trace.at(steps.start)
             told = self._train_block(steps, block)
             progress.step = steps.stop
+            self.files.trace.at(steps.stop)
             self.at_step(progress.step)
             now = time.monotonic()
             progress.train_seconds += now - started
@@ -127,6 +140,8 @@ class Loop:
             if told and not self.plan.evaluation_due(progress.step):
                 return True
             self.files.checkpoints.poll()
+            if self.plan.evaluation_due(progress.step):
+                break
             if self.plan.save_due(progress.step, self.files.checkpoints.age_s()):
                 self.save(progress)
             started = time.monotonic()
@@ -192,9 +207,6 @@ class Loop:
         named = ", ".join(map(str, workers))
         on = f" on worker {named} (replica {', '.join(map(str, replicas))})" if replicas else ""
         return f"{on}, of the {len(ids)} training examples {shown}"
-
-    def _block(self, steps: range) -> Any:
-        return self.placement.place(lambda replica: self.trainset.block(steps, replica))
 
 
 def score_line(split: str, score: dict[str, float]) -> str:

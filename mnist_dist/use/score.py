@@ -40,9 +40,6 @@ class _InTurn:
     def score(self, blocks: list[Any]) -> list[Any]:
         return [self._steps.score(block) for block in blocks]
 
-    def merge(self, tables: list[Any]) -> tf.Tensor:
-        return tf.add_n([self._steps.merge(table) for table in tables])
-
 
 def score(model: Model, placement: Placement, split: Split) -> Evaluation:
     """Scores a network as its run did, to the last digit on the same kind of device."""

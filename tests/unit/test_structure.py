@@ -34,14 +34,18 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
     "run": [
-        "folders frames lock store versions console result",
+        "folders frames lock store trace versions console result",
         "logs",
         "rewind",
         "events checkpoint",
     ],
-    "devices": ["hardware multi_worker placement quiet resources", "strategy"],
+    "devices": [
+        "arithmetic failures hardware multi_worker nvidia placement quiet resources",
+        "visible",
+        "strategy",
+    ],
     "network": ["architecture rows", "augment layers describe", "model"],
-    "data": ["idx layouts split order", "npz pipeline tfds", "sources", "prepare"],
+    "data": ["idx layouts split order", "npz pipeline tfds", "resident sources", "prepare"],
     "cluster": [
         "address hostlist job peer",
         "hello liveness slurm waiting",
@@ -51,11 +55,11 @@ INSIDE = {
         "session",
     ],
     "training": [
-        "digest loss_scale optim patience plan schedule stop",
+        "choice digest loss_scale optim patience plan schedule stop",
         "progress replica state",
         "shards head",
         "steps",
-        "evaluation",
+        "evaluation trial",
         "loop",
         "resume finish",
     ],
@@ -71,7 +75,7 @@ INSIDE = {
         "__main__",
     ],
     "use": ["find handwriting pictures plain", "origin", "model", "loading score", "answers"],
-    "doctor": ["burn_in facts network report", "__main__"],
+    "doctor": ["burn_in facts gpu network report", "__main__"],
 }
 
 UPWARDS = {("__init__", "use.model"), ("__init__", "use.loading")}
@@ -81,6 +85,7 @@ ENVIRONMENT = {
     "train": "passes the launch variables on to topology",
     "doctor.__main__": "the same",
     "local": "starts workers, whose TF_CONFIG it sets",
+    "devices.nvidia": "which of the machine's GPUs CUDA shows",
     "devices.multi_worker": "TensorFlow is told the cluster by TF_CONFIG",
     "devices.quiet": "TensorFlow's log level, which it reads when it is imported",
 }
@@ -236,13 +241,14 @@ def test_unit_tests_need_no_tensorflow():
 
 LIGHT = """
     bounded config errors flagfile flags requeue local train
-    report.__main__ report.html doctor.__main__
+    report.__main__ report.html doctor.__main__ doctor.gpu
     __init__ evaluate export use.find use.handwriting use.loading use.origin
     cluster.job cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
-    devices.resources devices.quiet network.architecture network.describe
+    devices.failures devices.nvidia devices.quiet devices.resources
+    network.architecture network.describe
     run.folders run.frames run.lock run.logs run.result run.store run.versions
-    training.patience training.plan training.schedule training.stop
+    training.choice training.patience training.plan training.schedule training.stop
 """
 
 
