@@ -14,7 +14,7 @@ from typing import NoReturn
 from mnist_dist.devices.quiet import without_greetings
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
 from mnist_dist.run.folders import writable
-from mnist_dist.use import handwriting
+from mnist_dist.use import handwriting, origin
 from mnist_dist.use.find import find
 
 
@@ -67,11 +67,11 @@ def _run(args: argparse.Namespace) -> int:
     pictures = handwriting.files(args.images) if args.images else []
     if args.save_preprocessed:
         writable(Path(args.save_preprocessed), "--save_preprocessed")
-    with without_greetings(found.one_dnn):
-        from mnist_dist.use import answers, origin
+    made = origin.read(found)
+    with without_greetings(made.one_dnn):
+        from mnist_dist.use import answers
 
         answers.tf.config.list_physical_devices()  # the first look greets, too
-    made = origin.read(found)
     with answers.model(made, args.no_gpu) as (model, placement):
         if args.images:
             return answers.ask(model, pictures, args.save_preprocessed, args.json)

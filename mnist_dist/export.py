@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from mnist_dist.devices.quiet import without_greetings
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
 from mnist_dist.run.folders import writable
+from mnist_dist.use import origin
 from mnist_dist.use.find import find
 
 if TYPE_CHECKING:
@@ -36,13 +37,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("out", metavar="OUT", help="folder for the version folders")
     try:
         args = parser.parse_args(argv)
-        found = find(args.run_dir)
+        made = origin.read(find(args.run_dir))
         writable(Path(args.out), "OUT")
-        with without_greetings(found.one_dnn):
-            from mnist_dist.use import answers, origin
+        with without_greetings(made.one_dnn):
+            from mnist_dist.use import answers
 
             answers.tf.config.list_physical_devices()  # the first look greets, too
-        with answers.model(origin.read(found), no_gpu=True) as (model, _):  # nothing is computed
+        with answers.model(made, no_gpu=True) as (model, _):  # nothing is computed
             place = export(model, Path(args.out))
     except (UsageError, RunError) as error:
         print(f"mnist_dist: {error}", file=sys.stderr)

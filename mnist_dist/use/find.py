@@ -1,12 +1,11 @@
 """From the folder that a person names to the run's checkpoints. No TensorFlow."""
 
 import json
-import os
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnist_dist.errors import UsageError
+from mnist_dist.run import store
 
 
 class Found(NamedTuple):
@@ -24,21 +23,9 @@ class Found(NamedTuple):
 
     @property
     def newest(self) -> Path:
-        """The folder of the step that was asked for, or of the last one, whole or not."""
-        step = max(steps(self.folder)) if self.step is None else self.step
-        return self.folder / f"ckpt-{step}"
-
-    @property
-    def one_dnn(self) -> bool:
-        """Whether the run computed with oneDNN's kernels, which is decided before TensorFlow comes.
-
-        What is wrong with a checkpoint is said when it is read.
-        """
-        try:
-            state = json.loads((self.newest / "state.json").read_text())["state"]
-            return state["identity"]["precision"] not in ("float64", "mixed_float16")
-        except (OSError, ValueError, KeyError, TypeError):
-            return True
+        """The checkpoint of the step that was asked for, or the last one, whole or not."""
+        paths = store.visible(self.folder)
+        return [p for p in paths if self.step in (None, store.step_of(p))][-1]
 
 
 def find(run_dir: str) -> Found:
@@ -55,11 +42,11 @@ def find(run_dir: str) -> Found:
     if not path.is_dir():
         what = "a file" if path.exists() else "no such folder"
         raise UsageError(f"{run_dir}: {what}; give a run's --checkpoint_dir or --output_dir")
-    if (match := _step(path.name)) is not None:
-        return Found(path.resolve().parent, match, {})
+    if path.resolve() in store.visible(path.resolve().parent):
+        return Found(path.resolve().parent, store.step_of(path.resolve()), {})
     beside = (path.parent / "checkpoints",) if path.name == "output" else ()
     for folder in (path, path / "checkpoints", *beside):
-        if steps(folder):
+        if store.visible(folder):
             return Found(folder, None, {})
     for output in (path, path / "output"):
         if (output / "result.json").is_file():
@@ -70,20 +57,6 @@ def find(run_dir: str) -> Found:
     )
 
 
-def steps(folder: Path) -> list[int]:
-    """The steps of a folder's checkpoints, whole or not; none where there is no such folder."""
-    try:
-        found = [_step(name) for name in os.listdir(folder)]
-    except OSError:
-        return []
-    return sorted(step for step in found if step is not None)
-
-
-def _step(name: str) -> int | None:
-    match = re.fullmatch(r"ckpt-(0|[1-9]\d*)", name)
-    return int(match[1]) if match else None
-
-
 def _named_by(path: Path) -> Found:
     """The checkpoints that a result.json speaks of."""
     try:
@@ -92,7 +65,7 @@ def _named_by(path: Path) -> Found:
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"{path}: can't be read ({reason}); give --checkpoint_dir") from error
-    if not steps(folder):
+    if not store.visible(folder):
         raise UsageError(
             f"{path} names {folder}, and no checkpoint is there; give the folder that has them"
         )

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.use import origin
 from mnist_dist.use.find import find
 
 if TYPE_CHECKING:
@@ -15,9 +16,9 @@ def load(run_dir: str) -> "Model":
     Raises:
         UsageError: no run is there, or its checkpoint is damaged.
     """
-    found = find(run_dir)
-    with without_greetings(found.one_dnn):
-        from mnist_dist.use import model, origin
+    made = origin.read(find(run_dir))
+    with without_greetings(made.one_dnn):
+        from mnist_dist.use import model
 
         model.tf.config.list_physical_devices()  # the first look greets, too
-    return model.Model(origin.read(found))
+    return model.Model(made)

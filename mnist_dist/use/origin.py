@@ -1,4 +1,7 @@
-"""What a checkpoint says of the run that saved it, read back into flags and a network's shape."""
+"""What a checkpoint says of the run that saved it, read back into flags and a network's shape.
+
+No TensorFlow, so that what can't be used is refused at once.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -9,7 +12,7 @@ from mnist_dist.errors import UsageError
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.run import store
 from mnist_dist.run.store import Saved
-from mnist_dist.use.find import Found, steps
+from mnist_dist.use.find import Found
 
 
 class Origin(NamedTuple):
@@ -28,6 +31,11 @@ class Origin(NamedTuple):
     network: Architecture
     replicas: int
     data: str
+
+    @property
+    def one_dnn(self) -> bool:
+        """Whether it computed with oneDNN's kernels, which is decided before TensorFlow comes."""
+        return self.network.precision not in ("float64", "mixed_float16")
 
 
 def read(found: Found) -> Origin:
@@ -62,8 +70,8 @@ def _whole(path: Path, found: Found) -> Saved:
     try:
         return store.read(path)
     except ValueError as error:
-        others = [f"ckpt-{step}" for step in reversed(steps(found.folder))]
-        others = [name for name in others if name != path.name]
+        paths = reversed(store.visible(found.folder))
+        others = [other.name for other in paths if other != path]
         way = f"give one of the others: {', '.join(others)}" if others else "train again"
         raise UsageError(f"{path}: {error}; {way}") from error
 

@@ -242,7 +242,7 @@ def test_unit_tests_need_no_tensorflow():
 LIGHT = """
     bounded config errors flagfile flags requeue local train
     report.__main__ report.html doctor.__main__ doctor.gpu
-    __init__ evaluate export use.find use.handwriting use.loading
+    __init__ evaluate export use.find use.handwriting use.loading use.origin
     cluster.job cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.failures devices.nvidia devices.quiet devices.resources
