@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
+from mnist_dist import flagfile
 from mnist_dist.config import Config
-from mnist_dist.errors import UsageError
+from mnist_dist.errors import UsageError, shorten
 
 
 class HelpRequested(Exception):
@@ -33,13 +34,14 @@ def parse(argv: Sequence[str]) -> Config:
         raise HelpRequested(help_text())
     values = _definitions()
     try:
-        expanded = values.read_flags_from_files(list(argv), force_gnu=False)
-        rest = values(["mnist_dist", *_underscored(expanded, values)])[1:]
-    except (flags.Error, UnicodeDecodeError) as error:
+        rest = values(["mnist_dist", *_underscored(flagfile.expand(argv), values)])[1:]
+    except flags.Error as error:
         raise UsageError(_reason(error)) from error
+    except RecursionError as error:  # absl looks for a name like it, letter by letter
+        raise UsageError("a flag's name is longer than any; --help lists the flags") from error
     if rest:
         raise UsageError(
-            f"'{rest[0]}': arguments without a flag aren't understood; "
+            f"'{shorten(rest[0])}': arguments without a flag aren't understood; "
             "give --name=value (--help lists the flags)"
         )
     given = {f: values[f.name].value for f in dataclasses.fields(Config)}
@@ -85,7 +87,6 @@ def rows() -> Iterator[Row]:
 
 def _definitions() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string("flagfile", "", "read flags from this file", flag_values=values)
     for field in dataclasses.fields(Config):
         switch = isinstance(field.default, bool)
         define = flags.DEFINE_boolean if switch else flags.DEFINE_string
@@ -115,9 +116,9 @@ def _value(field: dataclasses.Field[Any], given: Any) -> Any:
         return int(given) if isinstance(field.default, int) else float(given)
     except ValueError as error:
         needs = {int: "a whole number", tuple: "whole numbers with commas between"}
+        need = needs.get(type(field.default), "a number")
         raise UsageError(
-            f"--{field.name}={given}: give {needs.get(type(field.default), 'a number')}, such as "
-            f"{_shown(field)}"
+            f"--{field.name}={shorten(given)}: give {need}, such as {_shown(field)}"
         ) from error
 
 
@@ -141,13 +142,8 @@ def _reason(error: Exception) -> str:
         names = [field.name for field in dataclasses.fields(Config)]
         near = difflib.get_close_matches(error.flagname.replace("-", "_"), names, n=1)
         hint = f"did you mean --{near[0]}?" if near else "--help lists the flags"
-        return f"--{error.flagname}: no such flag; {hint}"
-    if isinstance(error, UnicodeDecodeError):
-        return "--flagfile: the file isn't text; give one with a flag a line"
-    if isinstance(error.__context__, OSError):
-        cause = error.__context__
-        return f"--flagfile={cause.filename}: can't be read ({cause.strerror}); check the path"
-    text = str(error)
+        return f"--{shorten(error.flagname)}: no such flag; {hint}"
+    text = shorten(str(error), 200)
     if "Non-boolean argument" in text:
         flag = text.removeprefix("flag ").partition(": (")[0]
         return f"{flag}: give true or false, or the flag alone for true"

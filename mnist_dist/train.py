@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 
 from mnist_dist import flags
-from mnist_dist.cluster import topology
+from mnist_dist.cluster import job, topology
 from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.devices.quiet import without_greetings
@@ -15,7 +15,9 @@ from mnist_dist.errors import (
     EXIT_SAVED,
     EXIT_USAGE,
     RunError,
+    ToldToStop,
     UsageError,
+    shorten,
 )
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
@@ -40,6 +42,12 @@ def main(argv: list[str]) -> int:
     except UsageError as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except ImportError as error:  # another try won't find it either
+        print(f"mnist_dist: {shorten(error, 500)}; install what is missing", file=sys.stderr)
+        return EXIT_USAGE
+    except ToldToStop as error:
+        print(f"mnist_dist: {error}", file=sys.stderr)
+        return EXIT_SAVED
     except RunError as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -77,7 +85,11 @@ def run(
         from mnist_dist.training.steps import Steps
 
         session.tf.config.list_physical_devices()  # the first look greets, too
-    with session.join(parts.wanted(config), parts.terms(config), where) as joined:
+    told = (lambda: stop.name) if stop is not None else str
+    with (
+        session.join(parts.wanted(config), parts.terms(config), where, told) as joined,
+        parts.claimed(config, where.is_chief, job.of(environment or {})) as owned,
+    ):
         if stop is not None:
             stop.listen()  # again: with other workers TensorFlow takes SIGTERM for itself
         devices, placement = joined.devices, joined.placement
@@ -93,11 +105,17 @@ def run(
             plan.block_steps,
             config.shards,
         )
-        network = parts.architecture(config, data, devices)
+        precision, why = config.precision, ""
+        if precision == "auto":
+            precision, why = joined.from_chief(
+                lambda: parts.chosen_precision(config, data, devices, trainset)
+            )
+        arithmetic = parts.arithmetic(config, devices, precision)
+        network = parts.architecture(config, data, arithmetic)
         trained = state.build(devices.strategy, network, parts.rule(config))
-        steps = Steps(devices.strategy, trained, parts.settings(config))
-        files = parts.files(config, trained.variables, where.is_chief)
-        for line in (*head.head(joined, data.source), *parts.remarks(config)):
+        steps = Steps(devices.strategy, trained, parts.settings(config, arithmetic.xla))
+        files = parts.files(config, trained.variables, where.is_chief, owned)
+        for line in (*head.head(joined, arithmetic, why, data.source), *parts.remarks(config)):
             files.console.line(line)
         loop = Loop(
             plan=plan,
@@ -109,17 +127,19 @@ def run(
             steps=steps,
             files=files,
             stop=stop or Stop(),
-            identity=parts.identity(config, devices.precision, data),
+            identity=parts.identity(config, precision, data),
             origin=parts.origin(config, network, placement.replicas),
-            arithmetic=devices.arithmetic,
+            arithmetic=parts.bits(devices, arithmetic),
             where=joined.where,
             at_step=joined.at_step,
+            blocks=parts.blocks(config, trainset, placement, devices.kind),
         )
         progress = resume.begin(loop, config.resume, joined.agree)
         facts = finish.Facts(
             num_replicas=placement.replicas,
             num_workers=where.num_workers,
-            precision=devices.precision,
+            precision=precision,
+            deterministic=arithmetic.deterministic,
             parameters=sum(stage.parameters for stage in network.stages),
             config=config.as_dict(),
         )

@@ -73,9 +73,11 @@ class Trainee:
         shards = 2 ** (busy.bit_length() - 1)
         trainset = Trainset(data.train, order, 1, 1, steps, shards)
         settings = parts.settings(config)._replace(shards=shards, accumulate_steps=1, eager=False)
+        precision = "float32" if config.precision == "auto" else config.precision
+        how = parts.arithmetic(config, built, precision)
         with tf.device(name):
             built_state = state.build(
-                alone, parts.architecture(config, data, built), parts.rule(config)
+                alone, parts.architecture(config, data, how), parts.rule(config)
             )
             self.variables = built_state.variables
             self._steps = Steps(alone, built_state, settings)

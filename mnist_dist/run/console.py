@@ -1,15 +1,23 @@
 """What a person sees: the notebook's lines, and a progress bar on a terminal. For the chief."""
 
 import sys
+import time
 
 from tqdm import tqdm
 
 
 class Console:
-    """Prints to standard output; `quiet` prints nothing, for all workers but the chief."""
+    """Prints to standard output.
 
-    def __init__(self, quiet: bool) -> None:
+    Args:
+        quiet: prints nothing, for all workers but the chief.
+        loss_every_s: seconds between one loss line and the next, at least.
+    """
+
+    def __init__(self, quiet: bool, loss_every_s: float = 0.0) -> None:
         self._quiet = quiet
+        self._loss_every_s = loss_every_s
+        self._loss_due = 0.0  # by time.monotonic
         self._bar: tqdm | None = None
 
     def line(self, text: str) -> None:
@@ -20,6 +28,13 @@ class Console:
             self._bar.write(text)
         else:
             print(text, flush=True)
+
+    def loss(self, batch: int, loss: float) -> None:
+        """The notebook's line for a batch, counted in its epoch; not so soon after the last one."""
+        now = time.monotonic()
+        if now >= self._loss_due:
+            self._loss_due = now + self._loss_every_s
+            self.line(f"Batch #{batch}\tLoss: {loss:.6f}")
 
     def begin(self, step: int, last: int, batch_size: int) -> None:
         """Shows the bar where standard output is a terminal: step, loss, images/s, time left."""

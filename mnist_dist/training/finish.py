@@ -17,6 +17,7 @@ class Facts(NamedTuple):
     num_replicas: int
     num_workers: int
     precision: str
+    deterministic: bool
     parameters: int
     config: dict[str, Any]
 
@@ -43,6 +44,7 @@ def finish(loop: Loop, progress: Progress, predictions: bool, facts: Facts) -> R
         stopped = progress.stopped or loop.run(progress)
     finally:
         console.end()  # an error's line doesn't stand behind the bar
+        loop.files.checkpoints.close()
     if stopped == "preempted":
         name = loop.stop.name or "a signal to another worker"
         console.line(f"Stopped by {name}: saved at global step {progress.step}, to go on later.")

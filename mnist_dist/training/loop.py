@@ -1,21 +1,24 @@
 """The outer loop: run a block of steps, log, evaluate, save, stop."""
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from mnist_dist.data.pipeline import Trainset, ahead
+from mnist_dist.data.resident import Blocks
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices.placement import Placement
 from mnist_dist.errors import RunError
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import SUMMARY_STEPS, Events
+from mnist_dist.run.trace import Trace
 from mnist_dist.training.evaluation import Evaluation, evaluate
 from mnist_dist.training.patience import Rule
 from mnist_dist.training.plan import Plan
@@ -24,6 +27,10 @@ from mnist_dist.training.schedule import Course
 from mnist_dist.training.steps import Steps
 from mnist_dist.training.stop import Stop
 
+SHOWN_IDS = 64
+Made: TypeAlias = Generator[tuple[range, Any]]
+"""Blocks with their steps, the next one made meanwhile."""
+
 
 class Files(NamedTuple):
     """What a run leaves on the disk and says."""
@@ -31,6 +38,7 @@ class Files(NamedTuple):
     checkpoints: Checkpoints
     events: Events
     console: Console
+    trace: Trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Loop:
     arithmetic: dict[str, str]
     where: str
     at_step: Callable[[int], None]
+    blocks: Blocks
 
     def run(self, progress: Progress) -> str:
         """Trains on from `progress`, which is kept up to date.
@@ -62,11 +71,16 @@ class Loop:
             RunError: a loss that isn't finite, a full disk.
         """
         self.files.console.begin(progress.step, self.plan.last_step, self.trainset.order.batch_size)
+        made = ahead(self.blocks, self.plan.blocks(progress.step))
+        with contextlib.closing(made), contextlib.closing(self.files.trace):
+            return self._run(progress, made)
+
+    def _run(self, progress: Progress, blocks: Made) -> str:
         while not progress.stopped:
-            told = progress.step < self.plan.last_step and self._train_epoch(progress)
+            told = progress.step < self.plan.last_step and self._train_epoch(progress, blocks)
             if told and not self.plan.evaluation_due(progress.step):
                 self.save(progress)
-                return "preempted"
+                break
             self._evaluate_all(progress)
             if self.patience.epochs and progress.patience.waited >= self.patience.epochs:
                 progress.stopped = "patience"
@@ -74,24 +88,32 @@ class Loop:
                 progress.stopped = self.plan.ending
             self.save(progress)
             if told and not progress.stopped:
-                return "preempted"
-        return progress.stopped
+                break
+        self.files.checkpoints.wait()
+        return progress.stopped or "preempted"
 
     def save(self, progress: Progress) -> None:
-        """Brings the run's files and then a checkpoint to the disk.
+        """Has the run's files and then a checkpoint brought to the disk while training goes on.
 
         Raises:
-            RunError: a weight that isn't finite: the step's update was too large.
+            RunError: a weight that isn't finite: the step's update was too large; or the save
+                before this one failed.
         """
         for name, variable in self.files.checkpoints.variables.items():
             if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
-                raise self._diverged(f"{name} isn't finite", progress.step)
-        self.files.events.flush()
-        best = progress.patience.best_step
-        state = {"identity": self.identity, "origin": self.origin, "best_step": best}
-        state |= {"arithmetic": self.arithmetic}
-        state |= dataclasses.asdict(progress)
-        self.files.checkpoints.save(progress.step, state)
+                batch = self._batch(progress.step - 1, [])
+                raise self._diverged(f"{name} isn't finite", progress.step, batch)
+        events = self.files.events
+        events.flush()
+        state = {
+            "identity": self.identity,
+            "origin": self.origin,
+            "arithmetic": self.arithmetic,
+            "best_step": progress.patience.best_step,
+            **dataclasses.asdict(progress),
+            "written": events.written(progress.step, self.plan.epoch_ended(progress.step)),
+        }
+        self.files.checkpoints.save(progress.step, state, before=events.sync)
 
     def evaluate(self, split: str) -> Evaluation:
         """Scores the "validation" or "test" split, with the averaged weights if there are any."""
@@ -101,14 +123,15 @@ class Loop:
         self.steps.swap_averages()
         return result
 
-    def _train_epoch(self, progress: Progress) -> bool:
+    def _train_epoch(self, progress: Progress, blocks: Made) -> bool:
         """Trains to the epoch's end, or the run's, or till a worker is told to stop: then True."""
         epoch, _ = self.trainset.order.position(progress.step)
-        blocks = list(self.plan.blocks(progress.step))
         told, started, epoch_seconds = False, time.monotonic(), 0.0
-        for steps, block in ahead(self._block, blocks):
+        for steps, block in blocks:
+            self.files.trace.at(steps.start)
             told = self._train_block(steps, block)
             progress.step = steps.stop
+            self.files.trace.at(steps.stop)
             self.at_step(progress.step)
             now = time.monotonic()
             progress.train_seconds += now - started
@@ -116,7 +139,10 @@ class Loop:
             self.files.events.times(progress.step, progress.train_seconds)
             if told and not self.plan.evaluation_due(progress.step):
                 return True
-            if self.plan.save_due(progress.step):
+            self.files.checkpoints.poll()
+            if self.plan.evaluation_due(progress.step):
+                break
+            if self.plan.save_due(progress.step, self.files.checkpoints.age_s()):
                 self.save(progress)
             started = time.monotonic()
         self.files.console.line(
@@ -132,9 +158,12 @@ class Loop:
         told = tf.constant(1.0 if self.stop.name else 0.0, dtype)
         records = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), told)
         values = records.numpy()[: len(steps)].astype(float)
-        for step, (loss, accuracy, _), rate in zip(steps, values, rates, strict=False):
-            if not math.isfinite(loss):
-                raise self._diverged(f"the loss is {loss}", step + 1)
+        for step, (loss, accuracy, _, *unfit), rate in zip(steps, values, rates, strict=False):
+            if not math.isfinite(loss) or any(unfit):
+                finite = math.isfinite(loss)
+                what = "a gradient isn't finite" if finite else f"the loss is {loss}"
+                where = [replica for replica, bad in enumerate(unfit) if bad]
+                raise self._diverged(what, step + 1, self._batch(step, where))
             self._log(step, loss, accuracy, rate)
         self.files.console.advance(len(steps), values[-1, 0])
         return bool(values[:, 2].any())
@@ -143,7 +172,7 @@ class Loop:
         epoch, batch = self.trainset.order.position(step)
         interval = self.plan.log_interval
         if interval and batch % interval == 0:
-            self.files.console.line(f"Batch #{batch}\tLoss: {loss:.6f}")
+            self.files.console.loss(batch, loss)
         if interval and (step + 1) % interval == 0:
             self.files.events.train(step + 1, epoch + 1, loss, accuracy, float(rate))
         if (step + 1) % SUMMARY_STEPS == 0:
@@ -163,14 +192,21 @@ class Loop:
         if self.patience.epochs and self.plan.epoch_ended(progress.step):
             progress.patience.look(self.patience, progress.step, progress.scores["validation"])
 
-    def _diverged(self, what: str, step: int) -> RunError:
+    def _diverged(self, what: str, step: int, batch: str = "") -> RunError:
         return RunError(
-            f"{self.where}: {what} at step {step}, and nothing was saved since; "
+            f"{self.where}: {what} at step {step}{batch}, and nothing was saved since; "
             "lower --lr, or warm it up with --warmup_steps"
         )
 
-    def _block(self, steps: range) -> Any:
-        return self.placement.place(lambda replica: self.trainset.block(steps, replica))
+    def _batch(self, step: int, replicas: list[int]) -> str:
+        """What a step (from 0) was trained on, by these replicas or, if there are none, by all."""
+        every = replicas or range(self.placement.replicas)
+        ids = [n for r in every for part in self.trainset.example_ids(step, r) for n in part]
+        shown = ", ".join(map(str, ids[:SHOWN_IDS])) + (", ..." if len(ids) > SHOWN_IDS else "")
+        workers = sorted({replica // len(self.placement.devices) for replica in replicas})
+        named = ", ".join(map(str, workers))
+        on = f" on worker {named} (replica {', '.join(map(str, replicas))})" if replicas else ""
+        return f"{on}, of the {len(ids)} training examples {shown}"
 
 
 def score_line(split: str, score: dict[str, float]) -> str:

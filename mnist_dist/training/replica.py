@@ -27,6 +27,7 @@ class Settings(NamedTuple):
         eager: run without a graph.
         shards: fixed parts of the global batch, each computed by itself; 0 for none.
         accumulate_steps: with shards, the groups in which a replica computes its own.
+        xla: what XLA compiles: "" for nothing, "gradients" of a micro-batch, "step", or "block".
     """
 
     seed: int
@@ -37,13 +38,15 @@ class Settings(NamedTuple):
     eager: bool
     shards: int = 0
     accumulate_steps: int = 1
+    xla: str = ""
 
 
 class ReplicaStep(NamedTuple):
     """What a replica has after the sum over all: the same on each."""
 
     gradients: list[tf.Tensor]
-    sums: tf.Tensor  # [3]: mean loss, share of right answers, workers told to stop
+    sums: tf.Tensor  # [3 + replicas]: mean loss, share of right answers, workers told to stop; 1
+    # for each replica whose own gradients weren't finite
     statistics: dict[str, tf.Tensor]
 
 
@@ -89,7 +92,7 @@ class Replica:
             sums += added
             for name, value in values.items():
                 statistics[name] = statistics.get(name, 0.0) + value / total
-        sums = tf.concat([sums / total, [stop]], 0)
+        sums = tf.concat([sums / total, [stop], not_finite(gradients, self._loss_scale)], 0)
         if self._settings.wire_dtype == "bfloat16":  # the few sums stay as they are
             reduced = sum_over_replicas([tf.cast(gradient, tf.bfloat16) for gradient in gradients])
             gradients = [tf.cast(gradient, self._dtype) for gradient in reduced]
@@ -104,6 +107,20 @@ class Replica:
     ) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
         """Of one micro-batch: gradients of its part of the mean loss, [loss, right] sums."""
         pixels = self._settings.augmentation.apply(as_pixels(images, self._dtype), rows)
+        if self._settings.xla != "gradients":
+            return self._backward(pixels, labels, rows, total)
+
+        def backward(
+            pixels: tf.Tensor, labels: tf.Tensor, at: dict[str, tf.Tensor], total: tf.Tensor
+        ) -> Any:
+            return self._backward(pixels, labels, rows._replace(**at), total)
+
+        at = {"step": rows.step, "first": rows.first, "real": rows.real}
+        return tf.function(backward, jit_compile=True)(pixels, labels, at, total)
+
+    def _backward(
+        self, pixels: tf.Tensor, labels: tf.Tensor, rows: Rows, total: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
         with tf.GradientTape() as tape:
             logits, statistics = self._network(pixels, rows)
             sums = scores(logits, labels, rows, self._settings.label_smoothing)
@@ -114,6 +131,20 @@ class Replica:
 def as_pixels(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Bytes as 0..1, as the notebook's reader gave them."""
     return tf.cast(images, dtype) / 255.0
+
+
+def not_finite(gradients: list[tf.Tensor], loss_scale: LossScale) -> tf.Tensor:
+    """[replicas]: 1 in this replica's place if a gradient of its own isn't finite, else zeros.
+
+    Zeros with a loss scale, which is there to meet such gradients.
+    """
+    context = tf.distribute.get_replica_context()
+    replicas, dtype = context.num_replicas_in_sync, gradients[0].dtype
+    if loss_scale.variables:
+        return tf.zeros([replicas], dtype)
+    total = tf.add_n([tf.reduce_sum(gradient) for gradient in gradients])
+    here = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=dtype)
+    return tf.where(tf.math.is_finite(total), tf.zeros_like(here), here)
 
 
 def scores(

@@ -25,10 +25,17 @@ class Steps:
         self._strategy = strategy
         self._network, self._optimizer, self._loss_scale = state
         self.dtype = tf.as_dtype(self._network.dtype)
-        part = Shards if settings.shards else Replica
-        self._replica = part(self._network, self._loss_scale, settings)
         compiled: Callable = (lambda f: f) if settings.eager else tf.function
-        self.train = compiled(self._train)
+        xla, alone = settings.xla, strategy.num_replicas_in_sync == 1
+        if xla == "step" and (any(settings.augmentation) or not alone):
+            xla = "gradients"  # XLA reduces over no replicas, and knows no bilinear sampling
+        if settings.shards or (xla == "gradients" and self._network.has_batch_norm and not alone):
+            xla = ""  # shards are the same bits on any number of replicas
+        part = Shards if settings.shards else Replica
+        self._replica = part(self._network, self._loss_scale, settings._replace(xla=xla))
+        block, step = xla == "block", xla == "step"
+        self.train = tf.function(self._train, jit_compile=True) if block else compiled(self._train)
+        self._step = tf.function(self._whole_step, jit_compile=True) if step else self._whole_step
         self.score = compiled(self._score)
         self.merge = compiled(self._merge)
         self.swap_averages = compiled(lambda: self._optimizer.swap_averages(strategy))
@@ -43,15 +50,21 @@ class Steps:
             stop: dtype scalar, 1 where this worker was told to stop.
 
         Returns:
-            dtype [K, 3]: loss and accuracy of each step's global batch, and how many replicas
-            are on workers that were told to stop; rows past `steps` are zero.
+            dtype [K, 3 + replicas]: loss and accuracy of each step's global batch, how many
+            replicas are on workers that were told to stop, and 1 for each replica whose own
+            gradients weren't finite; rows past `steps` are zero.
         """
-        records = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=[3])
+        shape = [3 + self._strategy.num_replicas_in_sync]
+        records = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=shape)
         for k in tf.range(steps):
-            result = self._strategy.run(self._replica.step, args=(block, k, stop))
-            self._update(result, rates[k])
-            records = records.write(k, self._local(result.sums))
+            records = records.write(k, self._step(block, k, rates[k], stop))
         return records.stack()
+
+    def _whole_step(self, block: Any, k: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+        """Step `k` of a block: its row of what `_train` returns."""
+        result = self._strategy.run(self._replica.step, args=(block, k, stop))
+        self._update(result, rate)
+        return self._local(result.sums)
 
     def _update(self, result: ReplicaStep, rate: tf.Tensor) -> None:
         """Applies a step outside the replicas: all of them, or none where it isn't finite."""

@@ -78,12 +78,13 @@ def train(folder, *flags, command=TRAIN):
 class Trainer:
     """One process that runs the command line again and again."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **changes):
+        """In `folder`; `changes` are of the environment."""
         self._folder, self._number = folder, 0
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(folder)],
             **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT},
-            env=environment(PYTHONPATH=os.environ.get("PYTHONPATH", str(ROOT))),
+            env=environment(PYTHONPATH=os.environ.get("PYTHONPATH", str(ROOT)), **changes),
         )
 
     def __call__(self, *flags, folder=None):

@@ -18,8 +18,8 @@ UNIT = Path(__file__).parent
 # The picture of "How it works" from bottom to top: a room imports from rooms below its own alone,
 # and those side by side know nothing of one another. What stands at the top level has a row, too.
 ROOMS = [
-    "__init__ errors",
-    "config",
+    "__init__ errors bounded",
+    "config flagfile",
     "flags run",
     "devices network",
     "data",
@@ -33,17 +33,33 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
-    "run": ["folders rewind versions console result", "events checkpoint"],
-    "devices": ["hardware multi_worker placement quiet resources", "strategy"],
+    "run": [
+        "folders frames lock store trace versions console result",
+        "logs",
+        "rewind",
+        "events checkpoint",
+    ],
+    "devices": [
+        "arithmetic failures hardware multi_worker nvidia placement quiet resources",
+        "visible",
+        "strategy",
+    ],
     "network": ["architecture rows", "augment layers describe", "model"],
-    "data": ["idx layouts split order", "npz pipeline tfds", "sources", "prepare"],
-    "cluster": ["hostlist liveness", "topology", "ports", "rendezvous", "session"],
+    "data": ["idx layouts split order", "npz pipeline tfds", "resident sources", "prepare"],
+    "cluster": [
+        "address hostlist job peer",
+        "hello liveness slurm waiting",
+        "topology",
+        "ports",
+        "rendezvous",
+        "session",
+    ],
     "training": [
-        "digest loss_scale optim patience plan schedule stop",
+        "choice digest loss_scale optim patience plan schedule stop",
         "progress replica state",
         "shards head",
         "steps",
-        "evaluation",
+        "evaluation trial",
         "loop",
         "resume finish",
     ],
@@ -59,7 +75,7 @@ INSIDE = {
         "__main__",
     ],
     "use": ["find handwriting pictures plain", "origin", "model", "loading score", "answers"],
-    "doctor": ["burn_in facts network report", "__main__"],
+    "doctor": ["burn_in facts gpu network report", "__main__"],
 }
 
 UPWARDS = {("__init__", "use.model"), ("__init__", "use.loading")}
@@ -69,6 +85,7 @@ ENVIRONMENT = {
     "train": "passes the launch variables on to topology",
     "doctor.__main__": "the same",
     "local": "starts workers, whose TF_CONFIG it sets",
+    "devices.nvidia": "which of the machine's GPUs CUDA shows",
     "devices.multi_worker": "TensorFlow is told the cluster by TF_CONFIG",
     "devices.quiet": "TensorFlow's log level, which it reads when it is imported",
 }
@@ -200,7 +217,7 @@ def test_the_upper_layers_know_no_strategy():
 def test_unit_tests_mirror_the_rooms():
     for kind in (UNIT, UNIT.parent / "process"):
         folders = {path.parent.name for path in kind.glob("*/test_*.py")}
-        assert folders <= set(INSIDE)
+        assert folders - {"faults"} <= set(INSIDE)  # faults: of the disk, in whole runs
 
 
 def test_unit_tests_need_no_tensorflow():
@@ -223,13 +240,15 @@ def test_unit_tests_need_no_tensorflow():
 
 
 LIGHT = """
-    config flags errors requeue local train report.__main__ report.html doctor.__main__
+    bounded config errors flagfile flags requeue local train
+    report.__main__ report.html doctor.__main__ doctor.gpu
     __init__ evaluate export use.find use.handwriting use.loading
-    cluster.topology cluster.ports cluster.liveness cluster.rendezvous
+    cluster.job cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
-    devices.resources devices.quiet network.architecture network.describe
-    run.folders run.result run.versions
-    training.patience training.plan training.schedule training.stop
+    devices.failures devices.nvidia devices.quiet devices.resources
+    network.architecture network.describe
+    run.folders run.frames run.lock run.logs run.result run.store run.versions
+    training.choice training.patience training.plan training.schedule training.stop
 """
 
 
