@@ -73,7 +73,6 @@ def test_every_flag_is_read():
                 float: 10.25 if isinstance(default, float) and default > 1 else 0.25,
                 tuple: (3, 4, 5),
             }[type(default)]
-    given["profile"] = "3:7"  # a form of its own
     del given["gpus"]  # neither with --no_gpu nor with --virtual_devices
     del given["shards"]  # nor these with --eager
     given["profile"] = "100:10"  # not any text

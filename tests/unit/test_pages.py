@@ -80,7 +80,6 @@ NOT_RUN = {
         "the reader's own environment; .ci/run makes one"
     ),
     r"tests/run .*": "options of tests/run, which .ci/run runs",
-    r"scontrol suspend|sbatch --[\w-]+": "the name of a command or an option in a sentence",
     r"\.ci/run": "installs Debian packages; CI runs it",
     r"export MNIST_DIST_\w+=.*": "containers aren't at hand; words in front are tested on SLURM",
     r"(docker|apptainer) .*": "containers can't be built here",
