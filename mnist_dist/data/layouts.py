@@ -47,11 +47,12 @@ class Layout(NamedTuple):
 
 
 def find(folder: Path, given: bool) -> Layout | None:
-    """Looks for a set in a folder, or one folder below.
+    """Looks for a set in a folder.
 
     Args:
         folder: where to look; an .npz file is one, too.
-        given: whether somebody chose the folder. In the default one other things may lie.
+        given: whether somebody chose the folder: then one below it may hold the set. In the
+            default one other things may lie.
 
     Returns:
         What is there; None for a folder that holds nothing or isn't there. Hidden files are
@@ -65,7 +66,7 @@ def find(folder: Path, given: bool) -> Layout | None:
         if entries == [folder]:
             return Layout(folder.parent, "", {"npz": folder})
         found = _sets(folder, entries)
-        if not found:
+        if given and not found:
             below = [entry for entry in entries if entry.is_dir()]
             found = _together(folder, [one for p in below for one in _sets(p, _visible(p))])
     except OSError as error:
@@ -80,7 +81,9 @@ def find(folder: Path, given: bool) -> Layout | None:
         raise UsageError(f"{folder}: it has {_listed(entries)}; what is read is {READ}{hint}")
     if len(found) > 1:
         sets = _listed(layout.files.get("npz", _name(folder, layout)) for layout in found)
-        raise UsageError(f"{folder}: more than one set ({sets}); give a folder with one of them")
+        raise UsageError(
+            f"{folder}: more than one set ({sets}); give a folder with one of them, or the .npz"
+        )
     return _whole(found[0])
 
 

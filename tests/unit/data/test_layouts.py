@@ -148,6 +148,13 @@ def test_other_files_are_refused_where_the_folder_was_given(tmp_path):
     assert "embedded" in sources.load(str(tmp_path), "", 0, given=False).source
 
 
+def test_what_lies_below_the_default_folder_was_not_meant(tmp_path):
+    write(tmp_path / "fashion", sources.PARTS)
+    same_as_given(sources.load(str(tmp_path), "", 0))
+    assert "embedded" in sources.load(str(tmp_path), "", 0, given=False).source
+    same_as_given(sources.load(str(write(tmp_path, KAGGLE)), "", 0, given=False))
+
+
 def test_given_is_another_value_than_the_default():
     assert not Config().data_flags[3]
     assert Config(data_dir="/elsewhere").data_flags == ("/elsewhere", "", 5000, True)
