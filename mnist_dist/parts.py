@@ -1,6 +1,10 @@
 """Takes a Config apart: what each stage of a run gets of it. No stage sees the whole."""
 
 import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +15,7 @@ from mnist_dist.data.order import Order
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices.strategy import Devices, Wanted
 from mnist_dist.errors import UsageError
+from mnist_dist.flags import command_line
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.augment import Augmentation
 from mnist_dist.run.checkpoint import Checkpoints
@@ -103,22 +108,37 @@ def settings(config: Config) -> Settings:
     )
 
 
-def files(config: Config, variables: dict[str, tf.Variable], chief: bool) -> Files:
-    """Where the run leaves what; worker 0 alone, the chief, writes and prints.
+def files(
+    config: Config, variables: dict[str, tf.Variable], chief: bool, console: Console
+) -> Files:
+    """Where the run leaves what; worker 0 alone, the chief, writes.
 
     Raises:
         UsageError: a folder that can't be written in.
     """
     return Files(
         Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief),
-        Events(config.output_dir if chief else ""),
-        Console(quiet=not chief),
+        Events((config.output_dir or config.checkpoint_dir) if chief else ""),
+        console,
     )
 
 
 def identity(config: Config, precision: str, data: ImageData) -> dict[str, Any]:
     """What decides the run's numbers: a checkpoint with another identity is another run's."""
     return {**config.numbers(), "precision": precision, "data": data.fingerprint}
+
+
+def elsewhere(config: Config) -> Callable[[Iterable[str]], str]:
+    """Of the names in which two runs differ, a command line that keeps both: in a new folder."""
+
+    def command(names: Iterable[str]) -> str:
+        words = (f"{name}{getattr(config, name, '')}" for name in names)
+        name = "-".join(re.sub(r"[^0-9A-Za-z.]+", "_", word).strip("_") for word in words)[:80]
+        runs = Path(config.run_dir).parent if config.run_dir else Path("runs")
+        folders = (runs / (f"{name}-{number}" if number > 1 else name) for number in count(1))
+        return command_line(config, str(next(path for path in folders if not path.exists())))
+
+    return command
 
 
 def remarks(config: Config) -> list[str]:

@@ -1,5 +1,6 @@
 """Trains: `python -m mnist_dist.train [--flags]`, or `run(Config(...))` from Python."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from mnist_dist.errors import (
 )
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
+from mnist_dist.run.console import Console, complain
 from mnist_dist.run.result import Result
 from mnist_dist.training.stop import Stop
 
@@ -37,15 +39,15 @@ def main(argv: list[str]) -> int:
     except flags.HelpRequested as text:
         print(text)
         return 0
-    except UsageError as error:
-        print(f"mnist_dist: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    except RunError as error:
-        print(f"mnist_dist: {error}", file=sys.stderr)
-        return EXIT_FAILED
+    except (UsageError, RunError) as error:
+        complain(error)
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
     except KeyboardInterrupt:
+        stop.close()  # its answer comes first
         print("mnist_dist: interrupted; the last checkpoint is what is left", file=sys.stderr)
         return EXIT_INTERRUPTED
+    finally:
+        stop.close()
     return EXIT_SAVED if result.stopped == "preempted" else 0
 
 
@@ -66,11 +68,19 @@ def run(
     if config.describe:
         raise UsageError("--describe trains nothing; call describe(config), or leave it out")
     where = topology.from_environment(environment or {}, config.cluster)
+    with Console(where.is_chief, config.verbosity) as console:
+        return _run(config, where, console, stop or Stop())
+
+
+def _run(config: Config, where: topology.Topology, console: Console, stop: Stop) -> Result:
+    stop.say = console.notice
+    console.stage("reading the data")
     # Files are read before anything is started; TFDS needs TensorFlow, so devices come first.
     data = None if config.dataset else _load(config)
     if config.precision in ("float64", "mixed_float16"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it has neither, and says so often
-    with without_greetings():
+    with contextlib.nullcontext() if config.verbosity > 0 else without_greetings():
+        console.stage("importing TensorFlow")
         from mnist_dist import parts
         from mnist_dist.cluster import session
         from mnist_dist.data.pipeline import Trainset
@@ -78,13 +88,19 @@ def run(
         from mnist_dist.training.loop import Loop
         from mnist_dist.training.steps import Steps
 
+        console.stage("looking for devices")
         session.tf.config.list_physical_devices()  # the first look greets, too
+        console.stage("")
+    if where.num_workers > 1:
+        console.stage(f"waiting for {where.num_workers - 1} other worker(s)")
     with session.join(parts.wanted(config), parts.terms(config), where) as joined:
-        if stop is not None:
+        if stop.listening:
             stop.listen()  # again: with other workers TensorFlow takes SIGTERM for itself
         devices, placement = joined.devices, joined.placement
+        console.stage("reading the data")
         data = data or _load(config)
         joined.agree("the data", data.fingerprint)
+        console.stage("building the network")
         order = parts.order(config, data)
         plan = parts.plan(config, order.steps_per_epoch, devices.kind)
         trainset = Trainset(
@@ -93,9 +109,9 @@ def run(
         network = parts.architecture(config, data, devices)
         trained = state.build(devices.strategy, network, parts.rule(config))
         steps = Steps(devices.strategy, trained, parts.settings(config))
-        files = parts.files(config, trained.variables, where.is_chief)
+        files = parts.files(config, trained.variables, where.is_chief, console)
         for line in (*head.head(joined, data.source), *parts.remarks(config)):
-            files.console.line(line)
+            console.line(line)
         loop = Loop(
             plan=plan,
             course=parts.course(config, order.steps_per_epoch),
@@ -105,12 +121,12 @@ def run(
             placement=placement,
             steps=steps,
             files=files,
-            stop=stop or Stop(),
+            stop=stop,
             identity=parts.identity(config, devices.precision, data),
             where=joined.where,
             at_step=joined.at_step,
         )
-        progress = resume.begin(loop, config.resume, joined.agree)
+        progress = resume.begin(loop, config.resume, joined.agree, parts.elsewhere(config))
         facts = finish.Facts(
             num_replicas=placement.replicas,
             num_workers=where.num_workers,
@@ -118,7 +134,7 @@ def run(
             parameters=sum(stage.parameters for stage in network.stages),
             config=config.as_dict(),
         )
-        return finish.finish(loop, progress, bool(config.output_dir), facts)
+        return finish.finish(loop, progress, facts)
 
 
 def describe(config: Config) -> str:

@@ -16,7 +16,7 @@ TEST_IMAGES = 10_000
 
 SAME_RUN = frozenset(
     {
-        *("seed", "data_dir", "output_dir", "checkpoint_dir", "log_interval", "resume"),
+        *("seed", "data_dir", "run_dir", "output_dir", "checkpoint_dir", "log_interval", "resume"),
         *("checkpoint_every_steps", "keep_checkpoints", "describe", "gpus", "interface"),
         *("cluster", "connect_timeout", "peer_timeout"),
     }

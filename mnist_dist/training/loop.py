@@ -13,6 +13,7 @@ from mnist_dist.data.pipeline import Trainset, ahead
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices.placement import Placement
 from mnist_dist.errors import RunError
+from mnist_dist.run.bar import Pace
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import SUMMARY_STEPS, Events
@@ -59,7 +60,13 @@ class Loop:
         Raises:
             RunError: a loss that isn't finite, a full disk.
         """
-        self.files.console.begin(progress.step, self.plan.last_step, self.trainset.order.batch_size)
+        scored = len(self.data.validation.labels) + len(self.data.test.labels)
+        order = self.trainset.order
+        self.files.console.begin(
+            Pace(
+                progress.step, self.plan.last_step, order.batch_size, order.steps_per_epoch, scored
+            )
+        )
         while not progress.stopped:
             told = progress.step < self.plan.last_step and self._train_epoch(progress)
             if told and not self.plan.evaluation_due(progress.step):
@@ -87,13 +94,16 @@ class Loop:
         self.files.events.flush()
         best = progress.patience.best_step
         state = {"identity": self.identity, "best_step": best, **dataclasses.asdict(progress)}
-        self.files.checkpoints.save(progress.step, state)
+        with self.files.console.doing("saving"), self.stop.during("a save"):
+            self.files.checkpoints.save(progress.step, state)
 
     def evaluate(self, split: str) -> Evaluation:
         """Scores the "validation" or "test" split, with the averaged weights if there are any."""
-        self.steps.swap_averages()
-        result = evaluate(self.steps, self.placement, getattr(self.data, split))
-        self.steps.swap_averages()
+        doing = self.files.console.doing(f"evaluating {split}")
+        with doing, self.stop.during("an evaluation"):
+            self.steps.swap_averages()
+            result = evaluate(self.steps, self.placement, getattr(self.data, split))
+            self.steps.swap_averages()
         return result
 
     def _train_epoch(self, progress: Progress) -> bool:

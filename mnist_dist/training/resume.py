@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,20 @@ from mnist_dist.training.loop import Loop
 from mnist_dist.training.patience import Patience
 from mnist_dist.training.progress import Progress
 
+Elsewhere = Callable[[Iterable[str]], str]
+"""From the names in which two runs differ to the command line that keeps both."""
 
-def begin(loop: Loop, mode: str, agree: Callable[[str, Any], None]) -> Progress:
+
+def begin(
+    loop: Loop, mode: str, agree: Callable[[str, Any], None], elsewhere: Elsewhere
+) -> Progress:
     """Restores the newest whole checkpoint if there is one and it is to be used.
 
     Args:
         loop: the run's parts.
         mode: --resume: auto, never or must.
         agree: checks that all workers have the same value of something.
+        elsewhere: what to do instead where the checkpoint is of another run.
 
     Raises:
         UsageError: --resume=must without one; one of another model, other flags or other data.
@@ -48,19 +54,20 @@ def begin(loop: Loop, mode: str, agree: Callable[[str, Any], None]) -> Progress:
         if moved:
             console.line(f"An earlier run's files are in {moved}.")
         return Progress()
-    progress = _restored(loop, saved, list(damaged))
+    progress = _restored(loop, saved, list(damaged), elsewhere)
     agree("the weights after restoring", _digest(checkpoints))
     return progress
 
 
-def _restored(loop: Loop, saved: Saved, damaged: list[Path]) -> Progress:
+def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewhere) -> Progress:
     then, now = saved.state["identity"], loop.identity
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     if names:
         differences = "; ".join(f"{n}: {then.get(n)} then, {now.get(n)} now" for n in names)
         raise UsageError(
             f"{saved.path} is of a run with other flags or data ({differences}); give those, "
-            "another --checkpoint_dir, or --resume=never"
+            "--resume=never to begin anew in its place, or keep both",
+            elsewhere(names),
         )
     state = {field.name: saved.state[field.name] for field in dataclasses.fields(Progress)}
     progress = Progress(**{**state, "patience": Patience(**state["patience"])})
