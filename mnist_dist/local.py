@@ -71,7 +71,7 @@ class Workers:
                 first, deadline = exit_code(failed[0]), time.monotonic() + grace_s
                 if first != EXIT_SAVED:
                     self._send(signal.SIGTERM)
-            if time.monotonic() > deadline or self._interrupts > 1:
+            if time.monotonic() > deadline or self._interrupts > 2:  # see training/stop.py
                 self._kill()
             time.sleep(POLL_S)
         self._kill()  # what they started and left, which would hold their output open

@@ -1,7 +1,8 @@
 """Compares runs on one page: `python -m mnist_dist.report RUN_DIR... [--format=html|md]`.
 
-RUN_DIR is a run's --output_dir, a folder with one in output/ (as launch/train.slurm makes it), or
-a folder of several of these. The page needs matplotlib: pip install 'mnist_dist[report]'.
+RUN_DIR is a run's --run_dir or --output_dir (its --checkpoint_dir, where it had neither), a folder
+with one in output/, as earlier versions' launch/train.slurm made it, or a folder of several of
+these. The page needs matplotlib: pip install 'mnist_dist[report]'.
 """
 
 import argparse

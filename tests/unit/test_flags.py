@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 
 import pytest
 
@@ -188,3 +189,20 @@ def test_help_lists_each_flag_with_its_default():
     assert "--resume=auto|never|must" in entries["resume"]
     for name, entry in entries.items():
         assert re.search(r"\(default: \S+\)$", entry), name
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["--no_gpu", "--lr=0.02", "--conv_filters=2,4", "--dense_units=", "--data_dir=a b"],
+        ["--optimizer=adamw", "--weight_decay=0", "--ema=0.99", "--batch_norm", "--epochs=3"],
+    ],
+)
+def test_a_command_line_of_a_config(argv):
+    """The same run in another folder, as a shell takes it; no more words than are needed."""
+    config = flags.parse([*argv, "--run_dir=old", "--checkpoint_dir=ck"])
+    words = shlex.split(flags.command_line(config, "runs/new one"))
+    assert words[:3] == ["python", "-m", "mnist_dist.train"]
+    assert flags.parse(words[3:]) == flags.parse([*argv, "--run_dir=runs/new one"])
+    assert len(words) == 3 + len(argv) + 1

@@ -361,7 +361,7 @@ def test_another_runs_checkpoint_is_refused(trainer, saved_thrice, flags, differ
         flags = [*flags, "--kernel_size=2"]
     refused = trainer(*ours, *flags, folder=run.folder)
     assert difference in refused.refused()
-    assert "another --checkpoint_dir, or --resume=never" in refused.err
+    assert "--resume=never to begin anew in its place, or keep both: python -m" in refused.err
     assert contents(run.folder) == before
 
 

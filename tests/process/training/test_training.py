@@ -234,12 +234,6 @@ def test_without_a_validation_split(trainer, subset):
     assert run.result()["validation_loss"] is None
 
 
-def test_without_an_output_folder(trainer, small, tmp_path):
-    run = trainer.main(*small, "--max_steps=1", f"--checkpoint_dir={tmp_path / 'ck'}")
-    assert run.code == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["ck"]
-
-
 AFFINITY = """
 import os, sys
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -12,7 +12,9 @@ import pytest
 
 from mnist_dist.run.console import wrapped
 
-HEAD = "import sys, time; from mnist_dist.run.bar import Pace; from mnist_dist.run.console import *\n"
+HEAD = (
+    "import sys, time; from mnist_dist.run.bar import Pace; from mnist_dist.run.console import *\n"
+)
 
 
 def on_a_terminal(code, columns=60, **streams):
