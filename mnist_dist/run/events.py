@@ -6,17 +6,17 @@ runs of the same flags can be compared line by line. docs/files.md has the schem
 
 import json
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from mnist_dist.run import rewind
+from mnist_dist.run import pictures, rewind
 from mnist_dist.run.folders import aside, writable
+from mnist_dist.run.tensorboard import TensorBoard
 
-SUMMARY_STEPS = 10
 METRICS = "metrics.jsonl"
 TIMES = "times.jsonl"
 RESULT = "result.json"
@@ -35,19 +35,28 @@ class Events:
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder) if folder else None
+        self._board = TensorBoard(self._folder) if self._folder else None
         self._open: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
         if self._folder:
             writable(self._folder, "--output_dir")
 
-    def begin(self) -> Path | None:
-        """Moves an earlier run's files out of the way; says where to."""
-        if not self._folder:
+    def begin(self, flags: Mapping[str, Any], graph: Callable[[], tf.Graph]) -> Path | None:
+        """Moves an earlier run's files out of the way; says where to.
+
+        Args:
+            flags: what decides the numbers, to be shown.
+            graph: gives the network's, to be shown.
+        """
+        if not self._folder or not self._board:
             return None
         self._folder.mkdir(parents=True, exist_ok=True)
-        names = (METRICS, TIMES, RESULT, PREDICTIONS, "train", "eval")
+        names = (METRICS, TIMES, RESULT, PREDICTIONS)
         old = [self._folder / name for name in names if (self._folder / name).exists()]
-        return aside(self._folder, old) if old else None
+        old += self._board.there()
+        moved = aside(self._folder, old) if old else None
+        self._board.head(flags, graph())
+        return moved
 
     def resume(self, step: int, epoch_ended: bool) -> None:
         """Takes back what was written of steps after `step`, which will be done again.
@@ -57,7 +66,7 @@ class Events:
             epoch_ended: whether an evaluation belongs there; one of a run that was stopped in
                 mid-epoch is no part of the run never stopped.
         """
-        if not self._folder:
+        if not self._folder or not self._board:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
 
@@ -68,26 +77,48 @@ class Events:
         (self._folder / RESULT).unlink(missing_ok=True)  # of the attempt that was stopped
         self.history = rewind.lines(self._folder / METRICS, kept)
         rewind.lines(self._folder / TIMES, kept)
-        for name in ("train", "eval"):
-            for path in sorted((self._folder / name).glob("events.*")):
-                last = step if epoch_ended or name == "train" else step - 1
-                rewind.events(path, last)
+        self._board.resume(step, epoch_ended)
 
     def train(self, step: int, epoch: int, loss: float, accuracy: float, lr: float) -> None:
         """One training step's line. `step` counts from 1, `epoch` too."""
         values = {"loss": loss, "accuracy": accuracy, "lr": lr}
         self._metrics({"step": step, "epoch": epoch, "split": "train", **values})
 
-    def summary(self, step: int, loss: float, accuracy: float) -> None:
-        """One training step's loss and accuracy for TensorBoard."""
-        self._scalars("train", step, {"loss": loss, "accuracy": accuracy})
+    def summary(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of training for TensorBoard alone, after `step` global steps."""
+        if self._board:
+            self._board.scalars("train", step, values)
 
     def evaluation(self, step: int, epoch: int, split: str, loss: float, accuracy: float) -> None:
         """A pass over the "validation" or "test" split, after `step` global steps."""
         values = {"loss": loss, "accuracy": accuracy}
         self._metrics({"step": step, "epoch": epoch, "split": split, **values})
-        prefix = "" if split == "test" else f"{split}_"
-        self._scalars("eval", step, {prefix + name: value for name, value in values.items()})
+        if self._board:
+            self._board.scalars(split, step, values)
+
+    def pictures(
+        self,
+        step: int,
+        labels: np.ndarray,
+        predictions: np.ndarray,
+        num_classes: int,
+        worst: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        """The test split's confusion matrix and worst mistakes for TensorBoard.
+
+        Args:
+            step: global steps done.
+            labels: int32 [examples].
+            predictions: int32 [examples].
+            num_classes: how many there are.
+            worst: int64 [mistakes], which examples; uint8 [mistakes, height, width, channels].
+        """
+        if self._board:
+            index, images = worst
+            matrix = pictures.confusion(labels, predictions, num_classes)
+            table = pictures.mistakes(images, labels[index], predictions[index])
+            self._board.image("test", step, "confusion_matrix", matrix)
+            self._board.image("test", step, "worst_mistakes", table)
 
     def times(self, step: int, seconds: float) -> None:
         """The training time so far, in seconds, evaluations and start-up not counted."""
@@ -97,8 +128,9 @@ class Events:
         """Brings all lines to the disk; before a checkpoint that counts on them."""
         for file in self._open.values():
             file.flush()
-            if hasattr(file, "fileno"):
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())
+        if self._board:
+            self._board.flush()
 
     @property
     def incomplete(self) -> bool:
@@ -126,6 +158,8 @@ class Events:
         for file in self._open.values():
             file.close()
         self._open = {}
+        if self._board:
+            self._board.close()
 
     def _metrics(self, row: dict[str, Any]) -> None:
         self.history.append(row)
@@ -137,18 +171,3 @@ class Events:
         if name not in self._open:
             self._open[name] = (self._folder / name).open("a")
         self._open[name].write(json.dumps(record) + "\n")
-
-    def _scalars(self, part: str, step: int, values: dict[str, float]) -> None:
-        if not self._folder:
-            return
-        if part not in self._open:
-            place = self._folder / part
-            place.mkdir(exist_ok=True)
-            stamp = f"{time.time_ns() // 10**9}.{time.time_ns() % 10**9:09d}"
-            self._open[part] = tf.io.TFRecordWriter(str(place / f"events.out.tfevents.{stamp}"))
-            version = tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2")
-            self._open[part].write(version.SerializeToString())
-        pairs = [tf.compat.v1.Summary.Value(tag=t, simple_value=v) for t, v in values.items()]
-        summary = tf.compat.v1.Summary(value=pairs)
-        event = tf.compat.v1.Event(wall_time=time.time(), step=step, summary=summary)
-        self._open[part].write(event.SerializeToString())

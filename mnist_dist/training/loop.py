@@ -11,12 +11,14 @@ import tensorflow as tf
 
 from mnist_dist.data.pipeline import Trainset, ahead
 from mnist_dist.data.sources import ImageData
+from mnist_dist.devices import resources
 from mnist_dist.devices.placement import Placement
 from mnist_dist.errors import RunError
 from mnist_dist.run.bar import Pace
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
-from mnist_dist.run.events import SUMMARY_STEPS, Events
+from mnist_dist.run.events import Events
+from mnist_dist.run.tensorboard import SUMMARY_STEPS
 from mnist_dist.training.evaluation import Evaluation, evaluate
 from mnist_dist.training.patience import Rule
 from mnist_dist.training.plan import Plan
@@ -112,6 +114,7 @@ class Loop:
         blocks = list(self.plan.blocks(progress.step))
         told, started, epoch_seconds = False, time.monotonic(), 0.0
         for steps, block in ahead(self._block, blocks):
+            waited = time.monotonic() - started
             told = self._train_block(steps, block)
             progress.step = steps.stop
             self.at_step(progress.step)
@@ -119,6 +122,7 @@ class Loop:
             progress.train_seconds += now - started
             epoch_seconds += now - started
             self.files.events.times(progress.step, progress.train_seconds)
+            self.files.events.summary(progress.step, self._speed(steps, now - started, waited))
             if told and not self.plan.evaluation_due(progress.step):
                 return True
             if self.plan.save_due(progress.step):
@@ -137,10 +141,13 @@ class Loop:
         told = tf.constant(1.0 if self.stop.name else 0.0, dtype)
         records = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), told)
         values = records.numpy()[: len(steps)].astype(float)
-        for step, (loss, accuracy, _), rate in zip(steps, values, rates, strict=False):
+        for step, (loss, accuracy, _, norm), rate in zip(steps, values, rates, strict=False):
             if not math.isfinite(loss):
                 raise self._diverged(f"the loss is {loss}", step + 1)
             self._log(step, loss, accuracy, rate)
+            if (step + 1) % SUMMARY_STEPS == 0:
+                shown = {"loss": loss, "accuracy": accuracy, "learning_rate": rate}
+                self.files.events.summary(step + 1, {**shown, "gradient_norm": norm})
         self.files.console.advance(len(steps), values[-1, 0])
         return bool(values[:, 2].any())
 
@@ -151,8 +158,15 @@ class Loop:
             self.files.console.line(f"Batch #{batch}\tLoss: {loss:.6f}")
         if interval and (step + 1) % interval == 0:
             self.files.events.train(step + 1, epoch + 1, loss, accuracy, float(rate))
-        if (step + 1) % SUMMARY_STEPS == 0:
-            self.files.events.summary(step + 1, loss, accuracy)
+
+    def _speed(self, steps: range, seconds: float, waited: float) -> dict[str, float]:
+        """What a block's computation took, for TensorBoard."""
+        order = self.trainset.order
+        images = len(steps) * order.batch_size
+        if self.plan.epoch_ended(steps.stop):  # its last batch may be smaller
+            images -= self.plan.steps_per_epoch * order.batch_size - order.examples
+        speed = {"images_per_s": images / seconds, "input_wait": waited / seconds}
+        return speed | resources.memory(self.placement.devices) | self.steps.loss_scale
 
     def _evaluate_all(self, progress: Progress) -> None:
         epoch = self.trainset.order.position(progress.step - 1)[0] + 1
@@ -165,8 +179,21 @@ class Loop:
             progress.scores[split] = score.means()
             self.files.events.evaluation(progress.step, epoch, split, score.loss, score.accuracy)
             self.files.console.line(score_line(split, progress.scores[split]))
+            if split == "test":
+                self._show(score, progress.step)
         if self.patience.epochs and self.plan.epoch_ended(progress.step):
             progress.patience.look(self.patience, progress.step, progress.scores["validation"])
+
+    def _show(self, score: Evaluation, step: int) -> None:
+        test = self.data.test
+        worst = score.worst(test.labels)
+        self.files.events.pictures(
+            step,
+            test.labels,
+            score.predictions,
+            self.data.num_classes,
+            worst=(worst, test.images[worst]),
+        )
 
     def _diverged(self, what: str, step: int) -> RunError:
         return RunError(

@@ -50,7 +50,9 @@ def begin(
                 "give the run's --checkpoint_dir, or --resume=auto"
             )
         _set_aside(loop, list(damaged))
-        moved = loop.files.events.begin()
+        shape = loop.data.train.images.shape[1:]
+        flags = {"epochs": loop.plan.epochs, **loop.identity}
+        moved = loop.files.events.begin(flags, lambda: loop.steps.graph(shape))
         if moved:
             console.line(f"An earlier run's files are in {moved}.")
         return Progress()

@@ -4,7 +4,8 @@ The losses and gradients of a global batch are sums over its real examples, wher
 divided by how many there are. Nothing here knows how many replicas there are.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -13,6 +14,7 @@ from mnist_dist.data.pipeline import Block
 from mnist_dist.network.augment import Augmentation
 from mnist_dist.network.layers import BatchNorm
 from mnist_dist.network.rows import Rows
+from mnist_dist.run.tensorboard import SUMMARY_STEPS
 from mnist_dist.training.state import State
 
 
@@ -59,7 +61,11 @@ class Steps:
         self.dtype = tf.as_dtype(self._network.dtype)
         network = self._network
         self._trainable = [network.variables[name].value for name in network.trainable]
-        compiled: Callable = (lambda f: f) if settings.eager else tf.function
+        # TensorFlow counts a function's traces by its code, over all runs of a process, and warns
+        # of many; a partial of it is a function of its own.
+        compiled: Callable = (
+            (lambda f: f) if settings.eager else (lambda f: tf.function(functools.partial(f)))
+        )
         self.train = compiled(self._train)
         self.score = compiled(self._score)
         self.merge = compiled(self._merge)
@@ -75,15 +81,25 @@ class Steps:
             stop: dtype scalar, 1 where this worker was told to stop.
 
         Returns:
-            dtype [K, 3]: loss and accuracy of each step's global batch, and how many replicas
-            are on workers that were told to stop; rows past `steps` are zero.
+            dtype [K, 4]: loss and accuracy of each step's global batch, how many replicas are on
+            workers that were told to stop, and for every SUMMARY_STEPS-th step the gradient's
+            global norm; rows past `steps` are zero.
         """
-        records = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=[3])
+        records = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=[4])
+        numbers = self._local(block.step)
         for k in tf.range(steps):
             result = self._strategy.run(self._replica_step, args=(block, k, stop))
             self._update(result, rates[k])
-            records = records.write(k, self._local(result.sums))
+            norm = self._norm(result.gradients, (numbers[k] + 1) % SUMMARY_STEPS == 0)
+            records = records.write(k, tf.concat([self._local(result.sums), [norm]], 0))
         return records.stack()
+
+    def _norm(self, gradients: list[tf.Tensor], wanted: tf.Tensor) -> tf.Tensor:
+        """The global norm of what is applied, where it is wanted: it takes a look at all of it."""
+        local = [self._local(gradient) for gradient in gradients]
+        return tf.cond(
+            wanted, lambda: tf.linalg.global_norm(local), lambda: tf.zeros([], self.dtype)
+        )
 
     def _replica_step(self, block: Block, k: tf.Tensor, stop: tf.Tensor) -> ReplicaStep:
         context = tf.distribute.get_replica_context()
@@ -151,6 +167,18 @@ class Steps:
 
         local = [self._local(gradient) for gradient in result.gradients]
         self._loss_scale.guard(local, update)
+
+    def graph(self, image_shape: Sequence[int]) -> tf.Graph:
+        """The network's forward pass on images of a shape, to be shown."""
+        images = tf.TensorSpec([None, *image_shape], tf.uint8, name="images")
+        forward = tf.function(lambda images: self._network(self._pixels(images))[0])
+        return forward.get_concrete_function(images).graph
+
+    @property
+    def loss_scale(self) -> dict[str, float]:
+        """The factor on the loss in float16, by its name; else nothing."""
+        scale = self._loss_scale.variables.get("scale")
+        return {"loss_scale": float(scale.numpy())} if scale is not None else {}
 
     def _score(self, block: Any) -> Any:
         """A block of an evaluation: [loss, predicted class] of each row, dtype [rows, 2]."""

@@ -107,7 +107,10 @@ class Trainer:
             return {name.replace("|", "/"): arrays[name] for name in arrays.files}
 
     def series(self, folder):
-        """Tag -> [(step, value)] as TensorBoard reads a folder of event files."""
+        """Tag -> [(step, value)] as TensorBoard reads a folder of event files.
+
+        A picture's value is [width, height]; that of "graph" is the number of operations.
+        """
         found = self._ask("series", [str(folder)])
         return {tag: [tuple(pair) for pair in pairs] for tag, pairs in found.items()}
 
@@ -190,11 +193,19 @@ def weights(folder, checkpoint):
 
 
 def series(folder, place):
+    import tensorflow as tf
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(place, size_guidance={"scalars": 0}).Reload()
-    tags = events.Tags()["scalars"]
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+    def value(event):
+        array = tf.make_ndarray(event.tensor_proto)
+        return float(array) if array.shape == () else [int(size) for size in array[:2]]
+
+    events = EventAccumulator(place, size_guidance={"tensors": 0}).Reload()
+    found = {
+        tag: [(event.step, value(event)) for event in events.Tensors(tag)]
+        for tag in events.Tags()["tensors"]
+    }
+    return found | ({"graph": [(0, len(events.Graph().node))]} if events.Tags()["graph"] else {})
 
 
 def serve(folder):

@@ -32,7 +32,11 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
-    "run": ["folders rewind versions bar result", "console events checkpoint"],
+    "run": [
+        "bar folders pictures result rewind versions",
+        "console tensorboard",
+        "events checkpoint",
+    ],
     "devices": ["multi_worker placement quiet resources", "strategy"],
     "network": ["architecture rows", "augment layers describe", "model"],
     "data": ["idx split order", "pipeline tfds", "sources", "prepare"],
@@ -217,7 +221,7 @@ LIGHT = """
     cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.resources devices.quiet network.architecture network.describe
-    run.bar run.console run.folders run.result run.versions
+    run.bar run.console run.folders run.pictures run.result run.versions
     training.patience training.plan training.schedule training.stop
 """
 

@@ -15,7 +15,7 @@ def test_one_folder_for_a_run(trainer, small, tmp_path):
     """`--run_dir=DIR` is DIR and DIR/checkpoints; the same command again goes on."""
     flags = [*small, "--max_steps=2", f"--run_dir={tmp_path}/a"]
     assert trainer.main(*flags).code == 0
-    assert FILES < {path.name for path in (tmp_path / "a").iterdir()}
+    assert {path.name for path in (tmp_path / "a").iterdir()} > FILES
     assert [path.name for path in (tmp_path / "a/checkpoints").iterdir()] == ["ckpt-2"]
     assert "This run is finished (max_steps, global step 2)." in trainer.main(*flags).out
     run = trainer.main(*flags, "--max_steps=4")

@@ -45,12 +45,15 @@ def assert_same(trainer, run, whole):
     """The same metrics, curves and weights; each block's time once."""
     metrics = (whole.folder / "out/metrics.jsonl").read_bytes()
     assert (run.folder / "out/metrics.jsonl").read_bytes() == metrics
-    for part in ("train", "eval"):
+    for part in ("", "train", "validation", "eval"):
         found = trainer.series(run.folder / "out" / part)
-        assert found == trainer.series(whole.folder / "out" / part)
-        for points in found.values():
+        expected = trainer.series(whole.folder / "out" / part)
+        assert list(found) == list(expected)
+        for tag, points in found.items():
             steps = [step for step, _ in points]
             assert steps == sorted(set(steps))
+            if tag not in ("images_per_s", "input_wait", "memory_bytes"):  # the machine's part
+                assert points == expected[tag]
     times = run.lines("times.jsonl")
     steps, seconds = [line["step"] for line in times], [line["seconds"] for line in times]
     assert steps == sorted(set(steps))
