@@ -1,6 +1,5 @@
 """Trains: `python -m mnist_dist.train [--flags]`, or `run(Config(...))` from Python."""
 
-import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -77,9 +76,8 @@ def _run(config: Config, where: topology.Topology, console: Console, stop: Stop)
     console.stage("reading the data")
     # Files are read before anything is started; TFDS needs TensorFlow, so devices come first.
     data = None if config.dataset else _load(config)
-    if config.precision in ("float64", "mixed_float16"):
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it has neither, and says so often
-    with contextlib.nullcontext() if config.verbosity > 0 else without_greetings():
+    one_dnn = config.precision not in ("float64", "mixed_float16")
+    with without_greetings(one_dnn, wanted=config.verbosity > 0):
         console.stage("importing TensorFlow")
         from mnist_dist import parts
         from mnist_dist.cluster import session

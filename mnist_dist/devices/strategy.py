@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
+from tensorflow.python.util import _pywrap_util_port
 
 from mnist_dist.devices import multi_worker
 from mnist_dist.errors import RunError, UsageError
@@ -126,6 +127,7 @@ def build(
     for flag, given in (
         ("--eager", wanted.eager),
         (f"--precision={precision}", precision in ("float64", "mixed_float16")),
+        ("TF_ENABLE_ONEDNN_OPTS=0", not _pywrap_util_port.IsMklEnabled()),
     ):
         if channels_first and not on_gpu and given:
             raise UsageError(

@@ -58,6 +58,12 @@ class Events:
         self._board.head(flags, graph())
         return moved
 
+    def finished(self) -> None:
+        """Leaves everything as it is: the history is that of the run that has ended."""
+        if self._folder and (self._folder / METRICS).exists():
+            text = (self._folder / METRICS).read_text()
+            self.history = [json.loads(line) for line in text.splitlines()]
+
     def resume(self, step: int, epoch_ended: bool) -> None:
         """Takes back what was written of steps after `step`, which will be done again.
 

@@ -78,6 +78,7 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewher
     scored = ended or bool(progress.stopped)  # the evaluation comes before the save
     if progress.stopped == "patience" or (progress.step >= loop.plan.last_step and scored):
         progress.stopped = progress.stopped or "completed"
+        loop.files.events.finished()
         return progress
     progress.stopped = ""  # it had an end, and now has a later one
     _set_aside(loop, damaged)

@@ -98,7 +98,10 @@ class Trainer:
         return Run(*self._ask("command_line", [str(word) for word in argv]), self._folder)
 
     def api(self, told="", **flags):
-        """What `run(Config(**flags))` returns, or the name and text of what it raises."""
+        """What `run(Config(**flags))` returns, as a dict with its history, or what it raises.
+
+        An error is its name and text.
+        """
         return self._ask("api", [told, {key: _plain(value) for key, value in flags.items()}])
 
     def weights(self, checkpoint):
@@ -175,7 +178,8 @@ def api(folder, told, flags):
     flags = {key: tuple(v) if isinstance(v, list) else v for key, v in flags.items()}
     with captured(folder):
         try:
-            return run(Config(**flags), stop=stop).stopped
+            result = run(Config(**flags), stop=stop)
+            return {**result.as_dict(), "history": list(result.history)}
         except Exception as error:
             return f"{type(error).__name__}: {error}"
 

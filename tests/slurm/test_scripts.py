@@ -80,7 +80,8 @@ def test_arbitrary_distribution(submit, tmp_path):
     hostfile = tmp_path / "hosts"
     hostfile.write_text("n3\nn1\nn3\n")
     tell = tmp_path / "python-tell"
-    code = "import os; from mnist_dist.cluster import topology as t; print(t.from_environment(os.environ))"
+    code = "import os; from mnist_dist.cluster.topology import from_environment as read; "
+    code += "print(read(os.environ))"
     tell.write_text(f"#!/bin/bash\nexec {sys.executable} -c '{code}'\n")
     tell.chmod(0o755)
     job = submit(

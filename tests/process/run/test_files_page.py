@@ -83,7 +83,7 @@ def test_result(base, trainer, subset, tmp_path):
         **{"conv_filters": (2,), "dense_units": (), "output_dir": tmp_path / "out"},
         checkpoint_dir=tmp_path / "ck",
     )
-    assert stopped == "preempted"  # before any evaluation: the case of null
+    assert stopped["stopped"] == "preempted"  # before any evaluation: the case of null
     check(json.loads((tmp_path / "out/result.json").read_text()), result)
 
 

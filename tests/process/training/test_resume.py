@@ -195,7 +195,7 @@ def test_told_to_stop_in_an_epochs_last_block(trainer, small, subset, every, tmp
         **{"data_dir": subset, "validation_size": 500, "log_interval": 1},
         **{"checkpoint_dir": tmp_path / "ck", "output_dir": tmp_path / "out"},
     }
-    assert trainer.api(told="SIGUSR1", steps_per_loop=40, **flags) == "preempted"
+    assert trainer.api(told="SIGUSR1", steps_per_loop=40, **flags)["stopped"] == "preempted"
     assert Run(0, "", "", tmp_path).checkpoints() == [40]
     goes_on = trainer(*small, "--epochs=2", "--log_interval=1", folder=tmp_path)
     assert_same(trainer, goes_on, every)
@@ -210,7 +210,7 @@ def test_stopped_where_its_end_is_now(trainer, small, subset, tmp_path):
             **{"data_dir": subset, "validation_size": 500},
             **{"checkpoint_dir": folder / "ck", "output_dir": folder / "out"},
         }
-        assert trainer.api(told="SIGTERM", steps_per_loop=10, **flags) == "preempted"
+        assert trainer.api(told="SIGTERM", steps_per_loop=10, **flags)["stopped"] == "preempted"
         run = trainer(*small, f"--max_steps={steps}", folder=folder)
         assert run.code == 0, run.err
         assert [line["step"] for line in run.metrics("test")] == [10]

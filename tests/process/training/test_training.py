@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import re
+import subprocess
 import sys
 from importlib import metadata
 
@@ -18,7 +19,7 @@ import pytest
 
 from mnist_dist.config import Config
 from mnist_dist.data import sources
-from tests.process.trainer import SMALL, train
+from tests.process.trainer import ROOT, SMALL, environment, train
 
 STEPS, PER_EPOCH = 80, 40
 SAME = 1e-4
@@ -305,13 +306,86 @@ def test_from_python(trainer, subset, tmp_path):
     network = {"no_gpu": True, "conv_filters": (2, 4), "dense_units": (16,)}
     data = {"data_dir": subset, "validation_size": 500}
     places = {"checkpoint_dir": tmp_path / "ck", "output_dir": tmp_path / "out"}
-    one = {**network, **data, **places}
-    assert trainer.api(**one, max_steps=2) == "max_steps"
-    assert trainer.api(**one, max_steps=2) == "max_steps"  # it is finished, and says so again
-    assert trainer.api(told="SIGTERM", **one, max_steps=30) == "preempted"
-    assert trainer.api(**one, epochs=1) == "completed"
+    one = {**network, **data, **places, "log_interval": 1}
+
+    def left():
+        """What the files say: result.json and the rows of metrics.jsonl."""
+        rows = (tmp_path / "out/metrics.jsonl").read_text().splitlines()
+        result = json.loads((tmp_path / "out/result.json").read_text())
+        return {**result, "history": [json.loads(row) for row in rows]}
+
+    first = trainer.api(**one, max_steps=2)
+    assert first["stopped"] == "max_steps"
+    assert first == left()
+    assert [row["split"] for row in first["history"]] == ["train", "train", "validation", "test"]
+    again = trainer.api(**one, max_steps=2)  # it is finished, and says so again
+    assert (again["stopped"], again["history"]) == ("max_steps", first["history"])
+    assert trainer.api(told="SIGTERM", **one, max_steps=30)["stopped"] == "preempted"
+    whole = trainer.api(**one, epochs=1)
+    assert whole["stopped"] == "completed"
+    assert whole == left()
+    steps = [row["step"] for row in whole["history"] if row["split"] == "train"]
+    assert steps == list(range(1, 41))  # of all three attempts
     assert trainer.api(**one, lr=0.5).startswith("UsageError: ")
     other = {**one, "checkpoint_dir": tmp_path / "other"}
-    assert trainer.api(**other, describe=True) == "described"
+    assert trainer.api(**other, describe=True).startswith("UsageError: --describe")
     assert trainer.api(**other, batch_size=2501).startswith("UsageError: --batch_size=2501")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_result_without_an_output_dir_has_its_history(trainer, subset, tmp_path):
+    network = {"no_gpu": True, "conv_filters": (2, 4), "dense_units": (16,)}
+    data = {"data_dir": subset, "validation_size": 500}
+    rows = {}
+    for name, folder in (("with", {"output_dir": tmp_path / "out"}), ("without", {})):
+        given = {**network, **data, **folder, "checkpoint_dir": tmp_path / name, "max_steps": 20}
+        rows[name] = trainer.api(**given)["history"]
+    assert rows["without"] == rows["with"]
+    assert [row["step"] for row in rows["without"]] == [10, 20, 20, 20]
+
+
+FROZEN = """
+import dataclasses, sys
+from mnist_dist.config import Config
+from mnist_dist.errors import UsageError
+from mnist_dist.train import run
+given = dict(no_gpu=True, conv_filters=(2,), dense_units=(), max_steps=1)
+result = run(Config(**given, checkpoint_dir=sys.argv[1] + "/1"))
+try:
+    result.steps = 5
+except dataclasses.FrozenInstanceError as error:
+    print("frozen", result.steps, result.stopped)
+again = run(Config(**given, checkpoint_dir=sys.argv[1] + "/2"))
+print("again", again.history == result.history)
+for flags in ({"virtual_devices": 2}, {"threads": 1}, {"workers": 2}):
+    environment = {}
+    if flags.pop("threads", 0):
+        import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    if flags.pop("workers", 0):
+        environment = {"TF_CONFIG": sys.argv[2]}
+    try:
+        run(Config(**given, **flags, checkpoint_dir=sys.argv[1] + "/3"), environment)
+    except UsageError as error:
+        print("UsageError", error)
+"""
+
+
+def test_a_second_run_in_one_process(tmp_path):
+    """The same devices: it works. Others, other threads or workers: one line says so."""
+    cluster = {"worker": ["localhost:29351", "localhost:29352"]}
+    two = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}})
+    done = subprocess.run(
+        [sys.executable, "-c", FROZEN, str(tmp_path), two],
+        **{"capture_output": True, "text": True, "cwd": ROOT, "timeout": 240},
+        env=environment(),
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    lines = done.stdout.splitlines()
+    assert "frozen 1 max_steps" in lines
+    assert "again True" in lines
+    refused = [line for line in lines if line.startswith("UsageError")]
+    words = "this process has already used TensorFlow with other"
+    kinds = ["devices", "threads", "devices"] if len(os.sched_getaffinity(0)) > 1 else ["devices"]
+    assert [f"{words} {kind} (" in line for line, kind in zip(refused, kinds, strict=True)]
+    assert all(line.endswith("start a new process for this run") for line in refused)
+    assert not (tmp_path / "3").exists()
