@@ -148,7 +148,7 @@ def test_tensorboard_shows_the_run_once(base, trainer):
     (key,) = set(found) - {"graph"}
     assert key.startswith("_hparams_/")
     found = trainer.series(base.folder / "out/eval")
-    wrong = int(round((1 - base.result()["test_accuracy"]) * 1003))
+    wrong = round((1 - base.result()["test_accuracy"]) * 1003)
     rows = -(-min(wrong, 48) // 8)
     assert found["confusion_matrix"] == [(40, [440, 440]), (80, [440, 440])]
     assert found["worst_mistakes"][1] == (80, [8 * (84 + 4), rows * (84 + 14 + 4)])

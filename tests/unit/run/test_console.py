@@ -1,50 +1,23 @@
 """What is printed, on a terminal and without one; each in a process of its own."""
 
-import fcntl
-import os
-import pty
-import struct
 import subprocess
 import sys
-import termios
 
 import pytest
 
 from mnist_dist.run.console import wrapped
+from tests.terminal import on_a_terminal, shown
 
 HEAD = (
     "import sys, time; from mnist_dist.run.bar import Pace; from mnist_dist.run.console import *\n"
 )
 
 
-def on_a_terminal(code, columns=60, **streams):
-    """Runs code with standard output and error on a terminal, if not told otherwise."""
-    terminal, inner = pty.openpty()
-    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    streams = {"stdout": inner, "stderr": inner, **streams}
-    process = subprocess.Popen([sys.executable, "-c", HEAD + code], **streams)
-    os.close(inner)
-    parts = []
-    try:
-        while part := os.read(terminal, 1 << 16):
-            parts.append(part)
-    except OSError:  # how Linux ends a terminal whose other side is closed
-        pass
-    os.close(terminal)
-    rest = process.communicate(timeout=60)[0]
-    assert process.returncode == 0, parts
-    return b"".join(parts).decode(), (rest or b"").decode()
-
-
-def shown(text):
-    """The lines as they stand in the end: what a carriage return begins anew covers the old."""
-    lines = []
-    for written in text.replace("\r\n", "\n").split("\n"):
-        line = ""
-        for part in written.split("\r"):
-            line = part + line[len(part) :]
-        lines.append(line.rstrip())
-    return lines
+def printed(code, columns=60, **streams):
+    """Runs code: what was written on the terminal, and what to a pipe."""
+    text, piped, exit_code = on_a_terminal([sys.executable, "-c", HEAD + code], columns, **streams)
+    assert exit_code == 0, text
+    return text, piped
 
 
 START = """
@@ -57,7 +30,7 @@ with Console() as console:
 
 
 def test_the_start_is_shown_and_leaves_no_trace():
-    text, _ = on_a_terminal(START)
+    text, _ = printed(START)
     assert "importing TensorFlow" in text
     assert shown(text) == ["a line", "another", ""]
     assert "\x1b" not in text, "no escape codes, so that NO_COLOR and TERM=dumb have their will"
@@ -65,7 +38,7 @@ def test_the_start_is_shown_and_leaves_no_trace():
 
 def test_piped_output_is_the_lines_alone():
     """As in `... | tee log`: the start is shown on standard error while that is a terminal."""
-    text, out = on_a_terminal(START, stdout=subprocess.PIPE)
+    text, out = printed(START, stdout=subprocess.PIPE)
     assert out == "a line\nanother\n"
     assert "importing TensorFlow" in text
     assert shown(text) == [""]
@@ -78,15 +51,15 @@ def test_without_a_terminal():
 
 @pytest.mark.parametrize("arguments", ["chief=False", "verbosity=-1"])
 def test_quiet(arguments):
-    text, _ = on_a_terminal(START.replace("Console()", f"Console({arguments})"))
+    text, _ = printed(START.replace("Console()", f"Console({arguments})"))
     assert text == ""
 
 
 def test_ctrl_c_is_answered_by_the_chief_alone():
     code = "Console({}).notice('stopping')"
-    assert on_a_terminal(code.format(""))[0] == "mnist_dist: stopping\r\n"
-    assert on_a_terminal(code.format("verbosity=-1"))[0] == "mnist_dist: stopping\r\n"
-    assert on_a_terminal(code.format("chief=False"))[0] == ""
+    assert printed(code.format(""))[0] == "mnist_dist: stopping\r\n"
+    assert printed(code.format("verbosity=-1"))[0] == "mnist_dist: stopping\r\n"
+    assert printed(code.format("chief=False"))[0] == ""
 
 
 def test_the_line_moves_on_by_itself():
@@ -98,7 +71,7 @@ with Console() as console:
     while console._shown != len("importing TensorFlow 1 s") and time.monotonic() < until:
         time.sleep(0.05)
 """
-    text, _ = on_a_terminal(code)
+    text, _ = printed(code)
     assert "importing TensorFlow 1 s" in text
     assert shown(text) == [""]
 
@@ -115,7 +88,7 @@ with Console() as console:
 
 
 def test_a_run():
-    text, _ = on_a_terminal(RUN)
+    text, _ = printed(RUN)
     drawn = [part for part in text.replace("\n", "\r").split("\r") if part.startswith("step ")]
     assert drawn[0] == "step 0/20 |--------------------|, compiling the first block"
     assert "step 10/20 |##########----------|, saving" in drawn
@@ -125,7 +98,7 @@ def test_a_run():
 
 def test_lines_are_wrapped_at_words():
     long = "Data: embedded MNIST (/some/folder/with-a-name/mnist): 55000 train"
-    text, _ = on_a_terminal(f"with Console() as console: console.line({long!r})", columns=40)
+    text, _ = printed(f"with Console() as console: console.line({long!r})", columns=40)
     assert shown(text)[:2] == ["Data: embedded MNIST", "(/some/folder/with-a-name/mnist): 55000"]
     assert wrapped("a\tb\n\nc", 3) == "a\tb\n\nc"
     assert wrapped("longer-than-that", 5) == "longer-than-that"
@@ -145,7 +118,7 @@ def test_an_error_is_one_line_without_a_terminal():
 
 
 def test_on_a_terminal_the_command_can_be_copied():
-    text, _ = on_a_terminal(COMPLAINT, columns=30)
+    text, _ = printed(COMPLAINT, columns=30)
     assert shown(text) == [
         *("mnist_dist: a run with other", "flags; or keep both:", ""),
         *("  python -m mnist_dist.train --lr=0.02", "", ""),
