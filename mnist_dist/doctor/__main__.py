@@ -1,9 +1,18 @@
 """Says what would run here, and whether it would work, before a job is paid for.
 
-    python -m mnist_dist.doctor [--json] [flags of mnist_dist.train]
+usage: python -m mnist_dist.doctor [--json] [flags of mnist_dist.train]
 
-In an allocation: srun python -m mnist_dist.doctor, with the flags of the run. Exit code 0 only
-if the run would work.
+In an allocation: srun python -m mnist_dist.doctor, with the flags of the run. It looks at each
+worker's devices, cores, memory, versions, flags and data, at the checkpoint folder and the network
+between the workers, and takes away again what it tries. Nothing is trained.
+
+  --json
+        print the report as JSON: "verdict" says it in a line, "well" is true or false,
+        "findings" are what isn't well, "workers" what each worker is
+  --help
+        print this; python -m mnist_dist.train --help lists the flags of a run
+
+Exit code: 0 if the run would work, 1 if it wouldn't, 2 for a wrong flag.
 """
 
 import dataclasses
@@ -19,8 +28,9 @@ from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.config import Config
 from mnist_dist.devices.quiet import without_greetings
 from mnist_dist.doctor import facts
-from mnist_dist.doctor.report import judge, text
+from mnist_dist.doctor.report import head, judge, text, verdict
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
+from mnist_dist.run.console import Console, complain
 
 GATHER_S = 60.0
 
@@ -31,26 +41,29 @@ def main(argv: list[str]) -> int:
     try:
         config = flags.parse([word for word in argv if word != "--json"])
         where = topology.from_environment(os.environ, config.cluster)
-        report = examine(config, where)
-    except flags.HelpRequested as help_text:
-        print(f"{__doc__.strip()}\n\n{help_text}")
+        with Console(where.is_chief and not as_json) as console:
+            report = examine(config, where, console)
+    except flags.HelpRequested:
+        print(__doc__.strip())
         return 0
     except (UsageError, RunError) as error:
-        print(f"mnist_dist: {error}", file=sys.stderr)
+        complain(error)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
     if where.is_chief:
         print(json.dumps(report, indent=1) if as_json else text(report), flush=True)
     return 0 if report["well"] else EXIT_FAILED
 
 
-def examine(config: Config, where: topology.Topology) -> dict[str, Any]:
+def examine(config: Config, where: topology.Topology, console: Console) -> dict[str, Any]:
     """Looks at all workers, the same report on each: its keys are those that --json prints.
+
+    What needs no TensorFlow is printed at once.
 
     Raises:
         UsageError, RunError: the workers can't even meet; the message says why.
     """
     if where.num_workers == 1:
-        return _look(config, where, None, lambda value: [value])
+        return _look(config, where, console, None, lambda value: [value])
     apart = dataclasses.replace(where, token=f"{where.token}-doctor")  # from a training
     # What the workers are started with is compared later, all of it, and shown.
     meeting = rendezvous.meet(
@@ -58,7 +71,9 @@ def examine(config: Config, where: topology.Topology) -> dict[str, Any]:
     )
     meeting.watch(config.peer_timeout)
     try:
-        report = _look(config, where, meeting, lambda value: meeting.gather(value, GATHER_S))
+        report = _look(
+            config, where, console, meeting, lambda value: meeting.gather(value, GATHER_S)
+        )
         meeting.goodbye()
     except (RunError, UsageError) as error:
         meeting.fail(str(error), usage=isinstance(error, UsageError))
@@ -69,16 +84,20 @@ def examine(config: Config, where: topology.Topology) -> dict[str, Any]:
 def _look(
     config: Config,
     where: topology.Topology,
+    console: Console,
     meeting: Meeting | None,
     gather: Callable[[Any], Sequence[Any]],
 ) -> dict[str, Any]:
+    own = facts.machine(config, where) | facts.data(config)
+    console.line(head(config, own))
     with without_greetings():
+        console.stage("importing TensorFlow")
         from mnist_dist.doctor import network
 
+        console.stage("looking for devices")
         network.tf.config.list_physical_devices()  # the first look greets, too
-    own = facts.machine(config, where)
+        console.stage("looking at the workers")
     own |= network.devices(config, where.num_workers)
-    own |= facts.data(config)
     with facts.probe(config.checkpoint_dir, where.is_chief) as problem:
         if not gather(problem)[0]:
             problem = facts.sees(config.checkpoint_dir, gather)
@@ -87,16 +106,19 @@ def _look(
     clocks = gather(facts.now_s())
     own |= {"clock_skew_s": clocks[where.rank] - clocks[0]}
     workers = gather(own)
+    findings = judge(config, workers)
     report: dict[str, Any] = {
+        "verdict": verdict(findings),
+        "well": not any(finding["bad"] for finding in findings),
         "workers": workers,
         "source": where.source,
         "note": where.note,
         "config": config.as_dict(),
-        "findings": judge(config, workers),
+        "findings": findings,
         "all_reduce": None,
     }
-    report["well"] = not any(finding["bad"] for finding in report["findings"])
     if report["well"]:
+        console.stage("measuring an all-reduce")
         addresses = meeting.workers if meeting else ()
         report["all_reduce"] = network.all_reduce(
             config, tuple(own["devices"]), addresses, where.rank

@@ -1,7 +1,7 @@
 """What the doctor makes of what the workers found."""
 
 from mnist_dist.config import Config
-from mnist_dist.doctor.report import judge, text
+from mnist_dist.doctor.report import head, judge, text, verdict
 
 
 def worker(rank, **changes):
@@ -51,7 +51,7 @@ def test_what_a_run_survives_is_a_note():
 def test_the_page():
     workers = [worker(0), worker(1, devices=["/cpu:0", "/cpu:1"])]
     report = {
-        "workers": workers, "source": "slurm", "note": "a note", "well": False,
+        "workers": workers, "source": "slurm", "note": "a note", "verdict": "it says",
         "config": {"batch_size": 7, "accumulate_steps": 1, "checkpoint_dir": "/ck"},
         "findings": judge(Config(), workers),
         "all_reduce": {"replicas": 3, "bytes": [1000, 4000], "seconds": [0.001, 0.002],
@@ -65,4 +65,16 @@ def test_the_page():
     assert "  1,000  1.000   1.0" in lines
     assert "  fit: 0.500 ms + bytes / 2 MB/s" in lines
     assert lines[-2].startswith("NOT WELL: worker 1 (host n1): 2 device(s)")
-    assert lines[-1] == "A run with these flags would not work."
+    assert lines[-1] == "it says"
+
+
+def test_the_verdict():
+    assert verdict([]) == "A run with these flags would work."
+    note = {"bad": False, "rank": 0, "text": ""}
+    assert verdict([note]) == "A run with these flags would work."
+    assert verdict([note, {**note, "bad": True}]) == "A run with these flags would not work."
+
+
+def test_the_head():
+    lines = head(Config(checkpoint_dir="/ck"), worker(0)).splitlines()
+    assert lines == ["Data: MNIST", "Checkpoints: /ck", "Versions of worker 0: numpy 2.4.0"]
