@@ -1,3 +1,24 @@
 """One MNIST training program for any cluster."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mnist_dist.use.model import Model
+
 __version__ = "0.1.0"
+
+
+def load(run_dir: str | Path) -> "Model":
+    """A run's trained network: `load(RUN_DIR).predict(images)`.
+
+    Args:
+        run_dir: a run's --checkpoint_dir, one ckpt-STEP in it, a folder with checkpoints/ in it,
+            or a run's --output_dir.
+
+    Raises:
+        errors.UsageError: no run is there, or its checkpoint is damaged.
+    """
+    from mnist_dist.use.loading import load
+
+    return load(str(run_dir))

@@ -52,7 +52,7 @@ class Config:
     """The flags of one run. Raises UsageError where a value is out of range or two don't fit."""
 
     # fmt: off
-    data_dir: str = _flag("/tmp/tensorflow/mnist/input_data", "Data", "folder with IDX files or prepared TFDS sets; the embedded MNIST where it holds none")
+    data_dir: str = _flag("/tmp/tensorflow/mnist/input_data", "Data", "folder with IDX files, an .npz or prepared TFDS sets; the embedded MNIST where it is empty")
     dataset: str = _flag("", "Data", "a tensorflow-datasets name, such as fashion_mnist; empty: IDX files")
     validation_size: int = _flag(5000, "Data", "training images held out for validation", numbers=True, low=0)
 
@@ -105,6 +105,7 @@ class Config:
     peer_timeout: float = _flag(30.0, "Devices", "seconds of silence after which a worker counts as lost", low=2.0)
     collective: str = _flag("auto", "Devices", "how gradients are summed", choices=("auto", "ring", "nccl"))
     bytes_per_pack: int = _flag(0, "Devices", "bytes of gradients sent together; 0: all in one", low=0)
+    shards: int = _flag(0, "Devices", "fixed parts of the global batch: any number of replicas that divides it then gives the same bits; 0: none, faster", low=0)
     wire_dtype: str = _flag("float32", "Devices", "precision in which gradients travel", numbers=True, choices=("float32", "bfloat16"))
 
     log_interval: int = _flag(10, "Output", "global steps between loss lines; 0: none", low=0)
@@ -154,20 +155,54 @@ class Config:
                 f"--accumulate_steps={self.accumulate_steps} is more than the global batch has "
                 f"images, --batch_size={self.batch_size}; give at most {self.batch_size}"
             )
+        if self.shards:
+            self._check_shards()
         if not self.checkpoint_dir:
             raise UsageError("--checkpoint_dir is empty; give a folder to save in")
+
+    @property
+    def data_given(self) -> bool:
+        """Whether somebody chose --data_dir: it's then used or refused, never passed over."""
+        return self.data_dir != type(self).data_dir
+
+    def _check_shards(self) -> None:
+        """Raises UsageError where the bits couldn't be the same on any number of replicas."""
+        if self.shards & (self.shards - 1):
+            raise UsageError(
+                f"--shards={self.shards}: sums go up a binary tree over the shards; give a power "
+                "of two, such as 4 or 8"
+            )
+        if self.shards > self.batch_size:
+            raise UsageError(
+                f"--shards={self.shards} is more than the global batch has images, "
+                f"--batch_size={self.batch_size}; give at most that"
+            )
+        for flag, given, why in (
+            ("--wire_dtype=bfloat16", self.wire_dtype == "bfloat16", "rounds on the way only"),
+            ("--eager", self.eager, "computes by other kernels than a graph"),
+        ):
+            if given:
+                raise UsageError(f"--shards with {flag}, which {why}; leave out one of the two")
+        if self.batch_norm and self.accumulate_steps > 1:
+            raise UsageError(
+                f"--shards with --batch_norm and --accumulate_steps={self.accumulate_steps}: batch "
+                "statistics are of all shards at once; leave out one of the three"
+            )
 
     def numbers(self) -> dict[str, Any]:
         """The flags that decide a run's numbers: a resume with other values is another run.
 
-        The number of replicas isn't among them, and epochs and micro-batches are only where a
-        schedule is stretched over the epochs or a batch statistic is taken per micro-batch.
+        The number of replicas isn't among them, and epochs, micro-batches and shards are only
+        where a schedule is stretched over the epochs, a batch statistic is taken per micro-batch,
+        and there are any.
         """
         names = [f.name for f in dataclasses.fields(self) if f.metadata["numbers"]]
         if self.schedule != "constant":
             names.append("epochs")
         if self.batch_norm:
             names.append("accumulate_steps")
+        if self.shards:
+            names.append("shards")
         return {name: self.as_dict()[name] for name in names}
 
     def as_dict(self) -> dict[str, Any]:

@@ -12,6 +12,9 @@ EXIT_SAVED = 75
 EXIT_INTERRUPTED = 130
 """A second Ctrl-C: 128 and the signal's number, as shells have it."""
 
+LONGEST = 1000
+"""Characters of a message, whatever was given."""
+
 
 class UsageError(Exception):
     """Wrong input: one line saying what was given, what is allowed and what to do.
@@ -25,16 +28,28 @@ class UsageError(Exception):
         self.command = command
 
     def __str__(self) -> str:
-        return _one_line(super().__str__())
+        return shorten(super().__str__(), LONGEST)
 
 
 class RunError(Exception):
     """A failure at run time: one line naming the worker, the host and the step."""
 
     def __str__(self) -> str:
-        return _one_line(super().__str__())
+        return shorten(super().__str__(), LONGEST)
 
 
-def _one_line(text: str) -> str:
-    """Given names may hold newlines."""
-    return text.replace("\n", "\\n")
+def shorten(given: object, most: int = 80) -> str:
+    """What was given, for a message: one line of at most `most` characters, both ends kept.
+
+    Names may hold newlines and escapes, and be of any length.
+    """
+    kept = _cut(str(given), most)
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
+    return _cut("".join(shown), most)
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    tail = most // 3
+    return f"{text[: most - tail - 3]}...{text[-tail:]}"

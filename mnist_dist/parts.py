@@ -25,8 +25,8 @@ from mnist_dist.run.versions import versions
 from mnist_dist.training import optim, patience
 from mnist_dist.training.loop import Files
 from mnist_dist.training.plan import Plan
+from mnist_dist.training.replica import Settings
 from mnist_dist.training.schedule import Course
-from mnist_dist.training.steps import Settings
 
 BLOCK_STEPS = {"cpu": 10, "gpu": 50}  # more gain nothing that can be measured on a CPU
 
@@ -105,6 +105,8 @@ def settings(config: Config) -> Settings:
         wire_dtype=config.wire_dtype,
         augmentation=Augmentation(config.shift_px, config.rotate_deg, config.zoom),
         eager=config.eager,
+        shards=config.shards,
+        accumulate_steps=config.accumulate_steps,
     )
 
 
@@ -141,8 +143,20 @@ def elsewhere(config: Config) -> Callable[[Iterable[str]], str]:
     return command
 
 
+def origin(config: Config, network: Architecture, replicas: int) -> dict[str, Any]:
+    """What a checkpoint says of its run, so that its folder alone is enough to use it."""
+    return {
+        "network": dataclasses.asdict(network),
+        "replicas": replicas,
+        "config": config.as_dict(),
+    }
+
+
 def remarks(config: Config) -> list[str]:
     """What a reader of the log must know of the flags."""
+    found = []
     if config.batch_norm and config.accumulate_steps > 1:
-        return ["Batch statistics are those of each micro-batch, not of the global batch."]
-    return []
+        found.append("Batch statistics are those of each micro-batch, not of the global batch.")
+    if config.shards:
+        found.append(f"Shards: {config.shards}; the bits don't depend on the number of replicas.")
+    return found

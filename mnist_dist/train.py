@@ -102,7 +102,12 @@ def _run(config: Config, where: topology.Topology, console: Console, stop: Stop)
         order = parts.order(config, data)
         plan = parts.plan(config, order.steps_per_epoch, devices.kind)
         trainset = Trainset(
-            data.train, order, config.accumulate_steps, placement.replicas, plan.block_steps
+            data.train,
+            order,
+            config.accumulate_steps,
+            placement.replicas,
+            plan.block_steps,
+            config.shards,
         )
         network = parts.architecture(config, data, devices)
         trained = state.build(devices.strategy, network, parts.rule(config))
@@ -121,6 +126,8 @@ def _run(config: Config, where: topology.Topology, console: Console, stop: Stop)
             files=files,
             stop=stop,
             identity=parts.identity(config, devices.precision, data),
+            origin=parts.origin(config, network, placement.replicas),
+            arithmetic=devices.arithmetic,
             where=joined.where,
             at_step=joined.at_step,
         )
@@ -143,7 +150,9 @@ def describe(config: Config) -> str:
 
 
 def _load(config: Config) -> sources.ImageData:
-    return sources.load(config.data_dir, config.dataset, config.validation_size)
+    return sources.load(
+        config.data_dir, config.dataset, config.validation_size, given=config.data_given
+    )
 
 
 if __name__ == "__main__":

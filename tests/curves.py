@@ -55,12 +55,12 @@ def train(folder, *flags, workers=1, prefix=()):
     return finished(folder)
 
 
-def train_each(folder, cases, *flags):
+def train_each(folder, cases, *flags, program=SEVERAL):
     """The runs of several cases (name -> flags) on the same devices, in one process."""
     if not cases:
         return {}
     several = [_arguments(folder / name, [*flags, *case]) for name, case in cases.items()]
-    _run([sys.executable, "-c", SEVERAL, json.dumps(several)])
+    _run([sys.executable, "-c", program, json.dumps(several)])
     return {name: finished(folder / name) for name in cases}
 
 

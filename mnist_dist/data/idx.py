@@ -6,6 +6,7 @@ any memory is taken for it.
 
 import gzip
 import math
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -19,6 +20,7 @@ UNSIGNED_BYTES = 8
 GZIP_MAGIC = b"\x1f\x8b"
 DEFLATE_RATIO = 1032  # deflate can't make more bytes of one than this
 CHUNK_BYTES = 1 << 20
+MOST_BYTES = 4 << 30  # a set is kept in memory; a gzip of 4 MB can hold as much
 
 
 def read(path: Path, dimensions: int) -> np.ndarray:
@@ -35,7 +37,10 @@ def read(path: Path, dimensions: int) -> np.ndarray:
         UsageError: it can't be read, isn't such a file, or doesn't hold what its header says.
     """
     try:
-        size_bytes = path.stat().st_size
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe or a device may never end
+            raise UsageError(f"{path}: {_kind(found.st_mode)} and no file; give one with IDX data")
+        size_bytes = found.st_size
         with path.open("rb") as raw:
             zipped = raw.read(2) == GZIP_MAGIC
             raw.seek(0)
@@ -44,8 +49,14 @@ def read(path: Path, dimensions: int) -> np.ndarray:
                 return _parse(path, cast(BinaryIO, file), dimensions, most_bytes)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UsageError(f"{path}: bad gzip ({error}); fetch the file again") from error
+    except ValueError as error:  # a zero byte in the name
+        raise UsageError(f"{path}: can't be a path ({error}); check it") from error
     except OSError as error:
         raise UsageError(f"{path}: can't be read ({error.strerror}); check the path") from error
+
+
+def _kind(mode: int) -> str:
+    return "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device"
 
 
 def _parse(path: Path, file: BinaryIO, dimensions: int, most_bytes: int) -> np.ndarray:
@@ -72,6 +83,8 @@ def _parse(path: Path, file: BinaryIO, dimensions: int, most_bytes: int) -> np.n
             f"{path}: the header claims {claimed_bytes} bytes ({'x'.join(map(str, shape))}), "
             f"more than the file can hold; it is truncated or damaged, fetch it again"
         )
+    if claimed_bytes > MOST_BYTES:
+        raise UsageError(f"{path}: {claimed_bytes} bytes; at most {MOST_BYTES} are read")
     data = _read_most(file, claimed_bytes + 1)
     if len(data) != claimed_bytes:
         found = "more" if len(data) > claimed_bytes else f"{len(data)}"

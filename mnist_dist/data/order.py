@@ -85,3 +85,15 @@ def replica_rows(batch_size: int, micro_batches: int, replica: int, replicas: in
         first, last = part(end - start, replica, replicas)
         rows.append((start + first, last - first))
     return np.array(rows, np.int64)
+
+
+def shard_rows(batch_size: int, shards: int, replica: int, replicas: int) -> np.ndarray:
+    """The shards of a global batch that a replica has; which rows are in a shard is fixed.
+
+    Returns:
+        int64 [shards / replicas, 2]: for each shard its first row, as a position in the global
+        batch, and how many rows it has (0 is possible).
+    """
+    own = shards // replicas
+    rows = [part(batch_size, shard, shards) for shard in range(replica * own, (replica + 1) * own)]
+    return np.array([(first, last - first) for first, last in rows], np.int64)

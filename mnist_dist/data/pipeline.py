@@ -45,6 +45,8 @@ class Trainset(NamedTuple):
         micro_batches: into how many parts a global batch is cut, to be summed.
         replicas: replicas over all workers.
         block_steps: steps in a full block (K).
+        shards: fixed parts of a global batch; a replica's then stand in the place of
+            micro-batches. 0 for none.
     """
 
     split: Split
@@ -52,18 +54,21 @@ class Trainset(NamedTuple):
     micro_batches: int
     replicas: int
     block_steps: int
+    shards: int = 0
 
     def example_ids(self, step: int, replica: int) -> list[np.ndarray]:
         """The examples that `replica` trains on at `step`: a micro-batch each, int64 [rows]."""
         batch = self.order.batch(step, self.order.permutation(self.order.position(step)[0]))
-        rows = order.replica_rows(len(batch), self.micro_batches, replica, self.replicas)
-        return [batch[first : first + count] for first, count in rows]
+        return [batch[first : first + count] for first, count in self._rows(len(batch), replica)]
 
     def block(self, steps: range, replica: int) -> Block:
         """The rows of one replica for `steps`, at most block_steps of them in one epoch."""
         size = self.order.batch_size
-        rows = order.rows_per_replica(size, self.micro_batches, self.replicas)
-        shape = (self.block_steps, self.micro_batches)
+        if self.shards:
+            rows = order.rows_per_replica(size, 1, self.shards)
+        else:
+            rows = order.rows_per_replica(size, self.micro_batches, self.replicas)
+        shape = (self.block_steps, len(self._rows(size, replica)))
         block = Block(
             images=np.zeros((*shape, rows, *self.split.images.shape[1:]), np.uint8),
             labels=np.zeros((*shape, rows), np.int32),
@@ -75,43 +80,54 @@ class Trainset(NamedTuple):
         permutation = self.order.permutation(self.order.position(steps.start)[0])
         for k, step in enumerate(steps):
             batch = self.order.batch(step, permutation)
-            mine = order.replica_rows(len(batch), self.micro_batches, replica, self.replicas)
             block.total[k] = len(batch)
-            for m, (first, count) in enumerate(mine):
+            for m, (first, count) in enumerate(self._rows(len(batch), replica)):
                 ids = batch[first : first + count]
                 block.first[k, m], block.real[k, m] = first, count
                 block.images[k, m, :count] = self.split.images[ids]
                 block.labels[k, m, :count] = self.split.labels[ids]
         return block
 
+    def _rows(self, size: int, replica: int) -> np.ndarray:
+        """Where a replica's micro-batches, or shards, are in a global batch of `size`."""
+        if self.shards:
+            return order.shard_rows(size, self.shards, replica, self.replicas)
+        return order.replica_rows(size, self.micro_batches, replica, self.replicas)
 
-def eval_blocks(split: Split, rows: int, replica: int, replicas: int) -> Iterator[Block]:
-    """One replica's part of a pass over a whole split: each example once over all replicas.
+
+def eval_blocks(
+    split: Split, rows: int, replica: int, replicas: int, parts: int
+) -> Iterator[Block]:
+    """One replica's parts of a pass over a whole split: each example once over all replicas.
 
     Args:
         split: the images and labels.
-        rows: rows of a block on one replica; the rows it lacks in the last are masked.
+        rows: rows of a part; the rows it lacks in the last block are masked.
         replica: this replica's number.
         replicas: replicas over all workers.
+        parts: parts of a block over all replicas, a multiple of their number.
 
     Yields:
-        Blocks of one step and one micro-batch; `first` is the first row's index in the split.
+        Blocks of one step, in which a replica's parts stand in the place of micro-batches; `first`
+        is a part's first row's index in the split.
     """
-    for start in range(0, len(split.labels), rows * replicas):
-        size = min(rows * replicas, len(split.labels) - start)
-        first, last = order.part(size, replica, replicas)
-        images = np.zeros((1, 1, rows, *split.images.shape[1:]), np.uint8)
-        labels = np.zeros((1, 1, rows), np.int32)
-        images[0, 0, : last - first] = split.images[start + first : start + last]
-        labels[0, 0, : last - first] = split.labels[start + first : start + last]
-        yield Block(
-            images=images,
-            labels=labels,
-            first=np.array([[start + first]], np.int64),
-            real=np.array([[last - first]], np.int32),
+    own = parts // replicas
+    for start in range(0, len(split.labels), rows * parts):
+        size = min(rows * parts, len(split.labels) - start)
+        block = Block(
+            images=np.zeros((1, own, rows, *split.images.shape[1:]), np.uint8),
+            labels=np.zeros((1, own, rows), np.int32),
+            first=np.zeros((1, own), np.int64),
+            real=np.zeros((1, own), np.int32),
             total=np.array([size], np.int32),
             step=np.zeros(1, np.int64),
         )
+        for number in range(own):
+            first, last = order.part(size, replica * own + number, parts)
+            block.first[0, number], block.real[0, number] = start + first, last - first
+            block.images[0, number, : last - first] = split.images[start + first : start + last]
+            block.labels[0, number, : last - first] = split.labels[start + first : start + last]
+        yield block
 
 
 Made = TypeVar("Made")

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from absl import logging
 
-from mnist_dist.data import sources
+from mnist_dist.data import layouts, sources
 from mnist_dist.data.split import Split
 from mnist_dist.devices.quiet import without_greetings
 from mnist_dist.errors import EXIT_USAGE, UsageError
@@ -33,7 +33,10 @@ def main(argv: list[str]) -> int:
     parser = _Parser(prog="python -m mnist_dist.data.prepare", description=__doc__)
     parser.add_argument("--data_dir", "--data-dir", required=True, help="where to write the set")
     parser.add_argument(
-        "--idx_dir", "--idx-dir", default="", help="folder of IDX files; default: embedded MNIST"
+        "--idx_dir",
+        "--idx-dir",
+        default="",
+        help="folder of IDX files or an .npz; default: embedded MNIST",
     )
     parser.add_argument("--name", default="mnist", help="the set's TFDS name; default: mnist")
     try:
@@ -65,7 +68,7 @@ def prepare(data_dir: Path, idx_dir: str, name: str) -> Path:
     place = data_dir / name / VERSION
     if place.exists():
         raise UsageError(f"{place} is there already; remove it, or give another --data_dir")
-    if idx_dir and not sources.idx_files(Path(idx_dir)):
+    if idx_dir and not layouts.find(Path(idx_dir), given=True):
         raise UsageError(f"--idx_dir={idx_dir}: no IDX files there; give the folder that has them")
     data = sources.load(idx_dir, "", 0)
     writable(place.parent, "--data_dir")

@@ -1,4 +1,4 @@
-"""Where images come from: the MNIST in this package, a folder of IDX files, or TFDS."""
+"""Where images come from: the MNIST in this package, files in a folder, or TFDS."""
 
 import dataclasses
 import hashlib
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_dist.data import idx, tfds
+from mnist_dist.data import idx, layouts, npz, tfds
+from mnist_dist.data.layouts import PARTS, Layout
 from mnist_dist.data.split import Split
 from mnist_dist.errors import UsageError
 
@@ -18,7 +19,8 @@ EMBEDDED_SHA256 = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 """Of the uncompressed files, as LeCun published them."""
-PARTS = tuple(EMBEDDED_SHA256)
+PACKED = ("x_train", "y_train", "x_test", "y_test")
+MOST_CLASSES = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +44,16 @@ class ImageData:
     fingerprint: str
 
 
-def load(data_dir: str, dataset: str, validation_size: int) -> ImageData:
+def load(data_dir: str, dataset: str, validation_size: int, given: bool = True) -> ImageData:
     """Reads a data set into memory.
 
     Args:
-        data_dir: a folder with the four IDX files, or with prepared TFDS sets.
-        dataset: a TFDS name; empty for IDX files, or the embedded MNIST where there are none.
+        data_dir: a folder with one of `layouts`' sets, or with prepared TFDS sets. A missing or
+            empty one stands for the embedded MNIST, as no name does.
+        dataset: a TFDS name; empty for files.
         validation_size: how many of the first training images are held out.
+        given: whether somebody chose `data_dir`. What is given is used or refused; the default
+            folder may hold other things, and nothing is said of it.
 
     Raises:
         UsageError: damaged or missing files, labels that don't fit, an unknown data set.
@@ -56,7 +61,7 @@ def load(data_dir: str, dataset: str, validation_size: int) -> ImageData:
     if dataset:
         train, test, num_classes, origin = tfds.read(dataset, data_dir)
     else:
-        train, test, origin = _read_idx(Path(data_dir))
+        train, test, origin = _files(data_dir, given)
         num_classes = int(train.labels.max(initial=0)) + 1
     _check(train, test, num_classes, origin)
     if not 0 <= validation_size < len(train.labels):
@@ -79,43 +84,69 @@ def embedded_folder() -> Path:
     return Path(str(resources.files("mnist_dist") / "data" / "mnist"))
 
 
-def _read_idx(folder: Path) -> tuple[Split, Split, str]:
-    found = idx_files(folder)
-    missing = not found
-    origin = f"IDX files in {folder}"
-    if missing:
-        folder = embedded_folder()
-        found = idx_files(folder)
-        origin = f"embedded MNIST ({folder})"
-        if not found:
-            raise UsageError(f"{folder}: the embedded MNIST is gone; reinstall the package")
-    arrays = [idx.read(found[name], 3 if "images" in name else 1) for name in PARTS]
-    if missing:
-        _verify(dict(zip(PARTS, arrays, strict=True)))
-    train_images, train_labels, test_images, test_labels = arrays
-    return _split(train_images, train_labels), _split(test_images, test_labels), origin
+def _files(data_dir: str, given: bool) -> tuple[Split, Split, str]:
+    layout = layouts.find(Path(data_dir), given) if data_dir else None
+    if layout is None:
+        why = ""
+        if data_dir and given:
+            state = "holds nothing" if Path(data_dir).exists() else "isn't there"
+            why = f", as {data_dir} {state}"
+        return *_embedded(), f"embedded MNIST ({embedded_folder()}){why}"
+    if "npz" in layout.files:
+        path = layout.files["npz"]
+        return *_packed(path), f"arrays of {path}"
+    kind = f"EMNIST {layout.emnist}" if layout.emnist else "IDX"
+    return *_idx(layout), f"{kind} files in {layout.folder}"
 
 
-def idx_files(folder: Path) -> dict[str, Path]:
-    """The four IDX files of a folder by name, gzipped or not; none if it has none or isn't there.
+def _embedded() -> tuple[Split, Split]:
+    """The MNIST in this package, held against the published checksums."""
+    folder = embedded_folder()
+    layout = layouts.find(folder, given=False)
+    if layout is None:
+        raise UsageError(f"{folder}: the embedded MNIST is gone; reinstall the package")
+    arrays = _arrays(layout)
+    _verify(dict(zip(PARTS, arrays, strict=True)))
+    return _splits(*arrays)
 
-    Raises:
-        UsageError: some are there and some not, or the folder is a file or can't be read.
-    """
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder}: a file; give the folder that holds the four IDX files")
-        paths = ((name, folder / f"{name}{end}") for end in (".gz", "") for name in PARTS)
-        found = {name: path for name, path in paths if path.is_file()}
-    except OSError as error:
-        raise UsageError(f"{folder}: can't be read ({error.strerror}); check the path") from error
-    missing = [name for name in PARTS if name not in found]
-    if found and missing:
-        raise UsageError(
-            f"{folder}: {', '.join(missing)} missing beside the others; "
-            "put all four IDX files there, gzipped or not"
-        )
-    return found
+
+def _arrays(layout: Layout) -> list[np.ndarray]:
+    return [idx.read(layout.files[name], 3 if "images" in name else 1) for name in PARTS]
+
+
+def _idx(layout: Layout) -> tuple[Split, Split]:
+    train_images, train_labels, test_images, test_labels = _arrays(layout)
+    if layout.emnist:  # its images lie on their side, and A is 1 among the letters
+        train_images, test_images = (a.transpose(0, 2, 1) for a in (train_images, test_images))
+    if layout.emnist == "letters":
+        if not (train_labels.min() and test_labels.min()):
+            raise UsageError(
+                f"{layout.folder}: EMNIST letters with label 0, they are from 1; "
+                "the files don't belong together"
+            )
+        train_labels, test_labels = train_labels - 1, test_labels - 1
+    return _splits(train_images, train_labels, test_images, test_labels)
+
+
+def _packed(path: Path) -> tuple[Split, Split]:
+    """Of an .npz as Keras's mnist.npz is one."""
+    arrays = npz.read(path, PACKED, idx.MOST_BYTES)
+    for name, array in arrays.items():
+        if name.startswith("x"):
+            if array.dtype != np.uint8 or array.ndim not in (3, 4):
+                raise UsageError(
+                    f"{path}: {name} is {array.dtype} of {array.ndim} dimensions; give uint8 "
+                    "[examples, height, width], or with [channels]"
+                )
+        elif array.dtype.kind not in "iu" or array.shape not in ((array.size,), (array.size, 1)):
+            raise UsageError(
+                f"{path}: {name} is {array.dtype} of {array.ndim} dimensions; give whole numbers, "
+                "one for each image"
+            )
+        elif array.max(initial=0) >= MOST_CLASSES or array.min(initial=0) < 0:
+            raise UsageError(f"{path}: {name} has labels that aren't 0 to {MOST_CLASSES - 1}")
+    train_images, train_labels, test_images, test_labels = arrays.values()
+    return _splits(train_images, train_labels.ravel(), test_images, test_labels.ravel())
 
 
 def _verify(arrays: dict[str, np.ndarray]) -> None:
@@ -128,8 +159,11 @@ def _verify(arrays: dict[str, np.ndarray]) -> None:
             raise UsageError(f"the embedded {name} is not the original (SHA-256); reinstall")
 
 
-def _split(images: np.ndarray, labels: np.ndarray) -> Split:
-    return Split(images[..., np.newaxis], labels.astype(np.int32))
+def _splits(*arrays: np.ndarray) -> tuple[Split, Split]:
+    """Training and test split of their images and labels, in the order of `PARTS`."""
+    images = [a if a.ndim == 4 else a[..., np.newaxis] for a in arrays[::2]]
+    train, test = zip(map(np.ascontiguousarray, images), arrays[1::2], strict=True)
+    return Split(train[0], train[1].astype(np.int32)), Split(test[0], test[1].astype(np.int32))
 
 
 def _check(train: Split, test: Split, num_classes: int, origin: str) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from tensorflow.python.util import _pywrap_util_port
 
-from mnist_dist.devices import multi_worker
+from mnist_dist.devices import hardware, multi_worker
 from mnist_dist.errors import RunError, UsageError
 
 
@@ -22,6 +22,8 @@ class Wanted(NamedTuple):
     Attributes:
         batch_size: the global batch, of which each replica is to have an image.
         eager: no graph, which some layouts of images need.
+        shards: fixed parts of the global batch, of which each replica is to have as many.
+        accumulate_steps: groups in which a replica computes its shards.
     """
 
     no_gpu: bool
@@ -34,6 +36,8 @@ class Wanted(NamedTuple):
     data_format: str
     batch_size: int
     eager: bool
+    shards: int
+    accumulate_steps: int
 
 
 class Devices(NamedTuple):
@@ -57,6 +61,12 @@ class Devices(NamedTuple):
     def kind(self) -> str:
         """The replicas' kind of device: "cpu" or "gpu"."""
         return self.names[0].split(":")[0].strip("/")
+
+    @property
+    def arithmetic(self) -> dict[str, str]:
+        """What decides the last bits beyond the flags: name -> value."""
+        layout = "channels_first" if self.channels_first else "channels_last"
+        return {"data_format": layout, **hardware.arithmetic(self.names[0])}
 
 
 def local_devices(wanted: Wanted, num_workers: int) -> tuple[str, ...]:
@@ -111,9 +121,12 @@ def build(
         UsageError: a layout of images that these devices can't train with.
         RunError: TensorFlow uses other devices than these.
     """
+    # An operation cuts its sums by the number of its threads, and the optimizer of graphs makes
+    # one long sum of a tree of them.
     with _set_once("threads"):
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_intra_op_parallelism_threads(1 if wanted.shards else threads)
         tf.config.threading.set_inter_op_parallelism_threads(max(threads, 2 * len(names)))
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": not wanted.shards})
     notes = []
     precision = wanted.precision
     if precision == "auto":
@@ -178,9 +191,27 @@ def _check(wanted: Wanted, names: tuple[str, ...], num_workers: int) -> None:
             f"--batch_size={wanted.batch_size} over {replicas} replicas leaves some without an "
             f"image; give a global batch of at least {replicas}, or fewer replicas"
         )
+    if wanted.shards:
+        _check_shards(wanted, replicas)
     if wanted.collective == "nccl" and names[0].startswith("/cpu"):
         raise UsageError(
             "--collective=nccl is for NVIDIA GPUs and these replicas are on the CPU; give ring"
+        )
+
+
+def _check_shards(wanted: Wanted, replicas: int) -> None:
+    if wanted.shards % replicas:
+        fit = [str(2**power) for power in range(wanted.shards.bit_length())]
+        raise UsageError(
+            f"--shards={wanted.shards} over {replicas} replicas: each is to have as many shards; "
+            f"run on {', '.join(fit)}, or give other --shards"
+        )
+    if wanted.shards // replicas % wanted.accumulate_steps:
+        raise UsageError(
+            f"--accumulate_steps={wanted.accumulate_steps} with {wanted.shards // replicas} of "
+            f"--shards={wanted.shards} on each of {replicas} replicas: whole shards are computed "
+            f"one after another; give --accumulate_steps a power of two up to "
+            f"{wanted.shards // replicas}, or more shards"
         )
 
 

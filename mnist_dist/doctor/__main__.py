@@ -1,14 +1,17 @@
 """Says what would run here, and whether it would work, before a job is paid for.
 
-usage: python -m mnist_dist.doctor [--json] [flags of mnist_dist.train]
+usage: python -m mnist_dist.doctor [--json] [--burn_in=SECONDS] [flags of mnist_dist.train]
 
 In an allocation: srun python -m mnist_dist.doctor, with the flags of the run. It looks at each
 worker's devices, cores, memory, versions, flags and data, at the checkpoint folder and the network
-between the workers, and takes away again what it tries. Nothing is trained.
+between the workers, and takes away again what it tries.
 
   --json
         print the report as JSON: "verdict" says it in a line, "well" is true or false,
         "findings" are what isn't well, "workers" what each worker is
+  --burn_in=SECONDS
+        have each device train the same steps over and over for that long, and name one that
+        comes to other bits than the others of its kind
   --help
         print this; python -m mnist_dist.train --help lists the flags of a run
 
@@ -16,7 +19,9 @@ Exit code: 0 if the run would work, 1 if it wouldn't, 2 for a wrong flag.
 """
 
 import dataclasses
+import functools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -28,7 +33,7 @@ from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.config import Config
 from mnist_dist.devices.quiet import without_greetings
 from mnist_dist.doctor import facts
-from mnist_dist.doctor.report import head, judge, text, verdict
+from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
 from mnist_dist.run.console import Console, complain
 
@@ -39,10 +44,11 @@ def main(argv: list[str]) -> int:
     """Runs the command line; returns the process's exit code."""
     as_json = "--json" in argv
     try:
-        config = flags.parse([word for word in argv if word != "--json"])
+        burn_in_s, rest = _burn_in([word for word in argv if word != "--json"])
+        config = flags.parse(rest)
         where = topology.from_environment(os.environ, config.cluster)
         with Console(where.is_chief and not as_json) as console:
-            report = examine(config, where, console)
+            report = examine(config, where, console, burn_in_s)
     except flags.HelpRequested:
         print(__doc__.strip())
         return 0
@@ -54,16 +60,43 @@ def main(argv: list[str]) -> int:
     return 0 if report["well"] else EXIT_FAILED
 
 
-def examine(config: Config, where: topology.Topology, console: Console) -> dict[str, Any]:
+def _burn_in(argv: list[str]) -> tuple[float, list[str]]:
+    """Takes --burn_in out of the command line, which the trainer doesn't have: seconds, the rest.
+
+    Raises:
+        UsageError: it isn't a number of seconds.
+    """
+    seconds, rest = 0.0, []
+    for word in argv:
+        name, _, given = word.partition("=")
+        if name.lstrip("-").replace("-", "_") != "burn_in" or not name.startswith("-"):
+            rest.append(word)
+            continue
+        try:
+            seconds = float(given)
+        except ValueError:
+            seconds = 0.0
+        if not 0.0 < seconds < math.inf:
+            raise UsageError(f"{word}: give seconds, more than 0, such as --burn_in=60")
+    return seconds, rest
+
+
+def examine(
+    config: Config, where: topology.Topology, console: Console, burn_in_s: float = 0.0
+) -> dict[str, Any]:
     """Looks at all workers, the same report on each: its keys are those that --json prints.
 
-    What needs no TensorFlow is printed at once.
+    Args:
+        config: the run's flags.
+        where: which worker this is.
+        console: where what needs no TensorFlow is printed at once.
+        burn_in_s: seconds in which each device trains the same over and over; 0 for none.
 
     Raises:
         UsageError, RunError: the workers can't even meet; the message says why.
     """
     if where.num_workers == 1:
-        return _look(config, where, console, None, lambda value: [value])
+        return _look(config, where, console, None, lambda value: [value], burn_in_s)
     apart = dataclasses.replace(where, token=f"{where.token}-doctor")  # from a training
     # What the workers are started with is compared later, all of it, and shown.
     meeting = rendezvous.meet(
@@ -71,9 +104,9 @@ def examine(config: Config, where: topology.Topology, console: Console) -> dict[
     )
     meeting.watch(config.peer_timeout)
     try:
-        report = _look(
-            config, where, console, meeting, lambda value: meeting.gather(value, GATHER_S)
-        )
+        timeout_s = GATHER_S + burn_in_s
+        gather = functools.partial(meeting.gather, timeout_s=timeout_s)
+        report = _look(config, where, console, meeting, gather, burn_in_s)
         meeting.goodbye()
     except (RunError, UsageError) as error:
         meeting.fail(str(error), usage=isinstance(error, UsageError))
@@ -87,12 +120,13 @@ def _look(
     console: Console,
     meeting: Meeting | None,
     gather: Callable[[Any], Sequence[Any]],
+    burn_in_s: float,
 ) -> dict[str, Any]:
     own = facts.machine(config, where) | facts.data(config)
     console.line(head(config, own))
     with without_greetings():
         console.stage("importing TensorFlow")
-        from mnist_dist.doctor import network
+        from mnist_dist.doctor import burn_in, network
 
         console.stage("looking for devices")
         network.tf.config.list_physical_devices()  # the first look greets, too
@@ -108,21 +142,29 @@ def _look(
     workers = gather(own)
     findings = judge(config, workers)
     report: dict[str, Any] = {
-        "verdict": verdict(findings),
-        "well": not any(finding["bad"] for finding in findings),
+        "verdict": "",  # comes last, and stands first
+        "well": False,
         "workers": workers,
         "source": where.source,
         "note": where.note,
         "config": config.as_dict(),
         "findings": findings,
         "all_reduce": None,
+        "burn_in": None,
     }
-    if report["well"]:
+    if not any(finding["bad"] for finding in findings):
         console.stage("measuring an all-reduce")
-        addresses = meeting.workers if meeting else ()
-        report["all_reduce"] = network.all_reduce(
-            config, tuple(own["devices"]), addresses, where.rank
-        )
+        addresses, names = meeting.workers if meeting else (), tuple(own["devices"])
+        built = network.build(config, names, addresses, where.rank, bool(burn_in_s))
+        report["all_reduce"] = network.all_reduce(built, where.rank)
+        if burn_in_s:
+            console.stage("burning in")
+            cores = max(worker["cores"] for worker in workers)
+            burned = gather(burn_in.devices(config, built, cores, burn_in_s))
+            report["burn_in"] = {"seconds": burn_in_s, "workers": burned}
+            findings += judge_bits(workers, burned)
+    well = not any(finding["bad"] for finding in findings)
+    report |= {"well": well, "verdict": verdict(well)}
     return report
 
 

@@ -27,9 +27,21 @@ def devices(config: Config, num_workers: int) -> dict[str, Any]:
     return {"devices": list(names), "device_problem": ""}
 
 
-def all_reduce(
-    config: Config, names: tuple[str, ...], workers: tuple[str, ...], rank: int
-) -> dict[str, Any] | None:
+def build(
+    config: Config, names: tuple[str, ...], workers: tuple[str, ...], rank: int, exact: bool
+) -> strategy.Devices:
+    """The run's devices, together with the other workers'; `exact` for single-threaded operations.
+
+    Raises:
+        RunError: they don't come together.
+    """
+    wanted = parts.wanted(config)
+    if exact:
+        wanted = wanted._replace(shards=wanted.shards or 1)
+    return strategy.build(wanted, names, workers, rank, resources.cores(), config.peer_timeout)
+
+
+def all_reduce(built: strategy.Devices, rank: int) -> dict[str, Any] | None:
     """Sums vectors of 1 kB to 64 MB over all replicas, as the gradients are summed.
 
     Returns:
@@ -39,10 +51,7 @@ def all_reduce(
     Raises:
         RunError: TensorFlow failed, or summed wrongly.
     """
-    built = strategy.build(
-        parts.wanted(config), names, workers, rank, resources.cores(), config.peer_timeout
-    )
-    placement = Placement(built.strategy, names, rank)
+    placement = Placement(built.strategy, built.names, rank)
     if placement.replicas == 1:
         return None
 

@@ -1,5 +1,6 @@
 """The doctor's judgement of what the workers found, and the page that a person reads."""
 
+import collections
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +16,7 @@ def judge(config: Config, workers: Sequence[dict[str, Any]]) -> list[dict[str, A
     findings: list[dict[str, Any]] = []
 
     def find(worker: dict[str, Any], message: str, bad: bool = True) -> None:
-        name = f"worker {worker['rank']} (host {worker['host']})"
-        findings.append({"bad": bad, "rank": worker["rank"], "text": f"{name}: {message}"})
+        findings.append(_finding(worker, message, bad))
 
     chief = workers[0]
     for worker in workers:
@@ -53,11 +53,10 @@ def judge(config: Config, workers: Sequence[dict[str, Any]]) -> list[dict[str, A
     return findings
 
 
-def verdict(findings: Sequence[dict[str, Any]]) -> str:
+def verdict(well: bool) -> str:
     """The last line."""
-    bad = any(finding["bad"] for finding in findings)
-    well = "Well: a run with these flags would work."
-    return "A run with these flags would not work." if bad else well
+    would = "Well: a run with these flags would work."
+    return would if well else "A run with these flags would not work."
 
 
 def head(config: Config, chief: dict[str, Any]) -> str:
@@ -70,6 +69,40 @@ def head(config: Config, chief: dict[str, Any]) -> str:
             f"Versions of worker 0: {versions}",
         ]
     )
+
+
+def judge_bits(
+    workers: Sequence[dict[str, Any]], burned: Sequence[Sequence[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """What is wrong with devices that came to other bits than most devices of their kind.
+
+    Args:
+        workers: the workers, by rank.
+        burned: of each worker, what `burn_in.devices` found.
+    """
+    found = [(worker, one) for worker, own in zip(workers, burned, strict=True) for one in own]
+    findings = []
+    for kind in sorted({one["kind"] for _, one in found}):
+        alike = [(worker, one) for worker, one in found if one["kind"] == kind]
+        usual = [max(one["digests"], key=one["digests"].get) for _, one in alike]
+        (right, votes), *others = collections.Counter(usual).most_common()
+        for worker, one in alike:
+            rounds = sum(one["digests"].values())
+            wrong = rounds - one["digests"].get(right, 0)
+            if others and others[0][1] == votes:
+                said = f"{rounds} rounds; devices of its kind differ, and none has a majority"
+            elif wrong:
+                said = f"other bits than most of its kind in {wrong} of {rounds} rounds"
+            else:
+                continue
+            message = f"{one['device']}: {said} ({kind}); use it for nothing until it was tested"
+            findings.append(_finding(worker, message))
+    return findings
+
+
+def _finding(worker: dict[str, Any], message: str, bad: bool = True) -> dict[str, Any]:
+    name = f"worker {worker['rank']} (host {worker['host']})"
+    return {"bad": bad, "rank": worker["rank"], "text": f"{name}: {message}"}
 
 
 def text(report: dict[str, Any]) -> str:
@@ -102,6 +135,14 @@ def text(report: dict[str, Any]) -> str:
     if report["note"]:
         lines.append(report["note"])
     lines += _reduction(report["all_reduce"])
+    if report["burn_in"]:
+        ones = [one for own in report["burn_in"]["workers"] for one in own]
+        rounds = sum(sum(one["digests"].values()) for one in ones)
+        lines.append(
+            f"Burn-in: {len(ones)} device(s), each by itself for {report['burn_in']['seconds']:g} "
+            f"s; {rounds} times the same steps, {len({d for o in ones for d in o['digests']})} "
+            "different result(s)"
+        )
     lines += [
         f"{'NOT WELL' if finding['bad'] else 'Note'}: {finding['text']}"
         for finding in report["findings"]

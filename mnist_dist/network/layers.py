@@ -1,5 +1,6 @@
 """The parts of the network that Keras doesn't have as this program needs them."""
 
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import keras
@@ -52,36 +53,66 @@ class BatchNorm:
             f"{name}/moving_variance": self.variance,
         }
 
-    def __call__(self, x: tf.Tensor, rows: Rows | None, statistics: Statistics) -> tf.Tensor:
-        """Normalises x in the dtype of the statistics; in training adds to `statistics`."""
-        flat = self._channels_first and len(x.shape) == 4
-        wide = [1, -1, 1, 1] if flat else [1] * (len(x.shape) - 1) + [-1]
-        y = tf.cast(x, self._dtype)
-        if rows is None:
-            mean, variance = self.mean.value, self.variance.value
-        else:
-            axes = [0, 2, 3] if flat else list(range(len(x.shape) - 1))
-            mean, variance, examples = self._moments(y, rows, axes)
+    def __call__(
+        self,
+        x: Sequence[tf.Tensor],
+        rows: Sequence[Rows],
+        statistics: Statistics,
+        each: Callable[..., list[tf.Tensor]],
+    ) -> list[tf.Tensor]:
+        """Normalises in the dtype of the statistics; in training adds to `statistics`.
+
+        Args:
+            x: of each branch, what goes in.
+            rows: of each branch; none for inference.
+            statistics: gets the batch's statistics, which are the same for all branches.
+            each: calls a function for each branch, with that branch's weights.
+        """
+        y = [tf.cast(part, self._dtype) for part in x]
+        moments = [(self.mean.value, self.variance.value)] * len(y)
+        if rows:
+            moments, examples = self._moments(y, rows)
+            mean, variance = moments[0]
             statistics[f"{self._name}/moving_mean"] = mean * examples
             statistics[f"{self._name}/moving_variance"] = variance * examples
-        scale = self.scale.value * tf.math.rsqrt(variance + self.epsilon)
-        y = y * tf.reshape(scale, wide) + tf.reshape(self.offset.value - mean * scale, wide)
-        return tf.cast(y, x.dtype)
+        return [tf.cast(part, x[0].dtype) for part in each(self._normalised, y, moments)]
 
-    @staticmethod
-    def _moments(y: tf.Tensor, rows: Rows, axes: list[int]) -> tuple[tf.Tensor, ...]:
-        """Mean and variance over the real rows everywhere, and how many examples those are."""
+    def _normalised(self, y: tf.Tensor, moments: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        mean, variance = moments
+        wide = [1, -1, 1, 1] if self._flat(y) else [1] * (len(y.shape) - 1) + [-1]
+        scale = self.scale.value * tf.math.rsqrt(variance + self.epsilon)
+        return y * tf.reshape(scale, wide) + tf.reshape(self.offset.value - mean * scale, wide)
+
+    def _moments(
+        self, y: Sequence[tf.Tensor], rows: Sequence[Rows]
+    ) -> tuple[list[tuple[tf.Tensor, tf.Tensor]], tf.Tensor]:
+        """For each branch, mean and variance over all real rows; and how many examples those are.
+
+        They are the same for all branches, but each has its own, to be differentiated by itself.
+        """
+        totals = rows[0].totals([self._sums(*pair) for pair in zip(y, rows, strict=True)])
+        first = y[0]
+        channels = first.shape[1 if self._flat(first) else -1]
+        pixels = tf.size(first[0], tf.int32) // channels
+        moments = []
+        for total in totals:
+            examples = total[-1]
+            # A micro-batch may be empty everywhere, at the end of an epoch.
+            values = tf.maximum(examples * tf.cast(pixels, first.dtype), 1.0)
+            mean, square = tf.split(total[:-1] / values, 2)
+            moments.append((mean, tf.maximum(square - mean * mean, 0.0)))
+        return moments, totals[0][-1]
+
+    def _sums(self, y: tf.Tensor, rows: Rows) -> tf.Tensor:
+        """Of the real rows: sums of values and of squares by channel, and how many rows."""
+        axes = [0, 2, 3] if self._flat(y) else list(range(len(y.shape) - 1))
         real = tf.reshape(rows.mask(y.shape[0], y.dtype), [-1] + [1] * (len(y.shape) - 1))
         y = y * real
-        sums = [tf.reduce_sum(y, axes), tf.reduce_sum(y * y, axes)]
-        pixels = tf.size(y[0], tf.int32) // sums[0].shape[0]
         count = tf.cast(tf.stack([rows.real]), y.dtype)
-        total = rows.sum_over_replicas(tf.concat([*sums, count], 0))
-        examples = total[-1]
-        # A micro-batch may be empty everywhere, at the end of an epoch.
-        values = tf.maximum(examples * tf.cast(pixels, y.dtype), 1.0)
-        mean, square = tf.split(total[:-1] / values, 2)
-        return mean, tf.maximum(square - mean * mean, 0.0), examples
+        return tf.concat([tf.reduce_sum(y, axes), tf.reduce_sum(y * y, axes), count], 0)
+
+    def _flat(self, y: tf.Tensor) -> bool:
+        return self._channels_first and len(y.shape) == 4
 
 
 def max_pool(x: tf.Tensor, data_format: str) -> tf.Tensor:

@@ -1,6 +1,8 @@
 """The notebook's network and its variants: logits from images."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -10,6 +12,25 @@ from mnist_dist.network.layers import BatchNorm, Layer, Statistics, max_pool, re
 from mnist_dist.network.rows import Rows
 
 DROPOUT_STREAM = 0
+
+
+class Branch(NamedTuple):
+    """Rows that go through the network by themselves.
+
+    Attributes:
+        images: dtype [rows, height, width, channels], in 0..1.
+        rows: what training needs to know of them; None for inference.
+        weights: variables and what stands for them in this branch, so that it can be
+            differentiated by itself; empty for the variables themselves.
+    """
+
+    images: tf.Tensor
+    rows: Rows | None = None
+    weights: Sequence[tuple[keras.Variable, tf.Tensor]] = ()
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """Within it, a layer that reads one of the variables gets this branch's value."""
+        return keras.StatelessScope(self.weights) if self.weights else contextlib.nullcontext()
 
 
 class Network:
@@ -48,34 +69,59 @@ class Network:
         Returns:
             The logits, dtype [rows, classes], and each normalisation's batch statistics.
         """
-        statistics: Statistics = {}
+        logits, statistics = self.side_by_side([Branch(images, rows)])
+        return logits[0], statistics
 
-        def normalise(name: str, x: tf.Tensor) -> tf.Tensor:
+    def side_by_side(self, branches: Sequence[Branch]) -> tuple[list[tf.Tensor], Statistics]:
+        """The forward pass of several branches, which have nothing in common but batch statistics.
+
+        They go through the network together, layer by layer, each in operations of its own.
+
+        Returns:
+            Each branch's logits, dtype [rows, classes], and the batch statistics.
+        """
+        statistics: Statistics = {}
+        rows = [branch.rows for branch in branches if branch.rows is not None]
+
+        def each(function: Callable, *columns: Sequence[Any]) -> list[Any]:
+            found = []
+            for branch, *values in zip(branches, *columns, strict=True):
+                with branch.scope():
+                    found.append(function(*values))
+            return found
+
+        def normalise(name: str, x: list[tf.Tensor]) -> list[tf.Tensor]:
             if name not in self._norms:
                 return x
-            return self._norms[name](x, rows, statistics)
+            return self._norms[name](x, rows, statistics, each)
 
-        x = tf.transpose(images, [0, 3, 1, 2]) if self.what.channels_first else images
+        x = [branch.images for branch in branches]
+        if self.what.channels_first:
+            x = [tf.transpose(part, [0, 3, 1, 2]) for part in x]
         for number in range(1, len(self.what.conv_filters) + 1):
-            x = self._conv(f"conv{number}", x, normalise)
-            x = max_pool(x, self._format)
+            x = self._conv(f"conv{number}", x, each, normalise)
+            x = [max_pool(part, self._format) for part in x]
         if self.what.channels_first:  # so that the dense weights fit both layouts
-            x = tf.transpose(x, [0, 2, 3, 1])
-        x = tf.reshape(x, [x.shape[0] or tf.shape(x)[0], -1])
+            x = [tf.transpose(part, [0, 2, 3, 1]) for part in x]
+        x = [tf.reshape(part, [part.shape[0] or tf.shape(part)[0], -1]) for part in x]
         for number in range(1, len(self.what.dense_units) + 1):
-            x = tf.nn.relu(normalise(f"dense{number}", self._layers[f"dense{number}"](x)))
-        if rows is not None and self.what.dropout:
-            x = _dropout(x, self.what.dropout, rows)
-        return self._layers["logits"](x), statistics
+            x = normalise(f"dense{number}", each(self._layers[f"dense{number}"], x))
+            x = [tf.nn.relu(part) for part in x]
+        if rows and self.what.dropout:
+            x = [_dropout(part, self.what.dropout, r) for part, r in zip(x, rows, strict=True)]
+        return each(self._layers["logits"], x), statistics
 
-    def _conv(self, name: str, x: tf.Tensor, normalise: Callable) -> tf.Tensor:
-        y = normalise(name, self._layers[name](x))
+    def _conv(
+        self, name: str, x: list[tf.Tensor], each: Callable, normalise: Callable
+    ) -> list[tf.Tensor]:
+        y = normalise(name, each(self._layers[name], x))
         if not self.what.residual:
-            return tf.nn.relu(y)
-        y = self._layers[f"{name}b"](tf.nn.relu(y))
+            return [tf.nn.relu(part) for part in y]
+        y = each(self._layers[f"{name}b"], [tf.nn.relu(part) for part in y])
         y = normalise(f"{name}b", y)
-        shortcut = self._layers.get(f"{name}s")
-        return tf.nn.relu(residual_add(y, shortcut(x) if shortcut else x))
+        if f"{name}s" in self._layers:
+            x = each(self._layers[f"{name}s"], x)
+        return [tf.nn.relu(residual_add(*pair)) for pair in zip(y, x, strict=True)]
 
     def _build(self, stage: Stage) -> None:
         """Makes a layer, its variables, and its normalisation if it has one."""

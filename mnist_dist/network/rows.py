@@ -5,7 +5,7 @@ random numbers: as easy as 1, 2, 3") is started at the position of a row in the 
 a row's numbers don't depend on the replica that draws them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -14,21 +14,22 @@ PHILOX = 1  # TensorFlow's number for the algorithm
 
 
 class Rows(NamedTuple):
-    """A replica's rows of one micro-batch in training.
+    """A replica's rows of one micro-batch, or of one shard of it, in training.
 
     Attributes:
         seed: the run's seed, a Python int.
         step: int64 scalar, the global step, from 0.
         first: int64 scalar, position of the first row in the global batch.
         real: int32 scalar, how many of the rows are real; the rest is padding.
-        sum_over_replicas: a tensor -> its sum over all replicas, differentiable.
+        totals: what each of a replica's shards has of a sum -> the sum over all shards of all
+            replicas, once for each; differentiable.
     """
 
     seed: int
     step: tf.Tensor
     first: tf.Tensor
     real: tf.Tensor
-    sum_over_replicas: Callable[[tf.Tensor], tf.Tensor]
+    totals: Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]]
 
     def mask(self, rows: int, dtype: tf.DType) -> tf.Tensor:
         """1 for a real row and 0 for padding: dtype [rows]."""

@@ -1,8 +1,7 @@
 """Compares runs on one page: `python -m mnist_dist.report RUN_DIR... [--format=html|md]`.
 
-RUN_DIR is a run's --run_dir or --output_dir (its --checkpoint_dir, where it had neither), a folder
-with one in output/, as earlier versions' launch/train.slurm made it, or a folder of several of
-these. The page needs matplotlib: pip install 'mnist_dist[report]'.
+RUN_DIR is a run's --run_dir, --output_dir or --checkpoint_dir, a folder with one in output/, or a
+folder of several of these. The page needs matplotlib: pip install 'mnist_dist[report]'.
 """
 
 import argparse
@@ -14,10 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
-from mnist_dist.report.answer import Answer, answer
+from mnist_dist.report.answer import Ranking, rankings
 from mnist_dist.report.markdown import markdown
 from mnist_dist.report.runs import Run, read
-from mnist_dist.report.settings import settings
 from mnist_dist.run.folders import writable
 
 
@@ -74,22 +72,23 @@ def report(run_dirs: Sequence[str], form: str = "html", output: str | None = Non
             f"no finished run among {len(runs)} ({first.name} at step {first.step}: "
             f"{first.unfinished}); let one end, or give others"
         )
-    text, found = _text(form, runs)
+    ranked = rankings(runs)
+    text = _text(form, ranked, runs)
     if path is None:
         _say(text)
         return
     _write(path, text)
-    _say(f"{found.headline}\n{found.verdict}\nWrote {path}\n")
+    for _, _, found in ranked:
+        _say(f"{found.headline}\n{found.verdict}\n")
+    _say(f"Wrote {path}\n")
 
 
-def _text(form: str, runs: Sequence[Run]) -> tuple[str, Answer]:
-    ranked = settings(runs)
-    found = answer(ranked, runs)
+def _text(form: str, ranked: Sequence[Ranking], runs: Sequence[Run]) -> str:
     if form == "md":
-        return markdown(found, ranked, runs), found
+        return markdown(ranked, runs)
     from mnist_dist.report.html import page  # brings matplotlib
 
-    return page(found, ranked, runs), found
+    return page(ranked, runs)
 
 
 def _write(path: Path, text: str) -> None:
@@ -98,7 +97,7 @@ def _write(path: Path, text: str) -> None:
     new = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(text, encoding="utf-8")
+        new.write_text(text, encoding="utf-8", errors="replace")
         os.replace(new, target)
     except OSError as error:
         new.unlink(missing_ok=True)

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mnist_dist.errors import shorten
 from mnist_dist.report.judge import Judgement, judge
 from mnist_dist.report.runs import Run
-from mnist_dist.report.settings import Setting, by_validation, same_test_set
-from mnist_dist.report.tables import percent, points
+from mnist_dist.report.settings import Setting, by_validation, data_sets, shown
+from mnist_dist.report.settings import settings as grouped
+from mnist_dist.report.tables import percent, points, trained
 
 CONTRADICTED = "contradicted by the test"
+UNCLEAR = "not told apart from all"
 
 
 class Answer(NamedTuple):
@@ -27,8 +30,34 @@ class Answer(NamedTuple):
     how: list[str]
 
 
-def answer(settings: Sequence[Setting], runs: Sequence[Run]) -> Answer:
-    """Judges the settings, the best of which comes first."""
+class Ranking(NamedTuple):
+    """The settings of one data set, and what is to be said of them.
+
+    Attributes:
+        data: the set's name and fingerprint.
+        settings: the best first.
+        answer: which was best.
+    """
+
+    data: str
+    settings: list[Setting]
+    answer: Answer
+
+
+def rankings(runs: Sequence[Run]) -> list[Ranking]:
+    """Ranks the finished runs, those of each data set by themselves."""
+    ranked = []
+    for members in data_sets(runs):
+        found = grouped(members)
+        first = members[0]
+        name = shown(first.config.get("dataset") or first.config.get("data_dir"))
+        data = f"{name}, fingerprint {shorten(first.data[:8])}" if first.data else name
+        ranked.append(Ranking(data, found, answer(found)))
+    return ranked
+
+
+def answer(settings: Sequence[Setting]) -> Answer:
+    """Judges settings of one data set, the best of which comes first."""
     best = settings[0]
     spread = best.deviation if best.deviation is not None else best.binomial
     seeds = len(best.test)
@@ -38,36 +67,49 @@ def answer(settings: Sequence[Setting], runs: Sequence[Run]) -> Answer:
         f"The figure after ± is the {kind}. Deviations, errors and leads are in percentage points."
     ]
     if len(settings) == 1:
-        return Answer(f"{best.name}: {score}.", "There is no other setting here.", "", how)
-    if not same_test_set(runs):
-        return Answer(
-            "These runs were tested on different images.",
-            "Their scores can't be compared; give runs of one data set.",
-            "no comparison",
-            [],
-        )
-    how += _ranking(settings, runs)
+        verdict = f"There is no other setting here. It was trained for {best.length}."
+        return Answer(f"{best.name}: {score}.", verdict, "", how)
+    how += _ranking(settings)
     judgement = judge(best, settings[1])
     verdict, badge = _verdict(judgement, best, settings[1])
+    verdict += f" {_lengths(best, settings[1])}"
     rest = [(f"#{n}", judge(best, setting)) for n, setting in enumerate(settings[2:], 3)]
     even = [number for number, j in rest if not j.real]
     better = [number for number, j in rest if j.real and j.lead < 0.0]
     if even:
         start = "But it isn't" if judgement.real else "Nor is it"
         verdict += f" {start} told apart from {', '.join(even)}."
-        badge = "not told apart from all" if judgement.real else badge
+        badge = UNCLEAR if judgement.real else badge
     if better:
         verdict += f" On the test set {', '.join(better)} is better by more than chance."
         badge = CONTRADICTED
+    length = trained(best, settings[1])
+    if length and judgement.real and badge not in (CONTRADICTED, UNCLEAR):
+        badge += f", trained {length}"
     how.append(_judged(judgement))
+    if any(trained(best, setting) for setting in settings):
+        how.append(
+            "Not all were trained for as long as the first: a lead may then be that of longer "
+            "training, and not of the setting."
+        )
     return Answer(f"{best.name} was best: {score}.", verdict, badge, how)
 
 
-def _ranking(settings: Sequence[Setting], runs: Sequence[Run]) -> list[str]:
-    if not by_validation([run for run in runs if not run.unfinished]):
+def _lengths(best: Setting, second: Setting) -> str:
+    """Training length, beside the verdict."""
+    length = trained(best, second)
+    if not length:
+        return f"Both were trained for {best.length}."
+    why = "which alone may make the difference" if length == "longer" else "the second for more"
+    return f"But it was trained for {best.length}, the second for {second.length}: {why}."
+
+
+def _ranking(settings: Sequence[Setting]) -> list[str]:
+    if not by_validation([run for setting in settings for run in setting.runs]):
         return [
-            "Best is by test accuracy, because not every run has a validation split: a choice "
-            "made on the test set flatters what it chooses. Give --validation_size."
+            "Best is by test accuracy, because not every run has held out the same images for "
+            "validation: a choice made on the test set flatters what it chooses. Give "
+            "--validation_size."
         ]
     lines = [
         "Best is by validation accuracy, on which hyperparameters are to be chosen; the test "

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.ticker import LogFormatter
 
-from mnist_dist.report.runs import smooth
+from mnist_dist.report.runs import SMOOTHED_FROM, smooth
 from mnist_dist.report.settings import Setting
 
 MANY = 20  # accuracies, of which a tenth can be cut off
@@ -110,7 +110,7 @@ def _panel(
             if part == "train" and quantity != "lr":
                 x, y = smooth(x, y)
             y = 100.0 * y if quantity == "accuracy" else y
-            marker = "o" if part != "train" else ""
+            marker = "o" if part != "train" or len(x) < SMOOTHED_FROM else ""
             axes.plot(x, y, color=colour, linewidth=1.1, marker=marker, markersize=3, alpha=0.85)
             seen.append(y)
     if not seen:
@@ -125,4 +125,5 @@ def _panel(
     if quantity == "accuracy" and values.max() > values.min():
         # The climb's first steps would press all the rest into a line.
         low, high = np.quantile(values, 0.1 if len(values) > MANY else 0.0), values.max()
+        low = min(low, *(y.max() for y in seen))  # but no curve goes altogether
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))

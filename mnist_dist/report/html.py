@@ -8,9 +8,9 @@ from html import escape
 import numpy as np
 
 from mnist_dist.report import figures
-from mnist_dist.report.answer import Answer
-from mnist_dist.report.runs import NEIGHBOURS, PARTS, Predictions, Run
-from mnist_dist.report.settings import Setting, by_validation, same_test_set
+from mnist_dist.report.answer import CONTRADICTED, Answer, Ranking
+from mnist_dist.report.runs import NEIGHBOURS, PARTS, SMOOTHED_FROM, Predictions, Run
+from mnist_dist.report.settings import Setting, by_validation
 from mnist_dist.report.style import COLOURS, CSS, REST
 from mnist_dist.report.tables import (
     Table,
@@ -26,41 +26,56 @@ from mnist_dist.report.tables import (
 LONG = 12  # a table of more runs is shown when asked for
 
 
-def page(answer: Answer, settings: Sequence[Setting], runs: Sequence[Run]) -> str:
+def page(rankings: Sequence[Ranking], runs: Sequence[Run]) -> str:
     """The whole page."""
-    extra = [REST] * max(len(settings) - len(COLOURS), 0)
-    colours = [*COLOURS[: len(settings)], *extra]
-    finished = [run for run in runs if not run.unfinished]
+    finished = sum(not run.unfinished for run in runs)
     unfinished = unfinished_table(runs)
-    split = "validation" if by_validation(finished) else "test"
-    counted = f"{_count(len(finished), 'run')} of {_count(len(settings), 'setting')}"
+    counted = (
+        f"{_count(finished, 'run')} of {_count(sum(len(r.settings) for r in rankings), 'setting')}"
+    )
     left_out = f", {len(unfinished.rows)} more not counted" if unfinished.rows else ""
-    best = settings[0].best_run
-    headline = escape(answer.headline).replace(" %", "&nbsp;%").replace(" ± ", "&nbsp;±&nbsp;")
-    sections = [
-        f'<header><p class="eyebrow">mnist_dist, {counted}{left_out}</p>'
-        f"<h1>{headline}</h1>{_verdict(answer)}</header>",
-        f"<section><h2>Settings</h2>{_settings(settings, colours, same_test_set(runs))}"
-        f"{_list(answer.how)}</section>",
-        f"<section><h2>Curves</h2>{_curves(settings, colours, split)}</section>",
-        f"<section><h2>Mistakes of the best run, {escape(best.name)}</h2>"
-        f"{_mistakes(best.predictions)}</section>",
-        f"<details{'' if len(finished) > LONG else ' open'}><summary>Single runs</summary>"
-        f"{_table(runs_table(settings), colours, 'setting')}</details>",
-    ]
+    sections = [f'<p class="eyebrow">mnist_dist, {counted}{left_out}</p>']
+    if len(rankings) > 1:
+        sections.append(
+            f"<p>Runs of {len(rankings)} data sets, which can't be compared: each by itself.</p>"
+        )
+    for ranking in rankings:
+        if len(rankings) > 1:
+            sections.append(f'<p class="eyebrow data">Data: {escape(ranking.data)}</p>')
+        sections += _ranking(ranking)
     if unfinished.rows:
-        sections.append(f"<section><h2>Not counted</h2>{_table(unfinished, colours)}</section>")
+        sections.append(f"<section><h2>Not counted</h2>{_table(unfinished, [])}</section>")
     sections.append(f'<footer class="soft">{_list(notes(runs))}</footer>')
+    title = "; ".join(ranking.answer.headline for ranking in rankings)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(answer.headline)}</title><style>{CSS}</style></head>\n"
+        f"<title>{escape(title)}</title><style>{CSS}</style></head>\n"
         f"<body><main>\n{chr(10).join(sections)}\n</main></body></html>\n"
     )
 
 
+def _ranking(ranking: Ranking) -> list[str]:
+    """What is to be said of one data set."""
+    _, settings, answer = ranking
+    runs = [run for setting in settings for run in setting.runs]
+    colours = [*COLOURS[: len(settings)], *[REST] * max(len(settings) - len(COLOURS), 0)]
+    split = "validation" if by_validation(runs) else "test"
+    best = settings[0].best_run
+    headline = escape(answer.headline).replace(" %", "&nbsp;%").replace(" ± ", "&nbsp;±&nbsp;")
+    return [
+        f"<header><h1>{headline}</h1>{_verdict(answer)}</header>",
+        f"<section><h2>Settings</h2>{_settings(settings, colours)}{_list(answer.how)}</section>",
+        f"<section><h2>Curves</h2>{_curves(settings, colours, split)}</section>",
+        f"<section><h2>Mistakes of the best run, {escape(best.name)}</h2>"
+        f"{_mistakes(best.predictions)}</section>",
+        f"<details{'' if len(runs) > LONG else ' open'}><summary>Single runs</summary>"
+        f"{_table(runs_table(settings), colours, 'setting')}</details>",
+    ]
+
+
 def _verdict(answer: Answer) -> str:
-    kinds = {"a real lead": "real", "contradicted by the test": "against", "": ""}
+    kinds = {"a real lead": "real", CONTRADICTED: "against", "": ""}
     kind = kinds.get(answer.badge, "open")
     badge = f'<span class="badge {kind}">{escape(answer.badge)}</span>' if answer.badge else ""
     return f'<p class="verdict">{badge}{escape(answer.verdict)}</p>'
@@ -99,7 +114,7 @@ def _swatch(colour: str) -> str:
     return f'<span class="swatch" style="background:{colour}"></span>'
 
 
-def _settings(settings: Sequence[Setting], colours: Sequence[str], comparable: bool) -> str:
+def _settings(settings: Sequence[Setting], colours: Sequence[str]) -> str:
     values = np.concatenate([setting.test for setting in settings])
     spreads = [s.binomial if s.deviation is None else s.deviation for s in settings]
     means = np.array([setting.mean for setting in settings])
@@ -109,7 +124,7 @@ def _settings(settings: Sequence[Setting], colours: Sequence[str], comparable: b
     strips = [f'<th scope="col">{percent(low)} to {percent(high)} %</th>']
     for setting, spread, colour in zip(settings, spreads, colours, strict=True):
         strips.append(f"<td>{_strip(setting, spread, colour, low, high)}</td>")
-    return _table(settings_table(settings, comparable), colours, "#", strips)
+    return _table(settings_table(settings), colours, "#", strips)
 
 
 def _strip(setting: Setting, spread: float, colour: str, low: float, high: float) -> str:
@@ -150,8 +165,9 @@ def _curves(settings: Sequence[Setting], colours: Sequence[str], split: str) -> 
     )
     return (
         f'<ul class="legend">{"".join(legend)}</ul><div class="curves">{pictures}</div>'
-        '<p class="soft">A line is a run. Training curves are smoothed: each of at most '
-        f"{PARTS} parts of a curve is drawn as the mean of itself and {NEIGHBOURS} on either side. "
+        f'<p class="soft">A line is a run. Training curves of {SMOOTHED_FROM} points or more are '
+        f"smoothed: each of at most {PARTS} parts of a curve is drawn as the mean of itself and "
+        f"{NEIGHBOURS} on either side; shorter ones are drawn as they were logged. "
         f"The {split} split is scored at each epoch's end. Of many accuracies the lowest tenth "
         "is cut off.</p>"
     )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mnist_dist.report.settings import Setting, same_test_set
+from mnist_dist.report.settings import Setting, same_test_labels
 
 # Student's t, two-sided 5 %, for 1, 2, ... 30 degrees of freedom; more are taken as 30 or, where
 # there's nothing to estimate, as endless.
@@ -61,9 +61,11 @@ def judge(one: Setting, other: Setting) -> Judgement:
     """
     parts = _of_seeds(one, other)
     seeds = sum(square for square, _ in parts)
-    answers, others = _answers(one), _answers(other)
-    paired = answers is not None and others is not None and same_test_set([*one.runs, *other.runs])
-    if answers is not None and others is not None and paired:
+    answers = others = None
+    if same_test_labels([*one.runs, *other.runs]):
+        answers, others = _answers(one), _answers(other)
+    paired = answers is not None and others is not None
+    if answers is not None and others is not None:
         images = float((answers - others).var()) / one.examples
     else:
         images = one.binomial**2 + other.binomial**2

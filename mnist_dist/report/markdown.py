@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from mnist_dist.report.answer import Answer
+from mnist_dist.report.answer import Ranking
 from mnist_dist.report.runs import Run
-from mnist_dist.report.settings import Setting, same_test_set
 from mnist_dist.report.tables import (
     Table,
     mistakes,
@@ -15,26 +14,38 @@ from mnist_dist.report.tables import (
 )
 
 
-def markdown(answer: Answer, settings: Sequence[Setting], runs: Sequence[Run]) -> str:
-    """The answer and the tables, as Markdown whose columns also line up as plain text."""
+def markdown(rankings: Sequence[Ranking], runs: Sequence[Run]) -> str:
+    """The answers and the tables, as Markdown whose columns also line up as plain text."""
+    parts = []
+    if len(rankings) > 1:
+        parts.append(f"Runs of {len(rankings)} data sets, which can't be compared: each by itself.")
+    for ranking in rankings:
+        if len(rankings) > 1:
+            parts.append(f"Data: {ranking.data}")
+        parts += _ranking(ranking)
+    unfinished = unfinished_table(runs)
+    if unfinished.rows:
+        parts += ["## Not counted", _lines(unfinished)]
+    parts += ["## Notes", "\n".join(f"- {line}" for line in notes(runs))]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _ranking(ranking: Ranking) -> list[str]:
+    _, settings, answer = ranking
     badge = f"**{answer.badge[:1].upper()}{answer.badge[1:]}.** " if answer.badge else ""
     parts = [
         f"# {answer.headline}",
         f"{badge}{answer.verdict}",
         "## Settings",
-        _lines(settings_table(settings, same_test_set(runs))),
+        _lines(settings_table(settings)),
         "\n".join(f"- {line}" for line in answer.how),
         "## Runs",
         _lines(runs_table(settings)),
     ]
-    unfinished = unfinished_table(runs)
-    if unfinished.rows:
-        parts += ["## Not counted", _lines(unfinished)]
     best = settings[0].best_run
     if best.predictions:
         parts += [f"## Mistakes of the best run, {best.name}", mistakes(best.predictions)]
-    parts += ["## Notes", "\n".join(f"- {line}" for line in notes(runs))]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return parts
 
 
 def _lines(table: Table) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mnist_dist.errors import shorten
 from mnist_dist.report.runs import Run
 
 DASH = "\N{EN DASH}"
@@ -61,7 +62,7 @@ class Setting:
         on = {name: value for name, value in flags.items() if value not in ("", False)}
         words = {name: f"{name} {shown(value)}" for name, value in (on or flags).items()}
         words |= {name: name for name, value in on.items() if value is True}
-        words |= {name: on[name] for name in ("schedule", "optimizer") if name in on}
+        words |= {name: shown(on[name]) for name in ("schedule", "optimizer") if name in on}
         first = [words.pop("optimizer")] if "optimizer" in words else []
         return ", ".join([*first, *words.values()])
 
@@ -81,20 +82,63 @@ class Setting:
         return math.sqrt(self.mean * (1.0 - self.mean) / self.examples)
 
     @property
+    def epochs(self) -> float:
+        """Mean training length over runs, in epochs."""
+        return float(np.mean([run.result["epochs"] for run in self.runs]))
+
+    @property
+    def length(self) -> str:
+        """The training length in words."""
+        epochs = sorted(run.result["epochs"] for run in self.runs)
+        steps = float(np.mean([run.result["steps"] for run in self.runs]))
+        between = f"{epochs[0]:.3g} to " if f"{epochs[0]:.3g}" != f"{epochs[-1]:.3g}" else ""
+        noun = "epoch" if not between and f"{epochs[-1]:.3g}" == "1" else "epochs"
+        about = "about " if between else ""
+        return f"{between}{epochs[-1]:.3g} {noun} ({about}{steps:,.0f} steps)"
+
+    @property
     def best_run(self) -> Run:
         """The run with the best validation accuracy, or test accuracy where there is no other."""
         score = "validation_accuracy" if len(self.validation) else "test_accuracy"
         return max(self.runs, key=lambda run: run.result[score])
 
 
-def settings(runs: Sequence[Run]) -> list[Setting]:
-    """Groups finished runs, the best setting first.
+def data_sets(runs: Sequence[Run]) -> list[list[Run]]:
+    """Finished runs by the data that they saw; only those of one set can be ranked.
 
-    By validation accuracy, test accuracy among equals; by test accuracy alone where any run has
-    no validation split.
+    That is what their fingerprints say. One covers the split, too: runs that hold out another
+    number of images, or of a version that noted none, are of one set if they read the same place
+    and have the same test labels, as far as their files tell.
+    """
+    sets: list[list[Run]] = []
+    for run in runs:
+        if not run.unfinished:
+            alike = (one for one in sets if all(_same_data(run, other) for other in one))
+            found = next(alike, None)
+            if found is None:
+                sets.append([run])
+            else:
+                found.append(run)
+    return sets
+
+
+def _same_data(one: Run, other: Run) -> bool:
+    def same(name: str) -> bool:
+        return one.config.get(name) == other.config.get(name)
+
+    if one.data and other.data and same("validation_size"):
+        return one.data == other.data
+    return same("dataset") and same("data_dir") and same_test_labels([one, other])
+
+
+def settings(runs: Sequence[Run]) -> list[Setting]:
+    """Groups finished runs of one data set, the best setting first.
+
+    By validation accuracy, test accuracy among equals; by test accuracy alone where not all have
+    held out the same images.
     """
     finished = [run for run in runs if not run.unfinished]
-    keys = [_decisive(run, same_test_set(runs)) for run in finished]
+    keys = [_decisive(run) for run in finished]
     differing = differing_flags(keys)
     groups: dict[str, list[Run]] = {}
     for run, key in zip(finished, keys, strict=True):
@@ -119,16 +163,16 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
 
 
 def by_validation(runs: Sequence[Run]) -> bool:
-    """Whether all have a validation accuracy to be ranked by."""
-    return all(run.result["validation_accuracy"] is not None for run in runs)
+    """Whether all have a validation accuracy to be ranked by, of as many images."""
+    held_out = [run.config.get("validation_size") for run in runs]
+    scored = all(run.result["validation_accuracy"] is not None for run in runs)
+    return scored and all(size == held_out[0] for size in held_out)
 
 
-def same_test_set(runs: Sequence[Run]) -> bool:
-    """Whether all finished runs were tested on the same labels, as far as their files tell."""
-    finished = [run for run in runs if not run.unfinished]
-    found = [run.predictions.label for run in finished if run.predictions]
-    names = {run.config.get("dataset", "") for run in finished}
-    return len(names) <= 1 and all(np.array_equal(found[0], label) for label in found)
+def same_test_labels(runs: Sequence[Run]) -> bool:
+    """Whether all were tested on the same labels, as far as their files tell."""
+    found = [run.predictions.label for run in runs if run.predictions]
+    return all(np.array_equal(found[0], label) for label in found)
 
 
 def differing_flags(configs: Sequence[dict[str, Any]]) -> list[str]:
@@ -139,21 +183,21 @@ def differing_flags(configs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """A flag's value as one would type it; a dash for none."""
+    """A flag's value as one would type it, at most 80 characters; a dash for none."""
     if value is None:
         return DASH
     if isinstance(value, bool):
         return "on" if value else "off"
-    return (",".join(map(str, value)) if isinstance(value, list) else str(value)) or "none"
+    return shorten(",".join(map(str, value)) if isinstance(value, list) else value) or "none"
 
 
-def _decisive(run: Run, same_data: bool) -> dict[str, Any]:
-    """What a run has in common with those of other seeds; its folder of data only if that says."""
+def _decisive(run: Run) -> dict[str, Any]:
+    """What a run has in common with those of other seeds."""
     optimizer = run.config["optimizer"]
     flags = {
         name: value if optimizer in USED_BY.get(name, (optimizer,)) else None
         for name, value in run.config.items()
-        if name not in SAME_RUN or (name == "data_dir" and not same_data)
+        if name not in SAME_RUN
     }
     result = run.result
     return {**flags, "replicas": result["num_replicas"], "workers": result["num_workers"]}

@@ -1,12 +1,12 @@
 """The report's tables, as text under headings; the page and the terminal show the same."""
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mnist_dist.errors import shorten
 from mnist_dist.report.judge import Judgement, judge
 from mnist_dist.report.runs import Predictions, Run
 from mnist_dist.report.settings import DASH, SAME_RUN, Setting, differing_flags, shown
@@ -45,14 +45,8 @@ def points(share: float, sign: str = "") -> str:
     return f"{100.0 * share:{sign}.{digits}f}".replace("-", MINUS)
 
 
-def settings_table(settings: Sequence[Setting], comparable: bool) -> Table:
-    """One row for each setting, with only the flags that differ.
-
-    Args:
-        settings: the best first.
-        comparable: whether their test sets are the same.
-    """
-    versus = len(settings) > 1 and comparable
+def settings_table(settings: Sequence[Setting]) -> Table:
+    """One row for each setting, the best first, with only the flags that differ."""
     validated = any(len(setting.validation) for setting in settings)
     columns: dict[str, list[str]] = {"#": [str(n + 1) for n in range(len(settings))]}
     for flag in settings[0].flags:
@@ -64,17 +58,20 @@ def settings_table(settings: Sequence[Setting], comparable: bool) -> Table:
     columns["test, %"] = [percent(setting.mean) for setting in settings]
     columns["deviation"] = [_or_dash(setting.deviation) for setting in settings]
     columns["binomial s.e."] = [points(setting.binomial) for setting in settings]
-    if versus:
-        judged = [judge(setting, settings[0]) for setting in settings[1:]]
+    if len(settings) > 1:
+        best, *rest = settings
+        judged = [judge(setting, best) for setting in rest]
         columns["lead over #1"] = [
             DASH, *(f"{points(j.lead, '+')} ± {points(j.error)}" for j in judged)
         ]  # fmt: skip
-        columns["told apart"] = [DASH, *map(_told_apart, judged)]
+        told = [_told_apart(j, trained(s, best)) for j, s in zip(judged, rest, strict=True)]
+        columns["told apart"] = [DASH, *told]
+    columns["trained, epochs"] = [f"{setting.epochs:.3g}" for setting in settings]
     columns["parameters"] = [f"{s.runs[0].result['parameters']:,}" for s in settings]
     columns["training, s"] = [f"{_mean(s, 'train_seconds'):,.1f}" for s in settings]
     columns["images/s"] = [f"{_mean(s, 'images_per_s'):,.0f}" for s in settings]
     columns["stopped"] = [
-        " ".join(dict.fromkeys(str(run.result["stopped"]) for run in s.runs)) for s in settings
+        " ".join(dict.fromkeys(shorten(run.result["stopped"]) for run in s.runs)) for s in settings
     ]
     return _table(columns, list(range(len(settings))))
 
@@ -102,8 +99,8 @@ def runs_table(settings: Sequence[Setting]) -> Table:
     columns["epochs"] = [f"{run.result['epochs']:.3g}" for run in runs]
     columns["training, s"] = [f"{run.result['train_seconds']:,.1f}" for run in runs]
     columns["images/s"] = [f"{run.result['images_per_s']:,.0f}" for run in runs]
-    columns["stopped"] = [str(run.result["stopped"]) for run in runs]
-    hosts = [str(run.result.get("resources", {}).get("hostname", DASH)) for run in runs]
+    columns["stopped"] = [shorten(run.result["stopped"]) for run in runs]
+    hosts = [shorten(run.result.get("resources", {}).get("hostname", DASH)) for run in runs]
     if len(set(hosts)) > 1:
         columns["host"] = hosts
     for flag in differing_flags([run.config for run in runs]):
@@ -129,7 +126,9 @@ def notes(runs: Sequence[Run]) -> list[str]:
     """What isn't well with files, and what the runs were made with."""
     lines = [f"{run.name}: {note}." for run in runs for note in run.notes]
     found = [run.result.get("versions", {}) for run in runs if not run.unfinished]
-    made = dict.fromkeys(", ".join(f"{k} {v}" for k, v in versions.items()) for versions in found)
+    made = dict.fromkeys(
+        shorten(", ".join(f"{k} {v}" for k, v in versions.items()), 300) for versions in found
+    )
     if len(made) > 1:
         lines.append("The runs were made with different versions, which can change their numbers.")
     return [*lines, *(f"Made with {versions}." for versions in made if versions)]
@@ -150,8 +149,8 @@ def mistakes(predictions: Predictions) -> str:
     text = f"{wrong:,} of {len(predictions.label):,} test images are predicted wrongly"
     pairs = [
         (label, prediction, int(counts[label, prediction]))
-        for label, prediction in itertools.permutations(range(len(counts)), 2)
-        if counts[label, prediction]
+        for label, prediction in np.argwhere(counts)
+        if label != prediction
     ]
     most = sorted(pairs, key=lambda pair: -pair[2])[:3]
     listed = ", ".join(f"{label} taken for {prediction} ({n})" for label, prediction, n in most)
@@ -171,9 +170,18 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _told_apart(judgement: Judgement) -> str:
+def trained(one: Setting, other: Setting) -> str:
+    """Whether "longer" or "for less" than the other: by over a hundredth, else empty."""
+    if abs(one.epochs - other.epochs) <= 0.01 * max(one.epochs, other.epochs):
+        return ""
+    return "longer" if one.epochs > other.epochs else "for less"
+
+
+def _told_apart(judgement: Judgement, length: str) -> str:
+    if not judgement.real:
+        return "no"
     known = "yes" if judgement.seed_error is not None else "these runs"
-    return known if judgement.real else "no"
+    return f"{known}, trained {length}" if length else known
 
 
 def _or_dash(share: float | None) -> str:

@@ -25,6 +25,7 @@ class Result:
     num_workers: int
     precision: str
     parameters: int
+    weights_sha256: str
     data: str
     stopped: str
     config: dict[str, Any]

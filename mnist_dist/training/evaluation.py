@@ -59,24 +59,33 @@ class Evaluation(NamedTuple):
             )
 
 
-def evaluate(steps: Steps, placement: Placement, split: Split) -> Evaluation:
+def evaluate(steps: Steps, placement: Placement, split: Split, shards: int = 0) -> Evaluation:
     """Scores the network on a split.
+
+    Args:
+        steps: the network's.
+        placement: which replicas are here.
+        split: the images and labels.
+        shards: the parts that a block is cut into, whatever the number of replicas is, so that
+            the shapes don't depend on it; 0 for one part a replica.
 
     Raises:
         RunError: an example was scored by no replica or by two.
     """
     replicas, mine = placement.replicas, placement.local
-    rows = order.rows_per_replica(GLOBAL_ROWS, 1, replicas)
-    parts = [pipeline.eval_blocks(split, rows, replica, replicas) for replica in mine]
+    count = shards or replicas
+    rows = order.rows_per_replica(GLOBAL_ROWS, 1, count)
+    parts = [pipeline.eval_blocks(split, rows, replica, replicas, count) for replica in mine]
     size = len(split.labels)
     table = np.zeros((math.ceil(size / GLOBAL_ROWS) * GLOBAL_ROWS, 3), np.float64)
     for blocks in zip(*parts, strict=True):
         by_replica = dict(zip(mine, blocks, strict=True))
         scored = steps.score(placement.place(by_replica.__getitem__))
         for block, scores in zip(blocks, placement.results(scored), strict=True):
-            first, count = int(block.first[0, 0]), int(block.real[0, 0])
-            table[first : first + count, :2] += scores.numpy()[:count]
-            table[first : first + count, 2] += 1.0
+            for number, found in enumerate(scores.numpy()):
+                first, real = int(block.first[0, number]), int(block.real[0, number])
+                table[first : first + real, :2] += found[:real]
+                table[first : first + real, 2] += 1.0
     # One replica of each worker hands in what the worker has; the sum is everybody's. The parts
     # are of one shape for all splits, so that their sum is traced once.
     nothing = np.zeros([GLOBAL_ROWS, 3])

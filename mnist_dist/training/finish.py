@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from mnist_dist.devices import resources
 from mnist_dist.run.result import Result
 from mnist_dist.run.versions import versions
+from mnist_dist.training.digest import WEIGHTS, digest
 from mnist_dist.training.evaluation import Evaluation
 from mnist_dist.training.loop import Loop, score_line
 from mnist_dist.training.progress import Progress
@@ -46,6 +47,7 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
         if not finished or events.incomplete:
             events.predictions(lambda path: test.save(path, loop.data.test))
     result = _result(loop, progress, stopped, facts)
+    console.line(f"weights_sha256: {result.weights_sha256}")
     if not finished or events.incomplete:
         events.result(result.as_dict())
     events.close()
@@ -80,6 +82,7 @@ def _result(loop: Loop, progress: Progress, stopped: str, facts: Facts) -> Resul
         epochs=progress.step / order.steps_per_epoch,
         train_seconds=progress.train_seconds,
         images_per_s=images / max(progress.train_seconds, 1e-9),
+        weights_sha256=digest(loop.files.checkpoints.variables, WEIGHTS),
         data=loop.data.fingerprint,
         stopped=stopped,
         versions=versions(),

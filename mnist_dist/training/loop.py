@@ -50,6 +50,8 @@ class Loop:
     files: Files
     stop: Stop
     identity: dict[str, Any]
+    origin: dict[str, Any]
+    arithmetic: dict[str, str]
     where: str
     at_step: Callable[[int], None]
 
@@ -95,7 +97,9 @@ class Loop:
                 raise self._diverged(f"{name} isn't finite", progress.step)
         self.files.events.flush()
         best = progress.patience.best_step
-        state = {"identity": self.identity, "best_step": best, **dataclasses.asdict(progress)}
+        state = {"identity": self.identity, "origin": self.origin, "best_step": best}
+        state |= {"arithmetic": self.arithmetic}
+        state |= dataclasses.asdict(progress)
         with self.files.console.doing("saving"), self.stop.during("a save"):
             self.files.checkpoints.save(progress.step, state)
 
@@ -104,7 +108,8 @@ class Loop:
         doing = self.files.console.doing(f"evaluating {split}")
         with doing, self.stop.during("an evaluation"):
             self.steps.swap_averages()
-            result = evaluate(self.steps, self.placement, getattr(self.data, split))
+            shards = self.trainset.shards
+            result = evaluate(self.steps, self.placement, getattr(self.data, split), shards)
             self.steps.swap_averages()
         return result
 

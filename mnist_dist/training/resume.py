@@ -1,15 +1,13 @@
 """Brings a run to where an earlier attempt of it was, or begins anew."""
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mnist_dist.errors import UsageError
-from mnist_dist.run.checkpoint import Checkpoints, Saved
+from mnist_dist.run.checkpoint import Saved
+from mnist_dist.training.digest import digest
 from mnist_dist.training.loop import Loop
 from mnist_dist.training.patience import Patience
 from mnist_dist.training.progress import Progress
@@ -57,7 +55,7 @@ def begin(
             console.line(f"An earlier run's files are in {moved}.")
         return Progress()
     progress = _restored(loop, saved, list(damaged), elsewhere)
-    agree("the weights after restoring", _digest(checkpoints))
+    agree("the weights after restoring", digest(checkpoints.variables))
     return progress
 
 
@@ -84,6 +82,10 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewher
     _set_aside(loop, damaged)
     loop.files.events.resume(progress.step, epoch_ended=ended)
     loop.files.console.line(f"Goes on from {saved.path}, global step {progress.step}.")
+    then, now = saved.state.get("arithmetic", loop.arithmetic), loop.arithmetic
+    changed = [f"{n}: {then.get(n)} then, {now.get(n)} now" for n in now if then.get(n) != now[n]]
+    if changed:
+        loop.files.console.line(f"The bits may differ from here on ({'; '.join(changed)}).")
     return progress
 
 
@@ -92,11 +94,3 @@ def _set_aside(loop: Loop, damaged: list[Path]) -> None:
     moved = loop.files.checkpoints.set_aside(damaged)
     if moved:
         loop.files.console.line(f"What was skipped is in {moved}.")
-
-
-def _digest(checkpoints: Checkpoints) -> str:
-    """A fingerprint of all variables, bit by bit."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, variable in sorted(checkpoints.variables.items()):
-        digest.update(name.encode() + np.ascontiguousarray(variable.numpy()).tobytes())
-    return digest.hexdigest()

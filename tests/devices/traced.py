@@ -23,10 +23,10 @@ def main(folder, arguments):
     with train.without_greetings():
         import tensorflow as tf
 
-        from mnist_dist.training import steps
+        from mnist_dist.training.replica import Replica
 
     file = (Path(folder) / f"trace-{os.getpid()}.jsonl").open("w")
-    own = steps.Steps._gradients
+    own = Replica._gradients
 
     def write(replica, step, real, images, labels):
         rows = zip(images.numpy()[: int(real)], labels.numpy(), strict=False)
@@ -39,7 +39,7 @@ def main(folder, arguments):
         tf.py_function(write, [replica, rows.step, rows.real, images, labels], [])
         return own(self, images, labels, rows, total)
 
-    steps.Steps._gradients = gradients
+    Replica._gradients = gradients
     code = train.main(arguments)
     file.close()
     return code

@@ -5,6 +5,7 @@ Run as a script it is that one process (see `Trainer`).
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import re
@@ -97,6 +98,16 @@ class Trainer:
         """Runs the command line with nothing added."""
         return Run(*self._ask("command_line", [str(word) for word in argv]), self._folder)
 
+    def tool(self, module, *argv):
+        """The command `python -m mnist_dist.MODULE`."""
+        return Run(*self._ask("tool", [module, *map(str, argv)]), self._folder)
+
+    def predict(self, run_dir, images):
+        """Classes and probabilities by `mnist_dist.load(run_dir).predict(images)`."""
+        np.save(self._folder / "images.npy", images)
+        with np.load(self._ask("predict", [str(run_dir)])) as arrays:
+            return arrays["classes"], arrays["probabilities"]
+
     def api(self, told="", **flags):
         """What `run(Config(**flags))` returns, as a dict with its history, or what it raises.
 
@@ -155,8 +166,11 @@ def captured(folder):
 
 
 def command_line(folder, *argv):
-    from mnist_dist.train import main
+    return tool(folder, "train", *argv)
 
+
+def tool(folder, module, *argv):
+    main = importlib.import_module(f"mnist_dist.{module}").main
     with captured(folder) as read:
         try:
             code = main(list(argv))
@@ -196,6 +210,15 @@ def weights(folder, checkpoint):
     return str(folder / "weights.npz")
 
 
+def predict(folder, run_dir):
+    from mnist_dist import load
+
+    np.savez(
+        folder / "answers.npz", **load(run_dir).predict(np.load(folder / "images.npy"))._asdict()
+    )
+    return str(folder / "answers.npz")
+
+
 def series(folder, place):
     import tensorflow as tf
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -213,7 +236,10 @@ def series(folder, place):
 
 
 def serve(folder):
-    questions = {"command_line": command_line, "api": api, "weights": weights, "series": series}
+    questions = {
+        **{"command_line": command_line, "tool": tool, "predict": predict},
+        **{"api": api, "weights": weights, "series": series},
+    }
     with os.fdopen(os.dup(1), "w") as answers:
         for line in sys.stdin:
             what, arguments = json.loads(line)

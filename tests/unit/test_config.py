@@ -21,6 +21,7 @@ LIMITS = {
         ["float32", "mixed_bfloat16", "mixed_float16", "float64", "auto"],
         ["", "float16", "FLOAT32"],
     ),
+    "shards": ([0, 1, 8, 64], [-1, 3, 12, 128]),
     "steps_per_loop": ([0, 1], [-1]),
     "optimizer": (list(OPTIMIZER_RATES), ["", "SGD", "lbfgs"]),
     "lr": ([0.0, 1e30], [-1e-9, 1e31, math.nan, math.inf, -math.inf]),
@@ -109,6 +110,14 @@ def test_what_a_refusal_says():
         ({"no_gpu": True, "gpus": "2"}, ["--gpus=2", "--no_gpu"]),
         ({"virtual_devices": 2, "gpus": "2"}, ["--gpus=2", "--virtual_devices=2"]),
         ({"accumulate_steps": 9, "batch_size": 8}, ["--accumulate_steps=9", "--batch_size=8"]),
+        ({"shards": 6}, ["--shards=6", "power of two", "4 or 8"]),
+        ({"shards": 16, "batch_size": 10}, ["--shards=16", "--batch_size=10"]),
+        ({"shards": 4, "wire_dtype": "bfloat16"}, ["--shards", "--wire_dtype=bfloat16"]),
+        ({"shards": 4, "eager": True}, ["--shards", "--eager"]),
+        (
+            {"shards": 4, "batch_norm": True, "accumulate_steps": 2},
+            ["--shards", "--batch_norm", "--accumulate_steps=2"],
+        ),
         ({"checkpoint_dir": ""}, ["--checkpoint_dir", "folder"]),
     ],
 )
@@ -219,3 +228,4 @@ def test_numbers():
     normalised = Config(batch_norm=True, accumulate_steps=2).numbers()
     assert set(normalised) == NUMBERS | {"accumulate_steps"}
     assert normalised["accumulate_steps"] == 2
+    assert set(Config(shards=4).numbers()) == NUMBERS | {"shards"}

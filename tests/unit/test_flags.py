@@ -74,6 +74,8 @@ def test_every_flag_is_read():
                 tuple: (3, 4, 5),
             }[type(default)]
     del given["gpus"]  # neither with --no_gpu nor with --virtual_devices
+    del given["shards"]  # nor these with --eager
+    assert flags.parse(["--shards=4"]) == Config(shards=4)
     assert all(value != getattr(Config(), name) for name, value in given.items())
     for join in ("_", "-"):
         argv = []

@@ -23,8 +23,9 @@ from mnist_dist.network.rows import Rows
 from mnist_dist.parts import rule
 from mnist_dist.training.loss_scale import LossScale
 from mnist_dist.training.optim import Optimizer
+from mnist_dist.training.replica import Settings
 from mnist_dist.training.state import State
-from mnist_dist.training.steps import Settings, Steps
+from mnist_dist.training.steps import Steps
 
 SHAPE = (9, 7, 2)
 NOTEBOOK = Architecture((28, 28, 1), 10)
@@ -46,7 +47,7 @@ def images(count, shape=SHAPE):
 
 
 def rows(real, first=0, seed=0, step=0):
-    return Rows(seed, tf.constant(step, tf.int64), tf.constant(first, tf.int64), real, tf.identity)
+    return Rows(seed, tf.constant(step, tf.int64), tf.constant(first, tf.int64), real, list)
 
 
 class ByHand:

@@ -218,7 +218,7 @@ def test_the_same_runs_give_the_same_page_where_it_is_wanted(tmp_path):
     assert page.tables[-2][1][0] == name
     assert any("<script>alert(1), lr 0.01" in text for text in page.text)
     assert page.tables[-1][1] == ["killed", "15", "70.00", "60.00", page.tables[-1][1][-1]]
-    assert "still going, or killed" in page.tables[-1][1][-1]
+    assert "it may be still going" in page.tables[-1][1][-1]
 
 
 def test_many_settings(tmp_path):
@@ -252,7 +252,7 @@ def test_markdown_into_a_file(tmp_path):
     ("arguments", "said"),
     [
         ([], "required: RUN_DIR"),
-        (["{}/none"], "{}/none: no such folder; give a run's --output_dir"),
+        (["{}/none"], "{}/none: no such folder; give a run's --run_dir"),
         (["{}/run", "{}/file"], "{}/file: a file"),
         (["{}/empty"], "no result.json or metrics.jsonl there"),
         (["{}/killed"], "no finished run among 1 (killed at step 15: no result yet"),

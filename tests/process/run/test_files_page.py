@@ -47,7 +47,7 @@ def check(record, table):
 def test_the_page_is_read():
     assert {heading: len(found) for heading, found in TABLES.items()} == {
         **{"metrics.jsonl": 1, "times.jsonl": 1, "result.json": 2, "predictions.npz": 1},
-        **{"TensorBoard": 1, "Checkpoints": 2},
+        **{"TensorBoard": 1, "Checkpoints": 3},
     }
     with pytest.raises(AssertionError):
         check({"step": 1.5, "seconds": 1.0}, TABLES["times.jsonl"][0])
@@ -113,11 +113,12 @@ def test_tensorboard(base, trainer):
 
 
 def test_checkpoint(base, trainer):
-    record, state = TABLES["Checkpoints"]
+    record, state, origin = TABLES["Checkpoints"]
     folder = base.folder / "ck/ckpt-80"
     found = json.loads((folder / "state.json").read_text())
     check(found, record)
     check(found["state"], state)
+    check(found["state"]["origin"], origin)
     assert {*found["sha256"], "state.json"} == {path.name for path in folder.iterdir()}
     assert {name.split("/")[0] for name in trainer.weights(folder)} == {"model", "optimizer"}
 

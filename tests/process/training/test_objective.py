@@ -20,8 +20,9 @@ from mnist_dist.parts import rule
 from mnist_dist.training.evaluation import evaluate
 from mnist_dist.training.loss_scale import GROWTH_STEPS, START, LossScale
 from mnist_dist.training.optim import Optimizer
+from mnist_dist.training.replica import Settings, cross_entropy
 from mnist_dist.training.state import State
-from mnist_dist.training.steps import Settings, Steps, cross_entropy
+from mnist_dist.training.steps import Steps
 
 CLASSES, STEPS, BATCH, LR = 3, 4, 5, 0.5
 SPLIT = Split(

@@ -1,8 +1,10 @@
 """Damaged IDX files, each a real file of the damage; none may end in anything but one line."""
 
 import gzip
+import os
 import struct
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,6 +118,19 @@ def test_names_a_file_that_is_not_there(tmp_path):
         idx.read(tmp_path / "nothing", 3)
 
 
-def test_names_a_folder(tmp_path):
-    with pytest.raises(UsageError, match="Is a directory"):
-        idx.read(tmp_path, 3)
+def test_names_what_is_no_file(tmp_path):
+    """Reading a pipe that nobody writes to, or an endless device, would never end."""
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path, "folder"), (tmp_path / "pipe", "pipe"), ("/dev/zero", "device")):
+        with pytest.raises(UsageError, match=f"a {kind} and no file"):
+            idx.read(Path(path), 3)
+
+
+def test_names_a_path_that_cannot_be(tmp_path):
+    with pytest.raises(UsageError, match=r"a\\x00b: can't be a path"):
+        idx.read(tmp_path / "a\0b", 3)
+
+
+def test_refuses_more_than_fits_in_memory(refused, monkeypatch):
+    monkeypatch.setattr(idx, "MOST_BYTES", 23)
+    assert "24 bytes; at most 23 are read" in refused(encoded())

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mnist_dist.data.order import Order, part, replica_rows, rows_per_replica
+from mnist_dist.data.order import Order, part, replica_rows, rows_per_replica, shard_rows
 
 
 def philox_words(key, count):
@@ -134,3 +134,14 @@ def test_a_rows_place_does_not_depend_on_the_replicas():
         starts = [first for first, _ in rows]
         assert starts == sorted(starts)
         assert [first + count for first, count in rows][:-1] == starts[1:]
+
+
+@pytest.mark.parametrize("size", [50, 64, 3, 1])
+def test_a_shard_is_the_same_on_any_number_of_replicas(size):
+    alone = shard_rows(size, 8, 0, 1).tolist()
+    assert [row for first, count in alone for row in range(first, first + count)] == [*range(size)]
+    assert max(count for _, count in alone) == -(-size // 8)
+    for replicas in (2, 4, 8):
+        dealt = [shard_rows(size, 8, replica, replicas).tolist() for replica in range(replicas)]
+        assert [shard for shards in dealt for shard in shards] == alone
+        assert {len(shards) for shards in dealt} == {8 // replicas}

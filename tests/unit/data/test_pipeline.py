@@ -95,11 +95,42 @@ def test_a_block_by_hand():
     assert ids_of(blocks[1].images[0, 1, :1]) == last[2:]
 
 
+def test_shards_by_hand():
+    """A last batch of 3 in four shards of at most one row: the first has none, whoever has it."""
+    order = Order(0, 7, 4)
+    last = order.permutation(0)[4:].tolist()
+    for replicas in (1, 2, 4):
+        trainset = Trainset(split_of(7), order, 1, replicas, block_steps=1, shards=4)
+        blocks = [trainset.block(range(1, 2), replica) for replica in range(replicas)]
+        assert {block.images.shape for block in blocks} == {(1, 4 // replicas, 1, 2, 2, 1)}
+        rows = [(block, shard) for block in blocks for shard in range(4 // replicas)]
+        assert [int(block.real[0, shard]) for block, shard in rows] == [0, 1, 1, 1]
+        assert [int(block.first[0, shard]) for block, shard in rows] == [0, 0, 1, 2]
+        seen = [ids_of(block.images[0, shard, :1])[0] for block, shard in rows[1:]]
+        assert seen == last
+        assert [block.total[0] for block in blocks] == [3] * replicas
+
+
+@pytest.mark.parametrize("examples", [1, 1000, 1003])
+def test_a_sharded_evaluation_has_the_same_blocks_on_any_number_of_replicas(examples):
+    split = split_of(examples)
+    [alone] = [list(eval_blocks(split, 125, 0, 1, 8))]
+    assert sum(int(block.real.sum()) for block in alone) == examples
+    for replicas in (2, 8):
+        parts = [eval_blocks(split, 125, replica, replicas, 8) for replica in range(replicas)]
+        for block, *mine in zip(alone, *parts, strict=True):
+            for name in ("images", "labels", "first", "real"):
+                together = np.concatenate([getattr(part, name) for part in mine], 1)
+                assert np.array_equal(together, getattr(block, name))
+
+
 @pytest.mark.parametrize("examples", [1, 2, 99, 100, 101, 5003])
 @pytest.mark.parametrize(("rows", "replicas"), [(100, 1), (34, 3), (1, 8), (25, 4)])
 def test_an_evaluation_has_each_example_once(examples, rows, replicas):
     split = split_of(examples)
-    parts = [list(eval_blocks(split, rows, replica, replicas)) for replica in range(replicas)]
+    parts = [
+        list(eval_blocks(split, rows, replica, replicas, replicas)) for replica in range(replicas)
+    ]
     assert {len(blocks) for blocks in parts} == {-(-examples // (rows * replicas))}
     seen = []
     for block in itertools.chain.from_iterable(zip(*parts, strict=True)):

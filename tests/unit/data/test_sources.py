@@ -40,8 +40,8 @@ def refused(folder, validation_size=0):
     return str(caught.value)
 
 
-def test_embedded_mnist_where_there_is_no_folder(tmp_path):
-    data = sources.load(str(tmp_path / "nowhere"), "", 5000)
+def test_embedded_mnist_where_no_folder_is_given(tmp_path):
+    data = sources.load(str(tmp_path / "nowhere"), "", 5000, given=False)
     assert data.train.images.shape == (55000, 28, 28, 1)
     assert data.validation.images.shape == (5000, 28, 28, 1)
     assert data.test.images.shape == (10000, 28, 28, 1)

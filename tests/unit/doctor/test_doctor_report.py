@@ -1,7 +1,7 @@
 """What the doctor makes of what the workers found."""
 
 from mnist_dist.config import Config
-from mnist_dist.doctor.report import head, judge, text, verdict
+from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
 
 
 def worker(rank, **changes):
@@ -48,6 +48,36 @@ def test_what_a_run_survives_is_a_note():
         assert said in finding["text"]
 
 
+def burned(digests, device="/cpu:0", kind="EPYC"):
+    return {"device": device, "kind": kind, "digests": digests}
+
+
+def test_a_device_with_other_bits_is_named():
+    """Once, always, or alone with itself; another kind of device may have other bits."""
+    workers = [worker(rank) for rank in range(3)]
+    for found, said in [
+        ([[burned({"a": 9})], [burned({"a": 7, "b": 2})], [burned({"a": 8})]], "in 2 of 9 rounds"),
+        ([[burned({"a": 9})], [burned({"b": 7})], [burned({"a": 8})]], "in 7 of 7 rounds"),
+        ([[burned({"x": 5}, kind="Xeon")], [burned({"a": 7, "b": 1})], []], "in 1 of 8 rounds"),
+    ]:
+        [finding] = judge_bits(workers, found)
+        assert finding["bad"]
+        assert finding["rank"] == 1
+        assert finding["text"].startswith("worker 1 (host n1): /cpu:0: other bits than most")
+        assert said in finding["text"]
+    assert judge_bits(workers, [[burned({"a": 9})], [burned({"b": 1}, kind="Xeon")], []]) == []
+
+
+def test_two_devices_that_differ_are_both_named():
+    found = [[burned({"a": 9})], [burned({"b": 8}, "/cpu:1")]]
+    findings = judge_bits([worker(0), worker(1)], found)
+    assert [finding["rank"] for finding in findings] == [0, 1]
+    assert (
+        "worker 1 (host n1): /cpu:1: 8 rounds; devices of its kind differ, and none has"
+        in (findings[1]["text"])
+    )
+
+
 def test_the_page():
     workers = [worker(0), worker(1, devices=["/cpu:0", "/cpu:1"])]
     report = {
@@ -56,6 +86,7 @@ def test_the_page():
         "findings": judge(Config(), workers),
         "all_reduce": {"replicas": 3, "bytes": [1000, 4000], "seconds": [0.001, 0.002],
                        "alpha_s": 0.0005, "beta_bytes_per_s": 2e6},
+        "burn_in": {"seconds": 60.0, "workers": [[burned({"a": 9})], [burned({"a": 7, "b": 1})]]},
     }  # fmt: skip
     lines = text(report).splitlines()
     assert "SLURM" in lines[0]
@@ -63,16 +94,18 @@ def test_the_page():
     assert sum(int(n) for share in shares for n in share.split("+")) == 7
     assert "a note" in lines
     assert "  1,000  1.000   1.0" in lines
+    assert (
+        "Burn-in: 2 device(s), each by itself for 60 s; 17 times the same steps, 2 different "
+        "result(s)" in lines
+    )
     assert "  fit: 0.500 ms + bytes / 2 MB/s" in lines
     assert lines[-2].startswith("NOT WELL: worker 1 (host n1): 2 device(s)")
     assert lines[-1] == "it says"
 
 
 def test_the_verdict():
-    assert verdict([]) == "A run with these flags would work."
-    note = {"bad": False, "rank": 0, "text": ""}
-    assert verdict([note]) == "A run with these flags would work."
-    assert verdict([note, {**note, "bad": True}]) == "A run with these flags would not work."
+    assert verdict(True) == "Well: a run with these flags would work."
+    assert verdict(False) == "A run with these flags would not work."
 
 
 def test_the_head():

@@ -43,7 +43,7 @@ def write(folder, test=0.98, validation=0.97, label_prediction=None, changes=(),
         "test_accuracy": test, "test_loss": 0.05, "validation_accuracy": validation,
         "validation_loss": 0.06, "steps": 20, "epochs": 2.0, "train_seconds": 2.0,
         "images_per_s": 640.0, "num_replicas": 1, "num_workers": 1, "parameters": 1234567,
-        "stopped": "completed", "config": {**FLAGS, **flags},
+        "data": "5f3a" * 8, "stopped": "completed", "config": {**FLAGS, **flags},
         "versions": {"mnist_dist": "0.1.0"}, "resources": {"hostname": "n1"}, **dict(changes),
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))

@@ -1,17 +1,19 @@
 """What the report makes of run folders: which runs, which settings, and which lead is real."""
 
 import math
+import os
 import re
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mnist_dist.errors import UsageError
-from mnist_dist.report.answer import answer
+from mnist_dist.report.answer import answer, rankings
 from mnist_dist.report.judge import T_975, judge
-from mnist_dist.report.runs import PARTS, Predictions, Run, read, smooth
-from mnist_dist.report.settings import DASH, Setting, same_test_set, settings
+from mnist_dist.report.runs import PARTS, SMOOTHED_FROM, Predictions, Run, read, smooth
+from mnist_dist.report.settings import DASH, Setting, data_sets, settings
 from mnist_dist.report.tables import (
     MINUS,
     confusion,
@@ -104,7 +106,7 @@ def test_a_run_without_a_result_is_unfinished(tmp_path):
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 16, "epoch": 2, "spl')  # being written, or killed
     run = unfinished(folder)
-    assert run.unfinished == "no result yet: still going, or killed"
+    assert run.unfinished.startswith("no result yet: its last line is younger than 10 minutes")
     assert (run.step, run.config, run.notes) == (15, {}, [])
     assert unfinished_table([run]).rows == [["run", "15", "70.00", "60.00", run.unfinished]]
 
@@ -123,7 +125,7 @@ def test_a_stopped_run_is_unfinished(tmp_path):
         ({"test_accuracy": 98.0}, "no accuracy within 0..1"),
         ({"steps": math.nan}, "no steps"),
         ({"config": {"seed": "x", "optimizer": "sgd"}}, "no config with seed"),
-        ({"config": {}}, "KeyError: 'seed'"),
+        ({"config": {}}, "no config with seed"),
     ],
 )
 def test_a_damaged_result_is_said_and_not_counted(tmp_path, changes, said):
@@ -146,18 +148,18 @@ def test_damaged_lines_and_predictions_are_noted(tmp_path):
     folder = write(tmp_path / "run", label_prediction=answers(50, 3))
     path = folder / "metrics.jsonl"
     good = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([*good[:2], b'{"step": 1}\n', *good[2:]]))
+    path.write_bytes(b"".join([*good[:2], b'{"step": 1}\n', good[2], b"[]\n", *good[3:]]))
     lines(folder / "times.jsonl", [{"step": 10, "seconds": "x"}])
     data = (folder / "predictions.npz").read_bytes()
     (folder / "predictions.npz").write_bytes(data[: len(data) // 2])
     run = unfinished(folder)
     assert not run.unfinished
-    assert len(run.records) == 2
+    assert len(run.records) == 4
     assert run.predictions is None
     assert run.notes == [
-        "metrics.jsonl is damaged at line 3; what follows is left out",
-        "times.jsonl is damaged at line 1; what follows is left out",
-        "predictions.npz can't be read (BadZipFile)",
+        "metrics.jsonl is damaged at line 3 and 1 more, left out",
+        "times.jsonl is damaged at line 1, left out",
+        "predictions.npz: damaged (File is not a zip file); fetch the file again",
     ]
 
 
@@ -217,7 +219,7 @@ def test_only_the_flags_that_differ_are_shown(tmp_path):
         "nesterov, lr 0.01, momentum 0.9, conv_filters 32,64, residual, replicas 1",
         "momentum, lr 0.01, momentum 0.5, conv_filters none, replicas 4",
     ]
-    table = settings_table(found, comparable=True)
+    table = settings_table(found)
     # adam alone reads beta_2 and doesn't read momentum, and workers is 1 in all.
     assert table.head[:8] == [
         "#", "optimizer", "lr", "momentum", "conv_filters", "residual", "replicas", "seeds"
@@ -263,22 +265,51 @@ def test_the_best_is_by_validation_where_all_have_it(tmp_path):
     assert last.validation.size == 0
 
 
-def test_other_data_is_another_setting(tmp_path):
+def test_runs_on_different_data_are_never_ranked_together(tmp_path):
+    """The fingerprint tells them apart, where the same flags and the same labels don't."""
+    for number, data in enumerate(("a" * 32, "b" * 32, "a" * 32)):
+        changes = {"data": data}
+        accuracy = 0.9 + 0.01 * number
+        write(tmp_path / f"{number}", lr=accuracy, test=accuracy, changes=changes)
+    first, second = rankings(read([str(tmp_path)]))
+    assert [[run.name for s in r.settings for run in s.runs] for r in (first, second)] == [
+        ["2", "0"], ["1"]
+    ]  # fmt: skip
+    assert first.data == "/data, fingerprint aaaaaaaa"
+    assert first.answer.headline.startswith("lr 0.92 was best")
+    assert second.answer.verdict.startswith("There is no other setting here.")
+
+
+def test_another_split_of_the_same_data_is_ranked_with_it(tmp_path):
+    """The fingerprint covers the split; then the place, the name and the test labels tell."""
     label, prediction = answers(50, 1)
-    runs = [
-        {"label_prediction": (label, prediction)},
-        {"label_prediction": (label[::-1], prediction[::-1]), "data_dir": "/fashion"},
-    ]
-    found = grouped(tmp_path, *runs)
-    assert [list(setting.flags) for setting in found] == [["data_dir"], ["data_dir"]]
-    everything = read([str(tmp_path)])
-    assert not same_test_set(everything)
-    said = answer(found, everything)
-    assert said.headline == "These runs were tested on different images."
-    assert "told apart" not in settings_table(found, comparable=False).head
+    same = {"label_prediction": (label, prediction)}
+    other = {"label_prediction": (label[::-1], prediction[::-1])}
+    for name, changes, kinds in (
+        ("a", {"data": "a"}, same),
+        ("b", {"data": "b"}, {**same, "validation_size": 0, "validation": None}),
+        ("c", {"data": "c"}, {**same, "validation_size": 9, "data_dir": "/elsewhere"}),
+        ("d", {"data": "d"}, {**other, "validation_size": 9}),
+        ("e", {"data": "e"}, {**same, "validation_size": 9, "dataset": "kmnist"}),
+        ("f", {"data": ""}, same),  # of an early version
+    ):
+        write(tmp_path / name, changes=changes, **kinds)
+    sets = data_sets(read([str(tmp_path)]))
+    assert [[run.name for run in one] for one in sets] == [["a", "b", "f"], ["c"], ["d"], ["e"]]
 
 
-def setting(*accuracies, examples=10_000, wrong=None, lr=0.1):
+def test_validation_sets_of_different_size_rank_nothing(tmp_path):
+    found = grouped(
+        tmp_path,
+        {"lr": 0.1, "validation": 0.99, "test": 0.95, "changes": {"data": "a"}},
+        {"lr": 0.2, "validation": 0.97, "test": 0.98, "changes": {"data": "b"},
+         "validation_size": 99},
+    )  # fmt: skip
+    assert answer(found).headline.startswith("validation_size 99, lr 0.2 was best: 98.00 %")
+    assert "not every run has held out the same images" in answer(found).how[1]
+
+
+def setting(*accuracies, examples=10_000, wrong=None, lr=0.1, epochs=2.0):
     """A setting with a seed for each accuracy, or for each list of wrong images."""
     runs, tested = [], list(accuracies)
     for seed, missed in enumerate(wrong or [None] * len(tested)):
@@ -292,6 +323,8 @@ def setting(*accuracies, examples=10_000, wrong=None, lr=0.1):
             "config": {"seed": seed, "optimizer": "sgd"},
             "test_accuracy": tested[-1],
             "validation_accuracy": 0.9,
+            "epochs": epochs,
+            "steps": int(860 * epochs),
         }
         runs.append(Run("", Path(), result, [], np.zeros((0, 2)), predictions, "", []))
     return Setting({"lr": lr}, runs, np.array(tested), np.full(len(tested), 0.9), examples)
@@ -398,7 +431,7 @@ def test_chance_is_seldom_called_real(seeds):
 
 def judged(*found):
     """The answer on settings that were run on the same data."""
-    return answer(found, [run for one in found for run in one.runs])
+    return answer(found)
 
 
 A, B, C = 0.1, 0.2, 0.3
@@ -413,13 +446,54 @@ def test_a_real_lead_is_said_with_its_size():
     assert "by validation accuracy" in said.how[1]
 
 
+def test_training_length_stands_beside_the_verdict():
+    many, few = (0.990, 0.991, 0.992), (0.960, 0.961, 0.962)
+    said = judged(setting(*many, lr=A), setting(*few, lr=B))
+    assert said.badge == "a real lead"
+    assert said.verdict.endswith(" Both were trained for 2 epochs (1,720 steps).")
+    said = judged(setting(*many, lr=A, epochs=10.0), setting(*few, lr=B, epochs=1.0))
+    assert said.badge == "a real lead, trained longer"
+    assert said.verdict.endswith(
+        " But it was trained for 10 epochs (8,600 steps), the second for 1 epoch (860 steps): "
+        "which alone may make the difference."
+    )
+    assert "a lead may then be that of longer training" in said.how[-1]
+    said = judged(setting(*many, lr=A, epochs=1.0), setting(*few, lr=B, epochs=1.5))
+    assert said.badge == "a real lead, trained for less"
+    assert "the second for 1.5 epochs (1,290 steps): the second for more." in said.verdict
+    tie = judged(setting(0.98, 0.99, lr=A), setting(0.95, 0.97, lr=B, epochs=4.0))
+    assert tie.badge == "a tie"
+    assert "the second for 4 epochs" in tie.verdict
+    third = judged(setting(*many, lr=A), setting(*few, lr=B), setting(*few, lr=C, epochs=3.0))
+    assert third.badge == "a real lead"
+    assert "a lead may then be that of longer training" in third.how[-1]
+
+
+def test_the_table_says_who_was_trained_longer(tmp_path):
+    kinds = [("test", 0.99), ("test", 0.98), ("test", 0.97)]
+    changes = ({}, {"epochs": 3.0}, {"epochs": 1.0})
+    found = grouped(
+        tmp_path,
+        *(
+            {"lr": 0.1 + n, name: value, "changes": c}
+            for n, ((name, value), c) in enumerate(zip(kinds, changes, strict=True))
+        ),
+    )
+    table = settings_table(found)
+    rows = [dict(zip(table.head, row, strict=True)) for row in table.rows]
+    assert [row["trained, epochs"] for row in rows] == ["2", "3", "1"]
+    assert [row["told apart"] for row in rows] == [
+        DASH, "these runs, trained longer", "these runs, trained for less"
+    ]  # fmt: skip
+
+
 def test_a_tie_is_said_plainly():
     said = judged(setting(0.98, 0.99, lr=A), setting(0.95, 0.97, lr=B))
     assert said.badge == "a tie"
     assert "not shown to be real: 2.18 standard errors, and 12.71 are needed" in said.verdict
     same = judged(setting(0.98, lr=A), setting(0.98, lr=B))
     assert same.badge == "a tie"
-    assert same.verdict == "It ties with the second, lr 0.2: the same test accuracy."
+    assert same.verdict.startswith("It ties with the second, lr 0.2: the same test accuracy. ")
 
 
 def test_one_seed_is_never_called_real_without_a_word():
@@ -453,7 +527,7 @@ def test_further_settings_weaken_the_verdict():
 
 def test_a_choice_on_the_test_set_is_called_one(tmp_path):
     found = grouped(tmp_path, {"lr": 0.1, "validation": None}, {"lr": 0.2, "test": 0.5})
-    said = answer(found, read([str(tmp_path)]))
+    said = answer(found)
     assert said.headline.startswith("lr 0.1 was best")
     assert "by test accuracy" in said.how[1]
     assert "flatters" in said.how[1]
@@ -461,14 +535,14 @@ def test_a_choice_on_the_test_set_is_called_one(tmp_path):
 
 def test_one_setting_is_no_comparison(tmp_path):
     found = grouped(tmp_path, {"seed": 0, "test": 0.97}, {"seed": 1, "test": 0.98})
-    said = answer(found, read([str(tmp_path)]))
+    said = answer(found)
     assert said.headline == "momentum, lr 0.01: 97.50 % ± 0.71 on the test set."
     assert said.badge == ""
 
 
 def test_the_table_says_where_only_the_runs_are_told_apart(tmp_path):
     found = grouped(tmp_path, {"lr": 0.1, "test": 0.99}, {"lr": 0.2, "test": 0.95})
-    table = settings_table(found, comparable=True)
+    table = settings_table(found)
     assert [row[table.head.index("told apart")] for row in table.rows] == [DASH, "these runs"]
 
 
@@ -485,11 +559,11 @@ def test_the_settings_table(tmp_path):
             "changes": {"stopped": "patience"},
         },
     )
-    table = settings_table(found, comparable=True)
+    table = settings_table(found)
     assert dict(zip(table.head, table.rows[0], strict=True)) == {
         "#": "1", "lr": "0.1", "seeds": "2", "validation, %": "98.50", "test, %": "99.00",
         "deviation": "0.01", "binomial s.e.": "0.10", "lead over #1": DASH, "told apart": DASH,
-        "parameters": "1,234,567", "training, s": "2.0", "images/s": "640",
+        "trained, epochs": "2", "parameters": "1,234,567", "training, s": "2.0", "images/s": "640",
         "stopped": "completed",
     }  # fmt: skip
     row = dict(zip(table.head, table.rows[1], strict=True))
@@ -519,10 +593,63 @@ def test_the_confusion_matrix():
 
 def test_smoothing():
     """Each point is the mean with its two neighbours on either side, where there are some."""
-    x, y = smooth(np.arange(1.0, 7.0), np.array([6.0, 0.0, 0.0, 0.0, 12.0, 0.0]))
-    assert x.tolist() == [1, 2, 3, 4, 5, 6]
-    assert y.tolist() == pytest.approx([2.0, 1.5, 3.6, 2.4, 3.0, 4.0])
+    spikes = np.zeros(SMOOTHED_FROM)
+    spikes[[0, 4]] = 6.0, 12.0
+    x, y = smooth(np.arange(1.0, SMOOTHED_FROM + 1), spikes)
+    assert x.tolist() == list(range(1, SMOOTHED_FROM + 1))
+    assert y[:6].tolist() == pytest.approx([2.0, 1.5, 3.6, 2.4, 2.4, 2.4])
     x, y = smooth(np.arange(10.0 * PARTS), np.arange(10.0 * PARTS))
     assert len(x) == len(y) == PARTS
     assert x[:2].tolist() == [4.5, 14.5]
     assert y[2:-2].tolist() == pytest.approx(x[2:-2].tolist())  # a straight line stays one
+
+
+@pytest.mark.parametrize("points_", [1, 3, SMOOTHED_FROM - 1])
+def test_few_points_are_not_smoothed(points_):
+    """The mean of three points, thrice, would be a flat line."""
+    x, y = np.arange(float(points_)), np.arange(float(points_)) ** 2
+    assert [a.tolist() for a in smooth(x, y)] == [x.tolist(), y.tolist()]
+
+
+def touch(path, age_s, text=""):
+    path.write_text(text)
+    os.utime(path, (time.time() - age_s, time.time() - age_s))
+
+
+def test_still_going_is_told_from_killed(tmp_path):
+    """By the lock that a run rewrites; the one of the highest number is the run's."""
+    folder = write(tmp_path / "run")
+    (folder / "result.json").unlink()
+    owner = '{"job": "%s", "host": "n1", "pid": 12}'
+    touch(folder / "run-9.lock", 3000.0, owner % "")
+    touch(folder / "run-10.lock", 3.0, owner % "77")
+    assert unfinished(folder).unfinished == "still going (job 77, host n1, process 12)"
+    touch(folder / "run-10.lock", 86400.0, owner % "")
+    said = unfinished(folder).unfinished
+    assert re.fullmatch(
+        r"killed \(host n1, process 12\): no sign of life since 20\d\d-\d\d-\d\d \d\d:\d\d UTC",
+        said,
+    )
+    touch(folder / "run-10.lock", 3.0, "[" * 9000)
+    assert unfinished(folder).unfinished == "still going (its lock can't be read)"
+
+
+def test_without_a_lock_the_last_line_tells(tmp_path):
+    folder = write(tmp_path / "run")
+    (folder / "result.json").unlink()
+    assert "so it may be still going" in unfinished(folder).unfinished
+    for name in ("metrics.jsonl", "times.jsonl"):
+        os.utime(folder / name, (0, 60))
+    assert unfinished(folder).unfinished == (
+        "no result: killed or failed, it seems, as nothing was written since 1970-01-01 00:01 UTC"
+    )
+
+
+def test_a_run_dir_and_a_folder_of_checkpoints_are_runs(tmp_path):
+    write(tmp_path / "sweep/a")
+    (tmp_path / "sweep/a/checkpoints/ckpt-20").mkdir(parents=True)
+    write(tmp_path / "sweep/b/checkpoints")
+    (tmp_path / "sweep/b/checkpoints/ckpt-20").mkdir()
+    assert names([tmp_path / "sweep"]) == ["a", "b"]
+    assert names([tmp_path / "sweep/b/checkpoints"]) == ["b"]
+    assert names([tmp_path / "sweep/b"]) == ["b"]

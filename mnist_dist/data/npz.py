@@ -1,0 +1,112 @@
+"""NumPy's .npz archives, read as what a stranger may have sent: no pickles, no false claims.
+
+An array takes memory for the bytes that are really there, not for what a header says; and an
+archive whose arrays are larger than the caller allows is refused before they are unpacked.
+"""
+
+import math
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from mnist_dist.data.idx import CHUNK_BYTES
+from mnist_dist.errors import UsageError, shorten
+
+MOST_MEMBERS = 100
+MOST_DIMENSIONS = 8
+HEADER = re.compile(
+    rb"\{'descr': '(?P<descr>[<>|=]?[a-zA-Z]\d*)', 'fortran_order': (?P<fortran>True|False), "
+    rb"'shape': \((?P<shape>[\d, ]{0,200})\),? ?\}\s*"
+)
+
+
+def read(path: Path, names: Sequence[str], most_bytes: int) -> dict[str, np.ndarray]:
+    """Reads arrays of numbers from an archive.
+
+    Args:
+        path: the file.
+        names: the arrays wanted; others are left where they are.
+        most_bytes: the largest that one of them may be.
+
+    Returns:
+        name -> array, in the order of `names`.
+
+    Raises:
+        UsageError: no such archive, an array missing, damaged, too large or of objects.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UsageError(f"{path}: not a file; give an .npz")
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename: info for info in archive.infolist()}
+            if len(members) > MOST_MEMBERS:
+                raise UsageError(f"{path}: {len(members)} arrays; give an .npz with {_list(names)}")
+            missing = [name for name in names if f"{name}.npy" not in members]
+            if missing:
+                there = ", ".join(shorten(name.removesuffix(".npy"), 20) for name in members)
+                raise UsageError(
+                    f"{path}: no {missing[0]} in it (it has {shorten(there) or 'nothing'}); "
+                    f"an .npz with {_list(names)} is read"
+                )
+            return {
+                name: _array(path, archive, members[f"{name}.npy"], most_bytes) for name in names
+            }
+    except OSError as error:
+        why = error.strerror or error
+        raise UsageError(f"{path}: can't be read ({why}); check the path") from error
+    # An encrypted member is a RuntimeError, an unknown compression a NotImplementedError.
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{path}: damaged ({shorten(error)}); fetch the file again") from error
+
+
+def _array(
+    path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, most_bytes: int
+) -> np.ndarray:
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{member.filename} is compressed as NumPy never does")
+    with archive.open(member) as file:
+        shape, fortran, dtype = _header(file)
+        claimed_bytes = math.prod(shape) * dtype.itemsize
+        if dtype.kind not in "biuf":
+            raise UsageError(f"{path}: {member.filename} is of {shorten(dtype)}, not of numbers")
+        if len(shape) > MOST_DIMENSIONS or claimed_bytes > most_bytes:
+            raise UsageError(
+                f"{path}: {member.filename} claims {shorten(claimed_bytes, 40)} bytes; at most "
+                f"{most_bytes} are read"
+            )
+        data = bytearray()
+        while chunk := file.read(min(CHUNK_BYTES, claimed_bytes + 1 - len(data))):
+            data += chunk
+        if len(data) != claimed_bytes:
+            raise ValueError(f"{member.filename} isn't as long as it says")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """An array's shape, order and type, as NumPy writes them; its own reader evaluates Python.
+
+    Raises:
+        ValueError: it isn't NumPy's format 1.0, which is that of all arrays of plain numbers.
+    """
+    start = file.read(10)
+    if len(start) < 10 or start[:8] != b"\x93NUMPY\1\0":
+        raise ValueError("not NumPy's format 1.0")
+    match = HEADER.fullmatch(file.read(int.from_bytes(start[8:], "little")))
+    if match is None:
+        raise ValueError("not an array's header")
+    try:
+        dtype = np.dtype(match["descr"].decode())
+    except TypeError as error:
+        raise ValueError("not an array's header") from error
+    shape = tuple(int(size) for size in match["shape"].split(b",") if size.strip())
+    return shape, match["fortran"] == b"True", dtype
+
+
+def _list(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,97 @@
+"""Looks for devices that compute wrongly now and then, without a word: silent data corruption.
+
+Each device trains the run's own first steps over and over, by itself and in a fixed order of all
+sums (--shards), so all rounds on all devices of a kind have to come to the same bits. (Dixit et
+al. 2021, "Silent data corruptions at scale", tell why this has to be looked for.)
+"""
+
+import collections
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import tensorflow as tf
+
+from mnist_dist import parts
+from mnist_dist.config import Config
+from mnist_dist.data import sources
+from mnist_dist.data.pipeline import Trainset
+from mnist_dist.devices.hardware import arithmetic
+from mnist_dist.devices.strategy import Devices
+from mnist_dist.training import state
+from mnist_dist.training.digest import digest
+from mnist_dist.training.steps import Steps
+
+STEPS = 10  # of a round
+SHARDS = 16  # at most: each is traced
+
+
+def devices(config: Config, built: Devices, cores: int, seconds: float) -> list[dict[str, Any]]:
+    """Trains on all of this worker's devices at once.
+
+    Args:
+        config: the run's flags.
+        built: the devices.
+        cores: the most that a worker of the cluster has, to keep busy.
+        seconds: how long, after a first round; the last one is ended.
+
+    Returns:
+        Of each device: "device", "kind" (devices of a kind have the same bits), and "digests", how
+        often its weights after a round came to which SHA-256.
+    """
+    with ThreadPoolExecutor(len(built.names)) as pool:
+        each = [pool.submit(_device, config, built, name, cores, seconds) for name in built.names]
+        return [device.result() for device in each]
+
+
+def _device(
+    config: Config, built: Devices, name: str, cores: int, seconds: float
+) -> dict[str, Any]:
+    trainee = Trainee(config, built, name, cores)
+    digests = collections.Counter([trainee.round()])  # which takes longer: it is traced
+    end = time.monotonic() + seconds
+    while digests.total() < 2 or time.monotonic() < end:
+        digests[trainee.round()] += 1
+    kind = ", ".join(arithmetic(name).values())
+    return {"device": name, "kind": kind, "digests": dict(digests)}
+
+
+class Trainee:
+    """A device with the run's network on it, and the first steps of the run.
+
+    Attributes:
+        variables: name -> variable, all that training changes.
+    """
+
+    def __init__(self, config: Config, built: Devices, name: str, cores: int) -> None:
+        self._name = name
+        alone = tf.distribute.get_strategy()
+        data = sources.load(config.data_dir, config.dataset, config.validation_size)
+        order = parts.order(config, data)
+        steps = min(STEPS, order.steps_per_epoch)
+        busy = min(cores, SHARDS, config.batch_size) if built.kind == "cpu" else 1
+        shards = 2 ** (busy.bit_length() - 1)
+        trainset = Trainset(data.train, order, 1, 1, steps, shards)
+        settings = parts.settings(config)._replace(shards=shards, accumulate_steps=1, eager=False)
+        with tf.device(name):
+            built_state = state.build(
+                alone, parts.architecture(config, data, built), parts.rule(config)
+            )
+            self.variables = built_state.variables
+            self._steps = Steps(alone, built_state, settings)
+            self._block = tf.nest.map_structure(tf.constant, trainset.block(range(steps), 0))
+            self._rates = tf.fill([steps], tf.constant(config.lr, self._steps.dtype))
+        self._begin = {key: variable.numpy() for key, variable in self.variables.items()}
+
+    def round(self) -> str:
+        """Trains the steps from the initial weights; the digest of what comes out."""
+        with tf.device(self._name):
+            for key, variable in self.variables.items():
+                variable.assign(self._begin[key])
+            self.train()
+        return digest(self.variables)
+
+    def train(self) -> None:
+        """The steps."""
+        stop = tf.zeros([], self._steps.dtype)
+        self._steps.train(self._block, self._rates, tf.size(self._rates), stop)

@@ -1,0 +1,96 @@
+"""Scores a run, or asks it: `python -m mnist_dist.evaluate RUN_DIR [--images FILE_OR_FOLDER ...]`.
+
+RUN_DIR is a run's --checkpoint_dir, one ckpt-STEP in it, a folder with checkpoints/ in it, or a
+run's --output_dir. Without --images the run's network is scored on its own test set, with the
+numbers that the run had; with them, it reads people's handwriting, a digit a picture
+(pip install 'mnist_dist[predict]').
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
+from mnist_dist.run.folders import writable
+from mnist_dist.use import handwriting
+from mnist_dist.use.find import find
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; --help lists the arguments")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the process's exit code."""
+    try:
+        return _run(_arguments(argv))
+    except (UsageError, RunError) as error:
+        print(f"mnist_dist: {error}", file=sys.stderr)
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = _Parser(prog="python -m mnist_dist.evaluate", description=__doc__)
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="where the run has saved or written")
+    scored = parser.add_argument_group("to score")
+    scored.add_argument("--split", choices=("test", "validation", "train"), help="default: test")
+    scored.add_argument(
+        "--data_dir", "--data-dir", help="folder of other data; default: the run's own"
+    )
+    scored.add_argument("--dataset", help="other data: a tensorflow-datasets name")
+    scored.add_argument("--mistakes", metavar="FILE.png", help="draw the worst mistakes there")
+    asked = parser.add_argument_group("to ask")
+    asked.add_argument("--images", nargs="+", metavar="PATH", help="pictures, or folders of them")
+    asked.add_argument(
+        "--save_preprocessed", "--save-preprocessed", metavar="DIR", help="what the network saw"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object in place of the text")
+    parser.add_argument("--no_gpu", "--no-gpu", action="store_true", help="leave GPUs alone")
+    args = parser.parse_args(argv)
+    for name in ("split", "data_dir", "dataset", "mistakes"):
+        if args.images and getattr(args, name):
+            raise UsageError(f"--{name} is for scoring a data set, not for --images; leave one out")
+    if args.save_preprocessed and not args.images:
+        raise UsageError("--save_preprocessed goes with --images; give those")
+    return args
+
+
+def _run(args: argparse.Namespace) -> int:
+    found = find(args.run_dir)
+    if args.images or args.mistakes:
+        handwriting.check_installed()
+    if args.mistakes:
+        _check_picture(Path(args.mistakes))
+    pictures = handwriting.files(args.images) if args.images else []
+    if args.save_preprocessed:
+        writable(Path(args.save_preprocessed), "--save_preprocessed")
+    with without_greetings(found.one_dnn):
+        from mnist_dist.use import answers, origin
+
+        answers.tf.config.list_physical_devices()  # the first look greets, too
+    made = origin.read(found)
+    with answers.model(made, args.no_gpu) as (model, placement):
+        if args.images:
+            return answers.ask(model, pictures, args.save_preprocessed, args.json)
+        answers.score(
+            model,
+            placement,
+            answers.data(made, args.data_dir, args.dataset),
+            args.split or "test",
+            args.mistakes,
+            args.json,
+        )
+    return 0
+
+
+def _check_picture(path: Path) -> None:
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--mistakes={path}: give a name that ends in .png")
+    writable(path.resolve().parent, "the folder of --mistakes")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""Reads what may be damaged, endless or no file at all: bounded, or `Damaged` with a reason."""
+
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mnist_dist.errors import shorten
+
+RESULT_BYTES = 1 << 20
+LINES_BYTES = 12 << 20  # some 100,000 lines
+LARGEST = 1e30
+
+SCORES = ("split", "step", "loss", "accuracy")
+NAMES: dict[str | None, tuple[str, ...]] = {
+    "train": (*SCORES, "lr"),
+    "validation": SCORES,
+    "test": SCORES,
+    None: ("step", "seconds"),
+}
+"""What is used of a line, by its split; those of times.jsonl have none."""
+ALIVE_S = 60.0  # a run gives a sign of life every few seconds
+WRITING_S = 600.0  # without such a sign the last line's age must do; evaluations take a while
+
+
+class Damaged(Exception):
+    """Why a file can't be used: a few words."""
+
+
+def content(path: Path, most_bytes: int) -> bytes | None:
+    """A file's first `most_bytes`; None where there is none.
+
+    Raises:
+        Damaged: it can't be read, or is a folder, a pipe, a device.
+    """
+    try:
+        # A pipe that nobody writes to would else keep us waiting.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with open(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise Damaged("is no file")
+            return file.read(most_bytes)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Damaged(f"can't be read ({error.strerror})") from error
+
+
+def parsed(text: bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        Damaged: it is none.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"is damaged ({type(error).__name__}: {shorten(error)})") from error
+    if not isinstance(value, dict):
+        raise Damaged(f"is damaged (a {type(value).__name__} where an object should be)")
+    return value
+
+
+def number(value: Any) -> bool:
+    """Whether it is a number that can be computed and drawn with."""
+    return type(value) in (int, float) and abs(value) <= LARGEST  # which NaN isn't
+
+
+def lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """The whole lines of metrics.jsonl or times.jsonl, with what is used of them.
+
+    Those that can't be read are left out; `notes` gets a line about them.
+    """
+    try:
+        data = content(path, LINES_BYTES) or b""
+    except Damaged as error:
+        notes.append(f"{path.name} {error}")
+        return []
+    if len(data) == LINES_BYTES:
+        notes.append(f"{path.name} is long: only its first {LINES_BYTES >> 20} MiB are read")
+    records, bad = [], []
+    # What follows the last newline is being written, or was when the run was killed.
+    for count, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            records.append(_record(parsed(line)))
+        except Damaged:
+            bad.append(count)
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        notes.append(f"{path.name} is damaged at line {bad[0]}{more}, left out")
+    return records
+
+
+def _record(line: dict[str, Any]) -> dict[str, Any]:
+    try:
+        record = {name: line[name] for name in NAMES[line.get("split")]}
+    except (KeyError, TypeError) as error:  # it lacks something; its split is a list
+        raise Damaged("lacks something") from error
+    if not all(number(value) for name, value in record.items() if name != "split"):
+        raise Damaged("has no number")
+    if record["step"] < 0:
+        raise Damaged("has a step before the first")
+    return record
+
+
+def sign_of_life(folder: Path, written: Sequence[str]) -> str:
+    """Whether a run without a result is still going, as far as its folder tells.
+
+    By the lock file that a run rewrites every few seconds (run-N.lock) and takes away when it
+    ends; where there is none by the age of what it has `written`. Ages are by this machine's
+    clock and the file system's.
+    """
+    locks = [path for path in folder.glob("run-*.lock") if re.fullmatch(r"run-\d+", path.stem)]
+    if locks:
+        newest = max(locks, key=lambda path: int(path.stem[4:][:9]))
+        age_s = _age_s(newest)
+        if age_s < ALIVE_S:
+            return f"still going ({_owner(newest)})"
+        return f"killed ({_owner(newest)}): no sign of life since {_ago(age_s)}"
+    age_s = min((_age_s(folder / name) for name in written), default=float("inf"))
+    if age_s < WRITING_S:
+        return "no result yet: its last line is younger than 10 minutes, so it may be still going"
+    return f"no result: killed or failed, it seems, as nothing was written since {_ago(age_s)}"
+
+
+def _owner(lock: Path) -> str:
+    try:
+        owner = parsed(content(lock, 4096) or b"")
+    except Damaged:
+        return "its lock can't be read"
+    job = f"job {shorten(owner['job'], 20)}, " if owner.get("job") else ""
+    return f"{job}host {shorten(owner.get('host'), 40)}, process {shorten(owner.get('pid'), 20)}"
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return float("inf")
+
+
+def _ago(age_s: float) -> str:
+    if age_s == float("inf"):
+        return "it began"
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(time.time() - age_s))

@@ -1,0 +1,147 @@
+"""What one replica computes of a step: gradients and sums of its rows, then those of all replicas.
+
+The losses and gradients of a global batch are sums over its real examples, wherever those are,
+divided by how many there are. Nothing here knows how many replicas there are.
+"""
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from mnist_dist.data.pipeline import Block
+from mnist_dist.network.augment import Augmentation
+from mnist_dist.network.model import Network
+from mnist_dist.network.rows import Rows
+from mnist_dist.training.loss_scale import LossScale
+
+
+class Settings(NamedTuple):
+    """How a step is computed.
+
+    Attributes:
+        seed: the run's seed.
+        label_smoothing: part of the label spread over all classes.
+        clip_norm: largest global norm of the gradient; 0 for no limit.
+        wire_dtype: "bfloat16" to sum the gradients over the replicas in it, else full precision.
+        augmentation: what is done to the images.
+        eager: run without a graph.
+        shards: fixed parts of the global batch, each computed by itself; 0 for none.
+        accumulate_steps: with shards, the groups in which a replica computes its own.
+    """
+
+    seed: int
+    label_smoothing: float
+    clip_norm: float
+    wire_dtype: str
+    augmentation: Augmentation
+    eager: bool
+    shards: int = 0
+    accumulate_steps: int = 1
+
+
+class ReplicaStep(NamedTuple):
+    """What a replica has after the sum over all: the same on each."""
+
+    gradients: list[tf.Tensor]
+    sums: tf.Tensor  # [3]: mean loss, share of right answers, workers told to stop
+    statistics: dict[str, tf.Tensor]
+
+
+class Replica:
+    """One replica's part of a step, in micro-batches."""
+
+    def __init__(self, network: Network, loss_scale: LossScale, settings: Settings) -> None:
+        self._network = network
+        self._loss_scale = loss_scale
+        self._settings = settings
+        self._dtype = tf.as_dtype(network.dtype)
+        self._trainable = [network.variables[name].value for name in network.trainable]
+
+    def step(self, block: Block, k: tf.Tensor, stop: tf.Tensor) -> ReplicaStep:
+        """Step `k` of a block.
+
+        Args:
+            block: this replica's.
+            k: int32 scalar.
+            stop: dtype scalar, 1 where this worker was told to stop.
+        """
+        context = tf.distribute.get_replica_context()
+
+        def sum_over_replicas(value: Any) -> Any:
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+        gradients = [tf.zeros_like(variable) for variable in self._trainable]
+        sums, statistics = tf.zeros([2], self._dtype), dict[str, tf.Tensor]()
+        total = tf.cast(block.total[k], self._dtype)
+        for micro in range(block.real.shape[1]):
+            # One micro-batch after another: that they don't stand in memory together is their use.
+            with tf.control_dependencies([*gradients, sums]):
+                images = tf.identity(block.images[k, micro])
+            rows = Rows(
+                self._settings.seed,
+                block.step[k],
+                block.first[k, micro],
+                block.real[k, micro],
+                lambda parts: [sum_over_replicas(part) for part in parts],
+            )
+            part, added, values = self._gradients(images, block.labels[k, micro], rows, total)
+            gradients = [a + b for a, b in zip(gradients, part, strict=True)] if micro else part
+            sums += added
+            for name, value in values.items():
+                statistics[name] = statistics.get(name, 0.0) + value / total
+        sums = tf.concat([sums / total, [stop]], 0)
+        if self._settings.wire_dtype == "bfloat16":  # the few sums stay as they are
+            reduced = sum_over_replicas([tf.cast(gradient, tf.bfloat16) for gradient in gradients])
+            gradients = [tf.cast(gradient, self._dtype) for gradient in reduced]
+            sums = sum_over_replicas(sums)
+        else:
+            *gradients, sums = sum_over_replicas([*gradients, sums])
+        gradients = unscaled(gradients, self._loss_scale, self._settings.clip_norm)
+        return ReplicaStep(gradients, sums, statistics)
+
+    def _gradients(
+        self, images: tf.Tensor, labels: tf.Tensor, rows: Rows, total: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
+        """Of one micro-batch: gradients of its part of the mean loss, [loss, right] sums."""
+        pixels = self._settings.augmentation.apply(as_pixels(images, self._dtype), rows)
+        with tf.GradientTape() as tape:
+            logits, statistics = self._network(pixels, rows)
+            sums = scores(logits, labels, rows, self._settings.label_smoothing)
+            scaled = self._loss_scale.up(sums[0] / total)
+        return tape.gradient(scaled, self._trainable), tf.stack(sums), statistics
+
+
+def as_pixels(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Bytes as 0..1, as the notebook's reader gave them."""
+    return tf.cast(images, dtype) / 255.0
+
+
+def scores(
+    logits: tf.Tensor, labels: tf.Tensor, rows: Rows, smoothing: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sums over the real rows: of the loss, and of right answers."""
+    mask = rows.mask(logits.shape[0], logits.dtype)
+    loss = tf.reduce_sum(cross_entropy(logits, labels, smoothing) * mask)
+    right = tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), labels), logits.dtype) * mask
+    return loss, tf.reduce_sum(right)
+
+
+def unscaled(
+    gradients: list[tf.Tensor], loss_scale: LossScale, clip_norm: float
+) -> list[tf.Tensor]:
+    """The gradients of the loss itself, from those of the scaled one, and clipped."""
+    gradients = [loss_scale.down(gradient) for gradient in gradients]
+    if clip_norm:
+        gradients, _ = tf.clip_by_global_norm(gradients, clip_norm)
+    return gradients
+
+
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Softmax cross-entropy of each row, in nats, in the logits' dtype: [rows]."""
+    if not smoothing:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    classes = logits.shape[1]
+    targets = (
+        tf.one_hot(labels, classes, dtype=logits.dtype) * (1.0 - smoothing) + smoothing / classes
+    )
+    return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)

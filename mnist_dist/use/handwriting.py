@@ -1,0 +1,229 @@
+"""People's handwriting as the data set has it: pictures of one digit each, of any size and light.
+
+The steps are those of MNIST's makers (LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based
+learning applied to document recognition"): cut the ink out, scale its longer side to 20 pixels,
+put its centre of mass in the middle of 28x28. Before them, paper and light are taken away.
+"""
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnist_dist.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+LONGEST_PX = 400
+"""Larger pictures are scaled down to this first; a digit is scaled to 20 pixels anyway."""
+
+BLACK = 0.1
+"""Of white: added to all brightness, so that the grain of black paper doesn't count for much."""
+
+FAINTEST = 0.2
+"""Where nothing is brighter or darker than its surroundings by this factor, there is no ink."""
+
+FITS = 4
+"""How often the paper's brightness is fitted anew, each time without what was far from it."""
+
+SPECK = 0.05
+"""Ink of less than this share of the largest stroke's area is dirt."""
+
+BOX, FIELD = 20, 28  # MNIST's: the side that the ink is scaled to, and that of the image
+
+
+class Unreadable(ValueError):
+    """A picture that nothing can be said of; the text says why."""
+
+
+def check_installed() -> None:
+    """Raises UsageError where the libraries for pictures are missing."""
+    for name, package in (("PIL", "pillow"), ("scipy", "scipy")):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise UsageError(
+                f"pictures are read with {package}, which isn't installed; "
+                "pip install 'mnist_dist[predict]'"
+            ) from error
+
+
+def files(paths: Iterable[str]) -> list[Path]:
+    """Pictures, and those of folders in the order of their names.
+
+    Raises:
+        UsageError: a folder without any.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        pictures = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not pictures:
+            raise UsageError(f"{path}: no picture in it; give {', '.join(SUFFIXES[:3])} or others")
+        found += pictures
+    return found
+
+
+def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """A picture of one digit, as the network knows them.
+
+    Args:
+        path: a file in any of Pillow's formats.
+        image_shape: (height, width, 1) of the network's images.
+
+    Returns:
+        uint8 [height, width, 1]: 0 is paper, 255 is ink.
+
+    Raises:
+        Unreadable: no picture, or no ink in it.
+    """
+    return normalised(ink(_grey(path)), *image_shape[:2])[..., np.newaxis]
+
+
+def ink(grey: np.ndarray) -> np.ndarray:
+    """What differs from the paper, however that is lit: float64, of the same shape, 0..255.
+
+    Light multiplies what paper and ink send back, so it is the logarithm of brightness that is
+    looked at. A top-hat (Meyer 1979) leaves what stands out in strokes and takes away what is wider
+    than a third of the picture, such as a shadow and its edge. It leaves dark corners, too; those a
+    surface of second order through the paper takes away, which leaves edges. So ink is what
+    stands out in both.
+
+    Args:
+        grey: float64 [height, width], 0 is black and 255 white.
+
+    Raises:
+        Unreadable: nothing does.
+    """
+    from scipy import ndimage
+
+    longest = max(grey.shape)
+    smooth = np.log(ndimage.gaussian_filter(grey, longest / LONGEST_PX) / 255.0 + BLACK)
+    rest = _without_light(smooth)
+    # The fewer pixels are ink, so the skewness of all has its sign: negative is dark on light.
+    sign = 1.0 if float((rest**3).sum()) > 0.0 else -1.0
+    sides = [min(max(longest // 3, 3), 2 * side - 1) for side in grey.shape]
+    both = [ndimage.white_tophat(sign * values, size=sides) for values in (smooth, rest)]
+    found = np.minimum(*both)
+    if found.max(initial=0.0) < FAINTEST:
+        raise Unreadable("it is empty: no ink stands out from the paper")
+    return _strokes(sign * np.expm1(sign * found))
+
+
+def normalised(strokes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Ink as MNIST's makers left it: uint8 [height, width].
+
+    Args:
+        strokes: float64, 0 is paper, 255 is ink.
+        height: of the result, in pixels; 28 in MNIST.
+        width: the same.
+    """
+    from PIL import Image
+    from scipy import ndimage
+
+    rows, columns = (np.flatnonzero(strokes.any(axis)) for axis in (1, 0))
+    cut = strokes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    box = round(BOX / FIELD * min(height, width))
+    factor = box / max(cut.shape)
+    size = [max(round(side * factor), 1) for side in reversed(cut.shape)]
+    scaled = np.asarray(
+        Image.fromarray(cut.astype(np.float32)).resize(size, Image.Resampling.BILINEAR), float
+    )
+    scaled *= 255.0 / scaled.max()  # a thin line pales as it shrinks
+    field = np.zeros((height, width))
+    centre = ndimage.center_of_mass(scaled)
+    place = [
+        int(np.clip(round(whole / 2 - middle), 0, whole - side))
+        for whole, middle, side in zip(field.shape, centre, scaled.shape, strict=True)
+    ]
+    field[place[0] : place[0] + scaled.shape[0], place[1] : place[1] + scaled.shape[1]] = scaled
+    return np.clip(np.rint(field), 0, 255).astype(np.uint8)
+
+
+def _grey(path: Path) -> np.ndarray:
+    """A file's brightness: float64 [height, width], 0..255, upright."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as file:
+            file.draft("L", (LONGEST_PX, LONGEST_PX))  # a JPEG is decoded at a part of its size
+            picture = ImageOps.exif_transpose(file)
+            picture.thumbnail((LONGEST_PX, LONGEST_PX), Image.Resampling.BOX)
+            picture = _opaque(picture).convert("L")
+    except UnidentifiedImageError as error:
+        raise Unreadable("it is no picture that Pillow knows") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise Unreadable(f"it can't be read ({reason})") from error
+    if min(picture.size) < 3:
+        raise Unreadable(f"it is of {picture.width}x{picture.height} pixels, too few to see")
+    return np.asarray(picture, float)
+
+
+def _opaque(picture: "Image.Image") -> "Image.Image":
+    """A picture with transparent parts on white paper, or on black where it is drawn in white."""
+    from PIL import Image
+
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    if picture.mode not in ("LA", "RGBA"):
+        return picture.convert("F").point(lambda x: x / 257.0) if _is_16_bit(picture) else picture
+    drawn = picture.convert("LA")
+    brightness, seen = (np.asarray(band, float) for band in drawn.split())
+    bright = (brightness * seen).sum() > 127.5 * max(seen.sum(), 1.0)
+    paper = Image.new("LA", drawn.size, (0 if bright and seen.min() < 255 else 255, 255))
+    return Image.alpha_composite(paper.convert("RGBA"), drawn.convert("RGBA"))
+
+
+def _is_16_bit(picture: "Image.Image") -> bool:
+    return picture.mode.startswith("I")
+
+
+def _without_light(grey: np.ndarray) -> np.ndarray:
+    """What differs from the paper's brightness, a surface of second order: of the same shape."""
+    y, x = np.meshgrid(*(np.linspace(-1.0, 1.0, size) for size in grey.shape), indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1).reshape(-1, 6)
+    values, kept = grey.ravel(), np.ones(grey.size, bool)
+    for _ in range(FITS):  # the ink is left out step by step, so that the surface is the paper's
+        surface = terms @ np.linalg.lstsq(terms[kept], values[kept], rcond=None)[0]
+        rest = values - surface
+        rest -= np.median(rest[kept])
+        kept = np.abs(rest) <= 1.5 * rest[kept].std() + 1e-9
+    return rest.reshape(grey.shape)
+
+
+def _strokes(found: np.ndarray) -> np.ndarray:
+    """Ink (0 and more) without the paper's grain, dirt and edges, its blackest at 255."""
+    from scipy import ndimage
+
+    threshold = _otsu(found)
+    labels, count = ndimage.label(found > threshold, np.ones((3, 3)))
+    numbers = np.arange(1, count + 1)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    kept = areas >= SPECK * areas.max()
+    edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    inner = kept & ~np.isin(numbers, edges)
+    if inner.any():  # else the picture is cut close, and the digit itself is at the edge
+        kept = inner
+    core = np.isin(labels, numbers[kept])
+    soft = max(round(max(found.shape) / 200), 1)  # the rim of a stroke, which isn't so black
+    strokes = ndimage.binary_dilation(core, np.ones((3, 3)), soft)
+    black = np.percentile(found[core], 75)
+    return np.where(strokes, np.clip(found * (255.0 / black), 0.0, 255.0), 0.0)
+
+
+def _otsu(values: np.ndarray) -> float:
+    """The threshold that parts values best into two groups (Otsu 1979)."""
+    counts, edges = np.histogram(values, 256)
+    middles = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1]
+    above = counts.sum() - below
+    sums = np.cumsum(counts * middles)
+    gap = sums[:-1] / np.maximum(below, 1) - (sums[-1] - sums[:-1]) / np.maximum(above, 1)
+    return float(edges[1:-1][np.argmax(below * above * gap**2)])

@@ -1,0 +1,113 @@
+"""A trained network, ready to be asked."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from mnist_dist import parts
+from mnist_dist.errors import UsageError
+from mnist_dist.run.checkpoint import Checkpoints
+from mnist_dist.training import state
+from mnist_dist.use.origin import Origin
+
+ROWS = 1000
+
+
+class Prediction(NamedTuple):
+    """What a network says of images.
+
+    Attributes:
+        classes: int32 [examples], the most probable class of each.
+        probabilities: float32 or float64 [examples, classes].
+    """
+
+    classes: np.ndarray
+    probabilities: np.ndarray
+
+    def top(self, count: int) -> list[list[tuple[int, float]]]:
+        """The `count` most probable classes of each image with their probabilities."""
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
+        return [
+            [(int(name), float(row[name])) for name in names]
+            for names, row in zip(order, self.probabilities, strict=True)
+        ]
+
+
+class Model:
+    """A run's network with the weights that the run's scores are of.
+
+    With --ema those are the averages, with --patience those of the best step.
+
+    Attributes:
+        origin: the checkpoint and its run.
+        state: the network and the rest of what was trained.
+        step: global steps it was trained for.
+        image_shape: (height, width, channels) of its images.
+        num_classes: of its answers.
+    """
+
+    def __init__(self, made: Origin, channels_first: bool = False) -> None:
+        """Rebuilds the network under the current strategy and restores its weights.
+
+        Args:
+            made: where it comes from.
+            channels_first: layout of images inside the network, which changes rounding alone.
+
+        Raises:
+            UsageError: the checkpoint doesn't fit the network that it names.
+        """
+        self.origin = made
+        self.step = made.saved.step
+        self.image_shape = made.network.image_shape
+        self.num_classes = made.network.num_classes
+        strategy = tf.distribute.get_strategy()
+        network = dataclasses.replace(made.network, channels_first=channels_first)
+        self.state = state.build(strategy, network, parts.rule(made.config))
+        folder, variables = str(made.saved.path.parent), self.state.variables
+        Checkpoints(folder, variables, keep=1, chief=False).restore(made.saved)
+        self.state.optimizer.swap_averages(strategy)
+        images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
+        self._ask = tf.function(self._answer, input_signature=[images])
+
+    def predict(self, images: np.ndarray) -> Prediction:
+        """Asks the network.
+
+        Args:
+            images: uint8 [examples, height, width, channels]; without the channels where there is
+                one, and without the examples for a single image. 0 is paper, 255 is ink.
+
+        Raises:
+            UsageError: images of another size or type.
+        """
+        batch = self._batch(images)
+        blocks = [self._ask(batch[i : i + ROWS]).numpy() for i in range(0, len(batch), ROWS)]
+        probabilities = np.concatenate(blocks) if blocks else np.zeros((0, self.num_classes))
+        return Prediction(probabilities.argmax(1).astype(np.int32), probabilities)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The network's variables by their names in the checkpoint, without the "model/"."""
+        return {name: value.numpy() for name, value in self.state.network.variables.items()}
+
+    def _batch(self, images: np.ndarray) -> np.ndarray:
+        array = np.asarray(images)
+        if array.dtype != np.uint8:
+            raise UsageError(
+                f"images of type {array.dtype}: give uint8 from 0 (paper) to 255 (ink), "
+                "as in the data set"
+            )
+        if self.image_shape[2] == 1 and array.shape[-2:] == self.image_shape[:2]:
+            array = array[..., np.newaxis]
+        if array.ndim == 3:
+            array = array[np.newaxis]
+        if array.ndim != 4 or array.shape[1:] != self.image_shape:
+            size = ", ".join(map(str, self.image_shape))
+            raise UsageError(
+                f"images of shape {np.shape(images)}: this network reads [examples, {size}]"
+            )
+        return array
+
+    def _answer(self, images: tf.Tensor) -> tf.Tensor:
+        logits, _ = self.state.network(tf.cast(images, self.state.network.dtype) / 255.0)
+        return tf.nn.softmax(logits)

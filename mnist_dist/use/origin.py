@@ -1,0 +1,96 @@
+"""What a checkpoint says of the run that saved it, read back into flags and a network's shape."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mnist_dist.config import Config
+from mnist_dist.errors import UsageError
+from mnist_dist.network.architecture import Architecture
+from mnist_dist.run import checkpoint
+from mnist_dist.run.checkpoint import Saved
+from mnist_dist.use.find import Found, steps
+
+
+class Origin(NamedTuple):
+    """A checkpoint and its run.
+
+    Attributes:
+        saved: the checkpoint.
+        config: the run's flags.
+        network: its network, as it was built there.
+        replicas: how many trained it.
+        data: fingerprint of its data.
+    """
+
+    saved: Saved
+    config: Config
+    network: Architecture
+    replicas: int
+    data: str
+
+
+def read(found: Found) -> Origin:
+    """The checkpoint that a run reports on, the best where --patience knows it, else the newest.
+
+    Raises:
+        UsageError: it is damaged, of another version, or of another run than the result.json that
+            named it.
+    """
+    saved = _whole(found.newest, found)
+    best = saved.state.get("best_step")
+    if found.step is None and best not in (None, saved.step):
+        saved = _whole(found.folder / f"ckpt-{best}", found)
+    identity, origin = saved.state["identity"], saved.state.get("origin")
+    if origin is None:
+        raise UsageError(
+            f"{saved.path} is of an earlier version, which didn't save what its network is; "
+            "resume the run with this version for an epoch, or train anew"
+        )
+    _same_run(found, identity)
+    network = {name: _tuple(value) for name, value in origin["network"].items()}
+    return Origin(
+        saved,
+        _config(origin["config"], saved),
+        Architecture(**network),
+        origin["replicas"],
+        identity["data"],
+    )
+
+
+def _whole(path: Path, found: Found) -> Saved:
+    try:
+        return checkpoint.read(path)
+    except ValueError as error:
+        others = [f"ckpt-{step}" for step in reversed(steps(found.folder))]
+        others = [name for name in others if name != path.name]
+        way = f"give one of the others: {', '.join(others)}" if others else "train again"
+        raise UsageError(f"{path}: {error}; {way}") from error
+
+
+def _same_run(found: Found, identity: dict[str, Any]) -> None:
+    """A later run may have put its checkpoints where a result.json's were."""
+    result = found.result
+    if not result:
+        return
+    then = {**result["config"], "data": result.get("data"), "precision": result.get("precision")}
+    names = [name for name, value in identity.items() if name in then and then[name] != value]
+    if names:
+        raise UsageError(
+            f"{found.folder} holds another run by now ({names[0]}: {then[names[0]]} in "
+            f"result.json, {identity[names[0]]} there); give the folder of this run's checkpoints"
+        )
+
+
+def _config(flags: dict[str, Any], saved: Saved) -> Config:
+    unknown = sorted(set(flags) - {field.name for field in dataclasses.fields(Config)})
+    if unknown:
+        raise UsageError(
+            f"{saved.path} was saved with --{unknown[0]}, which this version doesn't have; "
+            "use the version that wrote it"
+        )
+    return Config(**{name: _tuple(value) for name, value in flags.items()})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,151 @@
+"""--shards: the same bits on any number of replicas, workers, threads and micro-batches.
+
+5,003 images of MNIST and a global batch of 50: the 101st step has 3 images, so most of its shards
+have none. All comparisons are ==.
+"""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_dist.training.digest import WEIGHTS
+from tests.curves import SEVERAL, train, train_each
+from tests.mnist_files import cut
+
+STEPS = 104
+COMMON = (
+    *("--shards=8", "--conv_filters=4,8", "--kernel_size=3", "--dense_units=32", "--dropout=0.5"),
+    *("--validation_size=0", "--batch_size=50", f"--max_steps={STEPS}"),
+)
+MUON = ("--optimizer=muon", "--clip_norm=0.5", "--ema=0.9", "--label_smoothing=0.1")
+CASES = {
+    "momentum": (),
+    "momentum in 2": ("--accumulate_steps=2",),
+    "adam": ("--optimizer=adam", "--schedule=cosine", "--weight_decay=0.01"),
+    "muon": MUON,
+    "muon in 2": ("--accumulate_steps=2", *MUON),
+    "everything": (
+        *("--batch_norm", "--residual", "--shift_px=2", "--rotate_deg=10", "--zoom=0.1"),
+        *("--lr=0.003", *MUON),
+    ),
+    "float16": ("--precision=mixed_float16", "--batch_norm"),
+    "bfloat16": ("--precision=mixed_bfloat16", "--batch_norm"),
+}
+ONE, ONE_THREAD, RESUMED = (1, 1), "one inter-op thread", "saved on 4, resumed on 2 workers, then 1"
+ON = {  # (devices of a worker, workers) -> what is trained there
+    ONE: tuple(CASES),
+    ONE_THREAD: ("momentum", "adam", "everything"),
+    (2, 1): ("momentum", "adam", "muon", "everything", "bfloat16"),
+    (4, 1): ("momentum", "momentum in 2", "adam", "muon in 2", "everything", "float16"),
+    (8, 1): ("momentum", "adam", "muon", "everything", "float16", "bfloat16"),
+    (1, 2): ("everything", "adam"),
+    (2, 2): ("everything",),
+    (1, 4): ("everything",),
+    RESUMED: ("everything",),
+}
+SLOW = "avx512_bf16" not in Path("/proc/cpuinfo").read_text()
+WITH_ONE_THREAD = f"""
+from mnist_dist.devices.quiet import without_greetings
+with without_greetings():
+    import tensorflow as tf
+own = tf.config.threading.set_inter_op_parallelism_threads
+tf.config.threading.set_inter_op_parallelism_threads = lambda given: own(1)
+{SEVERAL}
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(request, tmp_path_factory):
+    """(topology, case) -> its run; two processes at a time, one for each core."""
+    folder = tmp_path_factory.mktemp("exact")
+    cut(folder, 5003, 1003)
+    wanted = {ONE: set()}
+    for item in request.session.items:
+        if item.module is request.module:
+            case = item.callspec.params["case"]
+            wanted.setdefault(item.callspec.params["topology"], set()).add(case)
+            wanted[ONE] |= {reference(case)}
+
+    def on(topology):
+        cases = {name: CASES[name] for name in sorted(wanted[topology])}
+        place = folder / str(topology).replace(" ", "")
+        flags = (*COMMON, f"--data_dir={folder}")
+        if topology == RESUMED:
+            return {name: resumed(place / name, *flags, *case) for name, case in cases.items()}
+        if topology == ONE_THREAD:
+            return train_each(place, cases, *flags, program=WITH_ONE_THREAD)
+        devices, workers = topology
+        flags += (f"--virtual_devices={devices}",)
+        if workers == 1:  # float16 is without oneDNN, which is taken or left as it is loaded
+            half = {name: case for name, case in cases.items() if name == "float16"}
+            others = {name: case for name, case in cases.items() if name not in half}
+            return {**train_each(place, others, *flags), **train_each(place, half, *flags)}
+        return {
+            name: train(place / name, *flags, *case, workers=workers)
+            for name, case in cases.items()
+        }
+
+    with ThreadPoolExecutor(max_workers=2) as two:
+        waiting = {topology: two.submit(on, topology) for topology in wanted}
+        yield lambda topology, case: waiting[topology].result()[case]
+        for future in waiting.values():
+            future.cancel()
+
+
+def resumed(folder, *flags):
+    train(folder, *flags, "--virtual_devices=4", "--max_steps=37")
+    train(folder, *flags, "--max_steps=70", workers=2)
+    return train(folder, *flags)
+
+
+def reference(case):
+    """The case that gives the same bits on one replica."""
+    return case.partition(" in ")[0]
+
+
+def variables(run):
+    """Name -> array, of the last checkpoint."""
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(run.folder / f"ck/ckpt-{STEPS}/weights"))
+    names = [n for n in reader.get_variable_to_shape_map() if n.startswith("variables/")]
+    return {name.split("/")[1].replace(".S", "/"): reader.get_tensor(name) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("topology", "case"),
+    [
+        pytest.param(topology, case, id=f"{topology}-{case}".replace(" ", "-"))
+        for topology, cases in ON.items()
+        for case in cases
+        if not (SLOW and case == "bfloat16")  # 7 times slower than float32 on such a CPU
+    ],
+)
+def test_the_same_bits(runs, topology, case):
+    run, one = runs(topology, case), runs(ONE, reference(case))
+    assert len(run.losses) == STEPS
+    assert run.losses[-1] < run.losses[0]  # it has learnt
+    if topology in ON and isinstance(topology, tuple):
+        devices, workers = topology
+        assert run.result["num_replicas"] == devices * workers
+        assert run.result["num_workers"] == workers
+    assert run.result["weights_sha256"] == one.result["weights_sha256"]
+    files = [(r.folder / "out/metrics.jsonl").read_bytes() for r in (run, one)]
+    assert files[0] == files[1]
+    mine, theirs = variables(run), variables(one)
+    assert mine.keys() == theirs.keys()
+    assert any(name.startswith("optimizer/") for name in mine)
+    assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
+
+
+@pytest.mark.parametrize(("topology", "case"), [(ONE, "momentum")])
+def test_the_digest_is_what_docs_files_says(runs, topology, case):
+    run = runs(topology, case)
+    found = hashlib.sha256()
+    for name, array in sorted(variables(run).items()):
+        if name.startswith(WEIGHTS):
+            found.update(name.encode() + b"\0" + array.tobytes())
+    assert run.result["weights_sha256"] == found.hexdigest()

@@ -1,0 +1,144 @@
+"""What is exported, read where this package isn't, against the checkpoint's answers."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_dist.data import idx, sources
+from tests.process.trainer import environment
+
+PAGE = Path(__file__).parents[3] / "docs/use.md"
+
+ELSEWHERE = """
+import json, sys
+sys.modules["mnist_dist"] = None  # importing it fails
+import numpy as np, tensorflow as tf, keras
+keras.config.disable_traceback_filtering()
+for number, folder in enumerate(sys.argv[2:]):
+    images = np.load(sys.argv[1])[: 10000 if number == 0 else 1003]
+    signatures = tf.saved_model.load(folder).signatures
+    assert list(signatures) == ["serving_default"]
+    served = signatures["serving_default"]
+    parts = [served(images=tf.constant(images[i : i + 1000])) for i in range(0, len(images), 1000)]
+    of_keras = keras.models.load_model(folder + "/model.keras").predict(images, verbose=0)
+    np.savez(
+        folder + "/answers.npz",
+        classes=np.concatenate([part["class"] for part in parts]),
+        probabilities=np.concatenate([part["probabilities"] for part in parts]),
+        of_keras=of_keras,
+    )
+print(json.dumps([str(served.structured_input_signature), str(served.structured_outputs)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def images():
+    return idx.read(sources.embedded_folder() / "t10k-images-idx3-ubyte.gz", 3)[..., np.newaxis]
+
+
+@pytest.fixture(scope="module")
+def exported(trainer, reader, rich, images, tmp_path_factory):
+    """Both runs' exports, and what plain TensorFlow and Keras say of them in another process."""
+    place = tmp_path_factory.mktemp("served")
+    for run, name in ((reader, "reader"), (rich, "rich")):
+        done = trainer.tool("export", run.folder / "ck", place / name)
+        assert (done.code, done.err) == (0, "")
+        assert str(place / name / "1") in done.out
+    np.save(place / "images.npy", images)
+    folders = [place / "reader/1", place / "rich/1"]
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, place / "images.npy", *folders],
+        **{"capture_output": True, "text": True, "cwd": place, "timeout": 240},
+        env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
+    )
+    assert done.returncode == 0, done.stderr
+    return folders, json.loads(done.stdout)
+
+
+def test_the_checkpoints_answers(trainer, exported, reader, rich, images):
+    """All 10,000 test images; 1003 of the network with residual blocks and normalisation."""
+    for folder, run, count in zip(exported[0], (reader, rich), (10_000, 1003), strict=True):
+        classes, probabilities = trainer.predict(run.folder / "ck", images[:count])
+        with np.load(folder / "answers.npz") as answers:
+            assert (answers["classes"] == classes).all()
+            assert answers["classes"].shape == (count,)
+            assert (answers["of_keras"].argmax(1) == classes).all()
+            for name in ("probabilities", "of_keras"):
+                np.testing.assert_allclose(answers[name], probabilities, rtol=1e-3, atol=2e-6)
+
+
+def test_the_scores_are_the_runs(exported, reader):
+    labels = idx.read(sources.embedded_folder() / "t10k-labels-idx1-ubyte.gz", 1)
+    with np.load(exported[0][0] / "answers.npz") as answers:
+        assert (answers["classes"] == labels).mean() == reader.result()["test_accuracy"]
+
+
+def test_the_signature(exported):
+    inputs, outputs = exported[1]
+    assert "'images': TensorSpec(shape=(None, 28, 28, 1), dtype=tf.uint8, name='images')" in inputs
+    assert "'class': TensorSpec(shape=(None,), dtype=tf.int64, name='class')" in outputs
+    assert "'probabilities': TensorSpec(shape=(None, 10), dtype=tf.float32" in outputs
+
+
+def test_versions(trainer, every, tmp_path):
+    """A new folder each time, whole at once: 10 comes after 9."""
+    (tmp_path / "9").mkdir()
+    (tmp_path / "notes").mkdir()
+    done = trainer.tool("export", every.folder / "ck", tmp_path)
+    assert done.code == 0, done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "9", "notes"]
+    names = {path.name for path in (tmp_path / "10").iterdir()}
+    assert {"saved_model.pb", "variables", "model.keras"} <= names
+    shutil.rmtree(tmp_path / "9")
+    (tmp_path / "file").write_text("")
+    assert (
+        "can't write there"
+        in trainer.tool("export", every.folder / "ck", tmp_path / "file").refused()
+    )
+
+
+def snippets():
+    """The page's Python blocks by their first line's import and what they end with."""
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S)
+
+
+def test_the_pages_examples(exported, rich, reader, images, tmp_path):
+    """Each Python block of docs/use.md, in a process of its own kind: one for all."""
+    load, served, names = snippets()
+    assert len(names.strip().splitlines()) == 5
+    names = names.replace("RUN_DIR/ckpt-STEP", str(rich.folder / "ck/ckpt-40"))
+    wanted = sorted(
+        f"model/{name}"
+        for conv in ("conv1", "conv2")
+        for layer in (conv, f"{conv}b", f"{conv}s")
+        for name in (f"{layer}/kernel", f"{layer}/bias")
+    )
+    code = [
+        "import sys, numpy as np",
+        f"images = np.load({str(exported[0][0].parents[1] / 'images.npy')!r})[:50]",
+        load.replace("RUN_DIR", str(reader.folder / "ck")),
+        "classes, shares = answer",
+        "assert [top[0][0] for top in answer.top(3)] == classes.tolist()",
+        served.replace("OUT/1", str(exported[0][0])),
+        "assert (answer['class'].numpy() == classes).all()",
+        "assert (probabilities.argmax(1) == classes).all()",
+        names,
+        f"print([read(name).ndim for name in {wanted!r}])",
+        "print(read('model/conv1/scale').shape, read('optimizer/average000').shape)",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(code)],
+        **{"capture_output": True, "text": True, "timeout": 240},
+        env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
+    )
+    assert done.returncode == 0, done.stderr
+    shape, dimensions, others = done.stdout.splitlines()[-3:]
+    assert shape == "(5, 5, 1, 2)"
+    assert json.loads(dimensions) == [1, 4] * 6
+    assert others == "(2,) (5, 5, 1, 2)"

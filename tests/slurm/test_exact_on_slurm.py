@@ -1,0 +1,27 @@
+"""--shards on a real SLURM: two tasks and four end with the same line."""
+
+import sys
+
+from tests.slurm.conftest import ROOT
+
+FLAGS = (
+    *("--no_gpu", "--shards=4", "--conv_filters=4,8", "--kernel_size=3", "--dense_units=32"),
+    *("--batch_norm", "--validation_size=500", "--batch_size=50", "--max_steps=100"),
+    *("--optimizer=muon", "--clip_norm=0.5", "--ema=0.9", "--shift_px=2"),
+)
+
+
+def test_two_tasks_and_four(cluster, tmp_path):
+    lines, metrics = [], []
+    for tasks in ("-N2 -n2", "-N3 -n4"):
+        folder = tmp_path / tasks.replace(" ", "")
+        places = (f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out")
+        command = (sys.executable, "-m", "mnist_dist.train", *FLAGS, *places)
+        done = cluster.run("srun", *tasks.split(), *command, cwd=ROOT)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"Replicas: {tasks[-1]} over {tasks[-1]} worker(s)" in done.stdout
+        lines.append(done.stdout.splitlines()[-1])
+        metrics.append((folder / "out/metrics.jsonl").read_bytes())
+    assert lines[0].startswith("weights_sha256: ")
+    assert lines[0] == lines[1]
+    assert metrics[0] == metrics[1]
