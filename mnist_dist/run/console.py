@@ -77,7 +77,10 @@ class Console:
             return
         with self._lock:
             self._write("")
-            print(f"mnist_dist: {text}", file=sys.stderr, flush=True)
+            line = f"mnist_dist: {text}"
+            if sys.stderr.isatty():
+                line = wrapped(line, self._columns())
+            print(line, file=sys.stderr, flush=True)
             self._draw()
 
     def stage(self, what: str) -> None:
