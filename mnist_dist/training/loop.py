@@ -97,9 +97,8 @@ class Loop:
                 raise self._diverged(f"{name} isn't finite", progress.step)
         self.files.events.flush()
         best = progress.patience.best_step
-        state = {"identity": self.identity, "origin": self.origin, "best_step": best}
-        state |= {"arithmetic": self.arithmetic}
-        state |= dataclasses.asdict(progress)
+        state = {"identity": self.identity, "origin": self.origin, "arithmetic": self.arithmetic}
+        state |= {"best_step": best, **dataclasses.asdict(progress)}
         with self.files.console.doing("saving"), self.stop.during("a save"):
             self.files.checkpoints.save(progress.step, state)
 

@@ -44,5 +44,6 @@ def test_an_error_takes_the_bar_away(tmp_path, small):
     text, code = train(*small, "--lr=1e9", *folders(tmp_path))
     assert code == 1, text
     assert "step 0/400 |" in text
-    last = [line for line in shown(text) if line.strip()][-1]
-    assert last.startswith("mnist_dist: worker 0 ")
+    lines = [line for line in shown(text) if line.strip()]
+    number = next(n for n, line in enumerate(lines) if line.startswith("mnist_dist: worker 0 "))
+    assert " ".join(lines[number:]).endswith("lower --lr, or warm it up with --warmup_steps")

@@ -52,6 +52,7 @@ def test_the_notebooks_lines(base, every, subset):
             (score,) = (s for s in every.metrics(split) if s["step"] == end)
             figures = f"Average loss: {score['loss']:.4f}, Accuracy: {100 * score['accuracy']:4f}%"
             lines += [re.escape(f"{name}: {figures}"), ""]
+    lines.append("weights_sha256: [0-9a-f]{64}")
     found = base.out.splitlines()
     assert len(found) == len(lines), base.out
     for line, pattern in zip(found, lines, strict=True):
