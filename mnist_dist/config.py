@@ -113,6 +113,7 @@ class Config:
     output_dir: str = _flag("", "Output", "folder for TensorBoard, metrics.jsonl and result.json; empty: beside the checkpoints")
     checkpoint_dir: str = _flag(CHECKPOINT_DIR, "Output", "folder for checkpoints, one per epoch and at the end")
     checkpoint_every_steps: int = _flag(0, "Output", "global steps between further checkpoints; 0: none", low=0)
+    checkpoint_every_s: float = _flag(0.0, "Output", "seconds between further checkpoints; 0: none", low=0.0)
     keep_checkpoints: int = _flag(5, "Output", "newest checkpoints kept", low=1)
     resume: str = _flag("auto", "Output", "auto: go on from a checkpoint if there is one", choices=("auto", "never", "must"))
     verbosity: int = _flag(0, "Output", "-1: warnings and errors alone; 0: the notebook's lines; 1: what TensorFlow says, too", low=-3, high=3)

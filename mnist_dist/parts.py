@@ -1,5 +1,6 @@
 """Takes a Config apart: what each stage of a run gets of it. No stage sees the whole."""
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterable
@@ -9,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from mnist_dist.cluster.job import Job
 from mnist_dist.cluster.session import Terms
 from mnist_dist.config import Config
 from mnist_dist.data.order import Order
@@ -18,6 +20,7 @@ from mnist_dist.errors import UsageError
 from mnist_dist.flags import command_line
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.augment import Augmentation
+from mnist_dist.run import lock
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
@@ -67,6 +70,7 @@ def plan(config: Config, steps_per_epoch: int, kind: str) -> Plan:
         block_steps=min(config.steps_per_loop or BLOCK_STEPS[kind], steps_per_epoch),
         checkpoint_every_steps=config.checkpoint_every_steps,
         log_interval=config.log_interval,
+        checkpoint_every_s=config.checkpoint_every_s,
     )
 
 
@@ -110,16 +114,38 @@ def settings(config: Config) -> Settings:
     )
 
 
+def claimed(
+    config: Config, chief: bool, job: Job
+) -> contextlib.AbstractContextManager[Callable[[], None]]:
+    """The run's folders, for this run alone: worker 0, the chief, which writes, has them.
+
+    Yields a function that raises RunError where another run has taken one.
+
+    Raises:
+        UsageError: another run has one, or it can't be written in.
+    """
+    folders = {"--checkpoint_dir": config.checkpoint_dir, "--output_dir": config.output_dir}
+    return lock.held(folders if chief else {}, lock.Owner.this_process(*job))
+
+
 def files(
-    config: Config, variables: dict[str, tf.Variable], chief: bool, console: Console
+    config: Config,
+    variables: dict[str, tf.Variable],
+    chief: bool,
+    owned: Callable[[], None],
+    console: Console,
 ) -> Files:
     """Where the run leaves what; worker 0 alone, the chief, writes.
 
-    Raises:
-        UsageError: a folder that can't be written in.
+    Args:
+        config: the flags.
+        variables: name -> variable, what is saved.
+        chief: whether this is worker 0.
+        owned: what `claimed` yielded.
+        console: where it is said.
     """
     return Files(
-        Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief),
+        Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief, owned),
         Events((config.output_dir or config.checkpoint_dir) if chief else ""),
         console,
     )

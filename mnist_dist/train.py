@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 
 from mnist_dist import flags
-from mnist_dist.cluster import topology
+from mnist_dist.cluster import job, topology
 from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.devices.quiet import without_greetings
@@ -68,10 +68,12 @@ def run(
         raise UsageError("--describe trains nothing; call describe(config), or leave it out")
     where = topology.from_environment(environment or {}, config.cluster)
     with Console(where.is_chief, config.verbosity) as console:
-        return _run(config, where, console, stop or Stop())
+        return _run(config, where, job.of(environment or {}), console, stop or Stop())
 
 
-def _run(config: Config, where: topology.Topology, console: Console, stop: Stop) -> Result:
+def _run(
+    config: Config, where: topology.Topology, launched: job.Job, console: Console, stop: Stop
+) -> Result:
     stop.say = console.notice
     console.stage("reading the data")
     # Files are read before anything is started; TFDS needs TensorFlow, so devices come first.
@@ -91,7 +93,10 @@ def _run(config: Config, where: topology.Topology, console: Console, stop: Stop)
         console.stage("")
     if where.num_workers > 1:
         console.stage(f"waiting for {where.num_workers - 1} other worker(s)")
-    with session.join(parts.wanted(config), parts.terms(config), where) as joined:
+    with (
+        session.join(parts.wanted(config), parts.terms(config), where) as joined,
+        parts.claimed(config, where.is_chief, launched) as owned,
+    ):
         if stop.listening:
             stop.listen()  # again: with other workers TensorFlow takes SIGTERM for itself
         devices, placement = joined.devices, joined.placement
@@ -112,7 +117,7 @@ def _run(config: Config, where: topology.Topology, console: Console, stop: Stop)
         network = parts.architecture(config, data, devices)
         trained = state.build(devices.strategy, network, parts.rule(config))
         steps = Steps(devices.strategy, trained, parts.settings(config))
-        files = parts.files(config, trained.variables, where.is_chief, console)
+        files = parts.files(config, trained.variables, where.is_chief, owned, console)
         for line in (*head.head(joined, data.source), *parts.remarks(config)):
             console.line(line)
         loop = Loop(

@@ -18,7 +18,8 @@ TEST_IMAGES = 10_000
 SAME_RUN = frozenset(
     {
         *("seed", "data_dir", "run_dir", "output_dir", "checkpoint_dir", "log_interval", "resume"),
-        *("checkpoint_every_steps", "keep_checkpoints", "describe", "gpus", "interface"),
+        *("checkpoint_every_steps", "checkpoint_every_s", "keep_checkpoints", "describe", "gpus"),
+        *("verbosity", "interface"),
         *("cluster", "connect_timeout", "peer_timeout"),
     }
 )

@@ -1,39 +1,21 @@
-"""What is saved, when it counts as saved, and what is restored.
+"""Saves and restores a run's variables, beside the training: what is in `store` is what counts.
 
-A checkpoint is a folder ckpt-STEP. It is written beside its place under a hidden name, its files'
-checksums last, brought to the disk, and made visible by one rename: what can be seen is whole, or
-was damaged later, which its checksums show.
+A save takes a copy of the variables and returns; a thread writes it, so that the loop goes on.
 """
 
-import hashlib
-import json
-import os
-import re
-import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from time import monotonic
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from mnist_dist.errors import RunError, UsageError
-from mnist_dist.run.folders import aside, writable
-
-FORMAT = 1
-STATE_FILE = "state.json"
-
-
-class Saved(NamedTuple):
-    """A whole checkpoint.
-
-    Attributes:
-        path: its folder.
-        step: global steps that had been done.
-        state: what `Checkpoints.save` was given.
-    """
-
-    path: Path
-    step: int
-    state: dict[str, Any]
+from mnist_dist.run import store
+from mnist_dist.run.folders import aside, clear
+from mnist_dist.run.store import Saved
 
 
 class Checkpoints:
@@ -45,7 +27,12 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: str, variables: dict[str, tf.Variable], keep: int, chief: bool
+        self,
+        folder: str,
+        variables: dict[str, tf.Variable],
+        keep: int,
+        chief: bool,
+        owned: Callable[[], None] = lambda: None,
     ) -> None:
         """All workers restore, the chief alone writes.
 
@@ -54,62 +41,83 @@ class Checkpoints:
             variables: name -> variable, the same on any topology.
             keep: how many of the newest stay.
             chief: whether this worker writes.
+            owned: raises RunError where the folder is another run's meanwhile.
         """
         self.variables = variables
         self.folder = Path(folder)
-        self._checkpoint = tf.train.Checkpoint(variables=variables)
         self._keep = keep
         self._chief = chief
+        self._owned = owned
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="save")
+        self._saving: Future[None] | None = None
+        self._begun_s = monotonic()
 
     def claim(self) -> None:
-        """Sees that the folder can be written in, and clears what a killed run left half-written.
+        """Clears what a killed run left half-written or half-deleted."""
+        if self._chief:
+            store.clear(self.folder)
+            clear(self.folder, [])
+
+    def save(
+        self, step: int, state: dict[str, Any], before: Callable[[], None] = lambda: None
+    ) -> None:
+        """Has all variables and `state` (JSON) as of global step `step` saved by a thread.
+
+        The newest checkpoints stay, and those whose step a kept one names as its best.
+
+        Args:
+            step: global steps done.
+            state: what else is to be remembered.
+            before: called by the thread first: what must be on the disk when this counts.
 
         Raises:
-            UsageError: it can't be written in.
+            RunError: the save before this one failed.
         """
+        self._begun_s = monotonic()
         if not self._chief:
             return
-        writable(self.folder, "--checkpoint_dir")
-        for litter in self.folder.glob(".ckpt-*"):
-            shutil.rmtree(litter, ignore_errors=True)
+        self.wait()
+        copies = {name: np.array(variable.numpy()) for name, variable in self.variables.items()}
+        self._saving = self._thread.submit(self._write, step, state, copies, before)
 
-    def save(self, step: int, state: dict[str, Any]) -> None:
-        """Saves all variables and `state` (JSON) as of global step `step`.
+    def age_s(self) -> float:
+        """Seconds since the last save began, or the run."""
+        return monotonic() - self._begun_s
 
-        The newest `keep` checkpoints stay, and those whose step a kept one names as its best.
+    def poll(self) -> None:
+        """Raises RunError if the last save has failed; doesn't wait for it."""
+        if self._saving is not None and self._saving.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Returns when the last save counts.
 
         Raises:
-            RunError: the disk is full or gone; what was saved before is untouched.
+            RunError: it failed: the disk is full or gone; what was saved before is untouched.
         """
-        if not self._chief:
-            return
-        target = self.folder / f"ckpt-{step}"
-        hidden = self.folder / f".ckpt-{step}-{os.getpid()}"
-        try:
-            shutil.rmtree(hidden, ignore_errors=True)
-            hidden.mkdir(parents=True)
-            self._checkpoint.write(str(hidden / "weights"))
-            sums = {path.name: _checksum(path) for path in sorted(hidden.iterdir())}
-            record = {"format": FORMAT, "step": step, "sha256": sums, "state": state}
-            (hidden / STATE_FILE).write_text(json.dumps(record, indent=1))
-            for path in [*hidden.iterdir(), hidden]:
-                _to_disk(path)
-            if target.exists():  # a damaged one, or of a resume that ended where it began
-                target.rename(self.folder / f".ckpt-{step}-old-{os.getpid()}")
-            hidden.rename(target)
-            _to_disk(self.folder)
-            self._prune()
-        except (OSError, tf.errors.OpError) as error:
-            shutil.rmtree(hidden, ignore_errors=True)
-            reason = " ".join(str(error).split())
-            raise RunError(f"step {step}: could not save {target}: {reason}") from error
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
 
-    def newest(self) -> tuple[Saved | None, dict[Path, str]]:
-        """The newest whole checkpoint, and each newer one that isn't whole with the reason."""
+    def close(self) -> None:
+        """Lets a save that is under way end; whether it counts is no longer of interest."""
+        self._thread.shutdown(wait=True)
+
+    def newest(self, look: Callable[[Saved], Any]) -> tuple[Saved | None, dict[Path, str]]:
+        """The newest whole checkpoint, and each newer one that isn't whole with the reason.
+
+        Args:
+            look: raises ValueError where a state isn't one of this program.
+
+        Raises:
+            UsageError: one is of another format, or this user may not read it.
+        """
         damaged: dict[Path, str] = {}
         for path in reversed(self.visible()):
             try:
-                return read(path), damaged
+                saved = store.read(path)
+                look(saved)
+                return saved, damaged
             except ValueError as error:
                 damaged[path] = str(error)
         return None, damaged
@@ -135,83 +143,46 @@ class Checkpoints:
                 f"there and {here.get(names[0], 'not')} here; give its flags, "
                 "another --checkpoint_dir, or --resume=never"
             )
-        self._checkpoint.read(prefix).assert_consumed()
+        tf.train.Checkpoint(variables=self.variables).read(prefix).assert_consumed()
 
     def set_aside(self, paths: list[Path]) -> Path | None:
         """Moves checkpoints out of the way, into a folder of their own; says where to."""
-        return aside(self.folder, paths) if paths and self._chief else None
+        return aside(self.folder, paths) if self._chief else None
 
     def at(self, step: int) -> Saved:
-        """The checkpoint of global step `step`. Raises RunError where it isn't whole."""
-        try:
-            return read(self.folder / f"ckpt-{step}")
-        except ValueError as error:
-            raise RunError(f"ckpt-{step} in {self.folder}, the best one, {error}") from error
+        """The checkpoint of global step `step`. Raises RunError where none is whole."""
+        reason = "is gone"
+        for path in reversed(self.visible()):
+            if store.step_of(path) == step:
+                try:
+                    return store.read(path)
+                except ValueError as error:
+                    reason = str(error)
+        raise RunError(f"ckpt-{step} in {self.folder}, the best one, {reason}")
 
     def visible(self) -> list[Path]:
         """All checkpoints, whole or not, the newest last."""
-        try:  # not by glob, which fails where the folder goes while it looks
-            names = os.listdir(self.folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        steps = [
-            int(match[1]) for name in names if (match := re.fullmatch(r"ckpt-(0|[1-9]\d*)", name))
-        ]
-        return [self.folder / f"ckpt-{step}" for step in sorted(steps)]
+        return store.visible(self.folder)
 
-    def _prune(self) -> None:
-        visible = self.visible()
-        kept = visible[-self._keep :]
-        best = {f"ckpt-{_best_step(path)}" for path in kept}
-        for path in visible:
-            if path not in kept and path.name not in best:
-                hidden = path.with_name(f".{path.name}-old-{os.getpid()}")
-                path.rename(hidden)  # at once, so that none is ever seen half-deleted
-        for litter in self.folder.glob(".ckpt-*-old-*"):
-            shutil.rmtree(litter, ignore_errors=True)
-
-
-def _best_step(path: Path) -> int | None:
-    """The step that a checkpoint names as its best; None too where it was damaged meanwhile."""
-    try:
-        return json.loads((path / STATE_FILE).read_text())["state"].get("best_step")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    def _write(
+        self,
+        step: int,
+        state: dict[str, Any],
+        copies: dict[str, np.ndarray],
+        before: Callable[[], None],
+    ) -> None:
+        try:
+            before()
+            self._owned()
+            store.publish(self.folder, step, state, lambda place: _write_weights(place, copies))
+            store.prune(self.folder, self._keep)
+        except (OSError, tf.errors.OpError) as error:
+            reason = " ".join(str(error).split())
+            target = self.folder / f"ckpt-{step}"
+            raise RunError(f"step {step}: could not save {target}: {reason}") from error
 
 
-def read(path: Path) -> Saved:
-    """A checkpoint's step and state, after its checksums.
-
-    Raises:
-        ValueError: it isn't whole.
-        UsageError: it is of another format.
-    """
-    try:
-        record = json.loads((path / STATE_FILE).read_text())
-        sums, step, state = record["sha256"], record["step"], record["state"]
-        torn = [name for name, digest in sums.items() if _checksum(path / name) != digest]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"it is not whole ({' '.join(str(error).split())})") from error
-    if record.get("format") != FORMAT:
-        raise UsageError(
-            f"{path} is of format {record.get('format')}, this version reads {FORMAT}; use the "
-            "version that wrote it, or another --checkpoint_dir"
-        )
-    if torn:
-        raise ValueError(f"its file {torn[0]} is damaged (wrong checksum)")
-    if path.name != f"ckpt-{step}":
-        raise ValueError(f"it says that it is of step {step}")
-    return Saved(path, step, state)
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _write_weights(place: Path, copies: dict[str, np.ndarray]) -> None:
+    with tf.device("CPU:0"):
+        variables = {name: tf.Variable(copy, trainable=False) for name, copy in copies.items()}
+        tf.train.Checkpoint(variables=variables).write(str(place / "weights"))

@@ -6,6 +6,7 @@ runs of the same flags can be compared line by line. docs/files.md has the schem
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,33 +14,42 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mnist_dist.run import pictures, rewind
-from mnist_dist.run.folders import aside, writable
-from mnist_dist.run.tensorboard import TensorBoard
+from mnist_dist.run import pictures, rewind, tensorboard
+from mnist_dist.run.folders import aside, clear, writing
+from mnist_dist.run.frames import frame
+from mnist_dist.run.logs import Log, Written
+from mnist_dist.run.store import to_disk
 
 METRICS = "metrics.jsonl"
 TIMES = "times.jsonl"
 RESULT = "result.json"
 PREDICTIONS = "predictions.npz"
+LINES = (METRICS, TIMES)
+CURVES = tuple(tensorboard.FOLDERS.values())
 
 
 class Events:
     """Writes a run's files under one folder, for the chief; with none, writes nothing.
 
+    All of it raises RunError where the disk is full or gone.
+
     Attributes:
         history: the rows of metrics.jsonl, in order; without a folder, of this attempt.
-
-    Raises:
-        UsageError: the folder can't be written in.
     """
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder) if folder else None
-        self._board = TensorBoard(self._folder) if self._folder else None
-        self._open: dict[str, Any] = {}
+        self._logs: dict[str, Log] = {}
+        self._kept: dict[str, int] = {}
+        self._before: tuple[int, dict[str, Any]] = (0, {})
         self.history: list[dict[str, Any]] = []
+
+    def claim(self) -> None:
+        """Clears what a killed run left half-written."""
         if self._folder:
-            writable(self._folder, "--output_dir")
+            clear(self._folder, [f".{name}*" for name in (*LINES, RESULT, PREDICTIONS)])
+            for name in CURVES:
+                clear(self._folder / name, [".events.*"])
 
     def begin(self, flags: Mapping[str, Any], graph: Callable[[], tf.Graph]) -> Path | None:
         """Moves an earlier run's files out of the way; says where to.
@@ -48,42 +58,60 @@ class Events:
             flags: what decides the numbers, to be shown.
             graph: gives the network's, to be shown.
         """
-        if not self._folder or not self._board:
+        if not self._folder:
             return None
-        self._folder.mkdir(parents=True, exist_ok=True)
-        names = (METRICS, TIMES, RESULT, PREDICTIONS)
+        names = (*LINES, RESULT, PREDICTIONS, *CURVES)
         old = [self._folder / name for name in names if (self._folder / name).exists()]
-        old += self._board.there()
-        moved = aside(self._folder, old) if old else None
-        self._board.head(flags, graph())
+        moved = aside(self._folder, old + sorted(self._folder.glob("events.*")))
+        self._event(tensorboard.ROOT, tensorboard.flags(flags))
+        self._event(tensorboard.ROOT, tensorboard.network(graph()))
         return moved
 
     def finished(self) -> None:
         """Leaves everything as it is: the history is that of the run that has ended."""
-        if self._folder and (self._folder / METRICS).exists():
-            text = (self._folder / METRICS).read_text()
-            self.history = [json.loads(line) for line in text.splitlines()]
+        if self._folder:
+            self.history = rewind.readable(self._folder / METRICS)
 
-    def resume(self, step: int, epoch_ended: bool) -> None:
+    def resume(self, step: int, epoch_ended: bool, then: Mapping[str, Any]) -> str:
         """Takes back what was written of steps after `step`, which will be done again.
 
         Args:
             step: global steps that the checkpoint has.
             epoch_ended: whether an evaluation belongs there; one of a run that was stopped in
                 mid-epoch is no part of the run never stopped.
+            then: what `written` returned when the checkpoint was saved.
+
+        Returns:
+            What of the earlier steps is lost, in a few words; empty if nothing is.
         """
-        if not self._folder or not self._board:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._folder:
+            return ""
+        last_scored = step if epoch_ended else step - 1
 
         def kept(record: dict[str, Any]) -> bool:
-            ended = epoch_ended or record.get("split", "train") == "train"
-            return record["step"] < step or (record["step"] == step and ended)
+            scored = record.get("split", "train") != "train"
+            return 0 < record["step"] <= (last_scored if scored else step)
 
-        (self._folder / RESULT).unlink(missing_ok=True)  # of the attempt that was stopped
-        self.history = rewind.lines(self._folder / METRICS, kept)
-        rewind.lines(self._folder / TIMES, kept)
-        self._board.resume(step, epoch_ended)
+        with writing(self._folder / RESULT):  # of the attempt that was stopped
+            (self._folder / RESULT).unlink(missing_ok=True)
+        lost = []
+        for name in LINES:
+            known = Written(**then[name]) if name in then else None
+            rest = rewind.lines(self._folder / name, known, kept)
+            self._logs[name] = Log(self._folder / name, len(rest.records), rest.contents)
+            if name == METRICS:
+                self.history = rest.records
+            if known and rest.changed:
+                lines = f"{rest.lost} of {known.records} lines of {name}"
+                lost.append(lines if rest.lost else f"{name} as it was (it was changed)")
+        for name in CURVES:
+            paths = sorted((self._folder / name).glob("events.*"))
+            last = step if name == "train" else last_scored
+            self._kept[name] = sum(rewind.events(path, last) for path in paths)
+            there = then.get(name, {"records": 0})["records"]
+            if self._kept[name] < there:
+                lost.append(f"{there - self._kept[name]} of {there} records of {name}/")
+        return ", ".join(lost)
 
     def train(self, step: int, epoch: int, loss: float, accuracy: float, lr: float) -> None:
         """One training step's line. `step` counts from 1, `epoch` too."""
@@ -92,15 +120,15 @@ class Events:
 
     def summary(self, step: int, values: Mapping[str, float]) -> None:
         """Numbers of training for TensorBoard alone, after `step` global steps."""
-        if self._board:
-            self._board.scalars("train", step, values)
+        self._event(tensorboard.FOLDERS["train"], tensorboard.scalars(step, values))
 
     def evaluation(self, step: int, epoch: int, split: str, loss: float, accuracy: float) -> None:
         """A pass over the "validation" or "test" split, after `step` global steps."""
+        if self._before[0] != step:
+            self._before = step, self._written()
         values = {"loss": loss, "accuracy": accuracy}
         self._metrics({"step": step, "epoch": epoch, "split": split, **values})
-        if self._board:
-            self._board.scalars(split, step, values)
+        self._event(tensorboard.FOLDERS[split], tensorboard.scalars(step, values))
 
     def pictures(
         self,
@@ -119,24 +147,35 @@ class Events:
             num_classes: how many there are.
             worst: int64 [mistakes], which examples; uint8 [mistakes, height, width, channels].
         """
-        if self._board:
-            index, images = worst
-            matrix = pictures.confusion(labels, predictions, num_classes)
-            table = pictures.mistakes(images, labels[index], predictions[index])
-            self._board.image("test", step, "confusion_matrix", matrix)
-            self._board.image("test", step, "worst_mistakes", table)
+        if not self._folder:
+            return
+        index, images = worst
+        matrix = pictures.confusion(labels, predictions, num_classes)
+        table = pictures.mistakes(images, labels[index], predictions[index])
+        for name, pixels in (("confusion_matrix", matrix), ("worst_mistakes", table)):
+            self._event(tensorboard.FOLDERS["test"], tensorboard.image(step, name, pixels))
 
     def times(self, step: int, seconds: float) -> None:
         """The training time so far, in seconds, evaluations and start-up not counted."""
         self._line(TIMES, {"step": step, "seconds": seconds})
 
     def flush(self) -> None:
-        """Brings all lines to the disk; before a checkpoint that counts on them."""
-        for file in self._open.values():
-            file.flush()
-            os.fsync(file.fileno())
-        if self._board:
-            self._board.flush()
+        """Hands all lines to the operating system."""
+        for log in self._logs.values():
+            log.flush()
+
+    def sync(self) -> None:
+        """Brings to the disk what was flushed; before a checkpoint that counts on it."""
+        for log in list(self._logs.values()):
+            log.sync()
+
+    def written(self, step: int, epoch_ended: bool) -> dict[str, Any]:
+        """What the files hold up to global step `step` that a resumed run will keep: see `resume`.
+
+        File -> number of records; of those of lines, their size and checksum, too.
+        """
+        taken_back = self._before[0] == step and not epoch_ended
+        return self._before[1] if taken_back else self._written()
 
     @property
     def incomplete(self) -> bool:
@@ -146,26 +185,32 @@ class Events:
     def result(self, result: dict[str, Any]) -> None:
         """Writes result.json, whole or not at all."""
         if self._folder:
-            self._folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(result, indent=1, allow_nan=False) + "\n"
             rewind.replace(self._folder / RESULT, text.encode())
 
     def predictions(self, write: Callable[[Path], None]) -> None:
         """Has `write` make predictions.npz, whole or not at all."""
         if self._folder:
-            self._folder.mkdir(parents=True, exist_ok=True)
             new = self._folder / f".{PREDICTIONS}"
-            write(new)
-            os.replace(new, self._folder / PREDICTIONS)
+            with writing(self._folder / PREDICTIONS):
+                write(new)
+                to_disk(new)
+                os.replace(new, self._folder / PREDICTIONS)
 
     def close(self) -> None:
-        """Closes all files."""
+        """Brings all to the disk and closes the files."""
         self.flush()
-        for file in self._open.values():
-            file.close()
-        self._open = {}
-        if self._board:
-            self._board.close()
+        self.sync()
+        for log in self._logs.values():
+            log.close()
+        self._logs = {}
+
+    def _written(self) -> dict[str, Any]:
+        found: dict[str, Any] = {name: {"records": there} for name, there in self._kept.items()}
+        for name, log in self._logs.items():
+            now = log.written()
+            found[name] = now._asdict() if name in LINES else {"records": now.records}
+        return found
 
     def _metrics(self, row: dict[str, Any]) -> None:
         self.history.append(row)
@@ -174,6 +219,16 @@ class Events:
     def _line(self, name: str, record: dict[str, Any]) -> None:
         if not self._folder:
             return
-        if name not in self._open:
-            self._open[name] = (self._folder / name).open("a")
-        self._open[name].write(json.dumps(record) + "\n")
+        if name not in self._logs:
+            self._logs[name] = Log(self._folder / name)
+        self._logs[name].write((json.dumps(record) + "\n").encode())
+
+    def _event(self, part: str, record: bytes) -> None:
+        if not self._folder:
+            return
+        if part not in self._logs:
+            stamp = f"{time.time_ns() // 10**9}.{time.time_ns() % 10**9:09d}"
+            path = self._folder / part / f"events.out.tfevents.{stamp}"
+            self._logs[part] = Log(path, self._kept.get(part, 0))
+            self._logs[part].write(frame(tensorboard.head()), counts=False)
+        self._logs[part].write(frame(record))

@@ -1,8 +1,6 @@
 """Takes back what a run wrote after its checkpoint: a resumed run will write it again."""
 
-import json
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,55 +8,75 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from mnist_dist.run import frames
+from mnist_dist.run.folders import writing
+from mnist_dist.run.logs import Rest, Written, rest_of
 
-def lines(path: Path, kept: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """Leaves a JSONL file's whole lines that are to be kept, byte for byte; returns them.
 
-    What follows a line that can't be read was written later, by a run that was killed.
+def lines(path: Path, then: Written | None, kept: Callable[[dict[str, Any]], bool]) -> Rest:
+    """Leaves a JSONL file's lines that are to be kept, byte for byte (see `rest_of`).
+
+    Raises:
+        RunError: the file can't be read or written.
     """
-    if not path.exists():
-        return []
-    data = path.read_bytes()
-    whole, records = [], []
-    for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            break
-        if kept(record):
-            whole.append(line)
-            records.append(record)
-    replace(path, b"".join(whole))
-    return records
+    with writing(path):
+        data = path.read_bytes() if path.exists() else b""
+    rest = rest_of(data, then, kept)
+    if rest.contents != data:
+        replace(path, rest.contents)
+    return rest
 
 
-def events(path: Path, last_step: int) -> None:
+def readable(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSONL file that can be read, which stays as it is.
+
+    Raises:
+        RunError: the file can't be read.
+    """
+    with writing(path):
+        data = path.read_bytes() if path.exists() else b""
+    return rest_of(data, None, lambda record: True).records
+
+
+def events(path: Path, last_step: int) -> int:
     """Leaves an event file's whole records of steps up to `last_step`.
 
-    The file is of TFRecord's frames: length, its checksum, the record, its checksum.
+    Returns:
+        How many stay; a file's head isn't counted.
+
+    Raises:
+        RunError: the file can't be read or written.
     """
-    data = path.read_bytes()
-    start, whole = 0, []
-    while start + 12 <= len(data):
-        (size,) = struct.unpack_from("<Q", data, start)
-        end = start + 12 + size + 4
+    with writing(path):
+        data = path.read_bytes()
+    whole, kept = [], 0
+    for framed in frames.frames(data):
         try:
-            event = tf.compat.v1.Event.FromString(data[start + 12 : end - 4])
+            event = tf.compat.v1.Event.FromString(frames.record_of(framed))
         except DecodeError:
-            break
-        if end > len(data):
-            break
+            continue
         if event.step <= last_step:
-            whole.append(data[start:end])
-        start = end
-    replace(path, b"".join(whole))
+            whole.append(framed)
+            kept += event.WhichOneof("what") != "file_version"
+    if b"".join(whole) != data:
+        replace(path, b"".join(whole))
+    return kept
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Gives a file new contents in one step, on the disk when this returns."""
+    """Gives a file new contents in one step, on the disk when this returns.
+
+    Raises:
+        RunError: the file can't be written.
+    """
     new = path.with_name(f".{path.name}.{os.getpid()}")
-    with new.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
+    with writing(path):
+        try:
+            with new.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(new, path)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise

@@ -38,7 +38,10 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
         console.line(f"This run is finished ({progress.stopped}, global step {progress.step}).")
         if progress.patience.best_step is None:  # else the last scores aren't what is reported
             console.line(score_line("test", progress.scores["test"]))
-    stopped = progress.stopped or loop.run(progress)
+    try:
+        stopped = progress.stopped or loop.run(progress)
+    finally:
+        loop.files.checkpoints.close()
     if stopped == "preempted":
         name = loop.stop.name or "a signal to another worker"
         console.line(f"Stopped by {name}: saved at global step {progress.step}, to go on later.")

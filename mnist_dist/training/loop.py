@@ -1,9 +1,10 @@
 """The outer loop: run a block of steps, log, evaluate, save, stop."""
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,8 @@ from mnist_dist.training.progress import Progress
 from mnist_dist.training.schedule import Course
 from mnist_dist.training.steps import Steps
 from mnist_dist.training.stop import Stop
+
+SHOWN_IDS = 64
 
 
 class Files(NamedTuple):
@@ -75,7 +78,7 @@ class Loop:
             told = progress.step < self.plan.last_step and self._train_epoch(progress)
             if told and not self.plan.evaluation_due(progress.step):
                 self.save(progress)
-                return "preempted"
+                break
             self._evaluate_all(progress)
             if self.patience.epochs and progress.patience.waited >= self.patience.epochs:
                 progress.stopped = "patience"
@@ -83,24 +86,39 @@ class Loop:
                 progress.stopped = self.plan.ending
             self.save(progress)
             if told and not progress.stopped:
-                return "preempted"
-        return progress.stopped
+                break
+        with self._saving():
+            self.files.checkpoints.wait()
+        return progress.stopped or "preempted"
 
     def save(self, progress: Progress) -> None:
-        """Brings the run's files and then a checkpoint to the disk.
+        """Has the run's files and then a checkpoint brought to the disk while training goes on.
 
         Raises:
-            RunError: a weight that isn't finite: the step's update was too large.
+            RunError: a weight that isn't finite: the step's update was too large; or the save
+                before this one failed.
         """
         for name, variable in self.files.checkpoints.variables.items():
             if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
-                raise self._diverged(f"{name} isn't finite", progress.step)
-        self.files.events.flush()
-        best = progress.patience.best_step
-        state = {"identity": self.identity, "origin": self.origin, "arithmetic": self.arithmetic}
-        state |= {"best_step": best, **dataclasses.asdict(progress)}
+                batch = self._batch(progress.step - 1, [])
+                raise self._diverged(f"{name} isn't finite", progress.step, batch)
+        events = self.files.events
+        events.flush()
+        state = {
+            "identity": self.identity,
+            "origin": self.origin,
+            "arithmetic": self.arithmetic,
+            "best_step": progress.patience.best_step,
+            **dataclasses.asdict(progress),
+            "written": events.written(progress.step, self.plan.epoch_ended(progress.step)),
+        }
+        with self._saving():
+            self.files.checkpoints.save(progress.step, state, before=events.sync)
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
         with self.files.console.doing("saving"), self.stop.during("a save"):
-            self.files.checkpoints.save(progress.step, state)
+            yield
 
     def evaluate(self, split: str) -> Evaluation:
         """Scores the "validation" or "test" split, with the averaged weights if there are any."""
@@ -129,7 +147,8 @@ class Loop:
             self.files.events.summary(progress.step, self._speed(steps, now - started, waited))
             if told and not self.plan.evaluation_due(progress.step):
                 return True
-            if self.plan.save_due(progress.step):
+            self.files.checkpoints.poll()
+            if self.plan.save_due(progress.step, self.files.checkpoints.age_s()):
                 self.save(progress)
             started = time.monotonic()
         self.files.console.line(
@@ -145,9 +164,13 @@ class Loop:
         told = tf.constant(1.0 if self.stop.name else 0.0, dtype)
         records = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), told)
         values = records.numpy()[: len(steps)].astype(float)
-        for step, (loss, accuracy, _, norm), rate in zip(steps, values, rates, strict=False):
-            if not math.isfinite(loss):
-                raise self._diverged(f"the loss is {loss}", step + 1)
+        for step, value, rate in zip(steps, values, rates, strict=False):
+            loss, accuracy, _, *unfit, norm = value
+            if not math.isfinite(loss) or any(unfit):
+                finite = math.isfinite(loss)
+                what = "a gradient isn't finite" if finite else f"the loss is {loss}"
+                where = [replica for replica, bad in enumerate(unfit) if bad]
+                raise self._diverged(what, step + 1, self._batch(step, where))
             self._log(step, loss, accuracy, rate)
             if (step + 1) % SUMMARY_STEPS == 0:
                 shown = {"loss": loss, "accuracy": accuracy, "learning_rate": rate}
@@ -199,11 +222,21 @@ class Loop:
             worst=(worst, test.images[worst]),
         )
 
-    def _diverged(self, what: str, step: int) -> RunError:
+    def _diverged(self, what: str, step: int, batch: str = "") -> RunError:
         return RunError(
-            f"{self.where}: {what} at step {step}, and nothing was saved since; "
+            f"{self.where}: {what} at step {step}{batch}, and nothing was saved since; "
             "lower --lr, or warm it up with --warmup_steps"
         )
+
+    def _batch(self, step: int, replicas: list[int]) -> str:
+        """What a step (from 0) was trained on, by these replicas or, if there are none, by all."""
+        every = replicas or range(self.placement.replicas)
+        ids = [n for r in every for part in self.trainset.example_ids(step, r) for n in part]
+        shown = ", ".join(map(str, ids[:SHOWN_IDS])) + (", ..." if len(ids) > SHOWN_IDS else "")
+        workers = sorted({replica // len(self.placement.devices) for replica in replicas})
+        named = ", ".join(map(str, workers))
+        on = f" on worker {named} (replica {', '.join(map(str, replicas))})" if replicas else ""
+        return f"{on}, of the {len(ids)} training examples {shown}"
 
     def _block(self, steps: range) -> Any:
         return self.placement.place(lambda replica: self.trainset.block(steps, replica))

@@ -14,6 +14,7 @@ class Plan(NamedTuple):
         block_steps: the most global steps of one call of the graph.
         checkpoint_every_steps: between further checkpoints; 0: none.
         log_interval: global steps between loss lines; 0: none.
+        checkpoint_every_s: seconds between further checkpoints; 0: none.
     """
 
     epochs: int
@@ -22,6 +23,7 @@ class Plan(NamedTuple):
     block_steps: int
     checkpoint_every_steps: int
     log_interval: int
+    checkpoint_every_s: float = 0.0
 
     @property
     def last_step(self) -> int:
@@ -43,10 +45,11 @@ class Plan(NamedTuple):
         """Whether the run is scored after `step` global steps."""
         return step >= self.last_step or self.epoch_ended(step)
 
-    def save_due(self, step: int) -> bool:
-        """Whether a further checkpoint is due after `step` global steps."""
-        every = self.checkpoint_every_steps
-        return bool(every) and step % every == 0 and not self.evaluation_due(step)
+    def save_due(self, step: int, age_s: float = 0.0) -> bool:
+        """Whether a further checkpoint is due after `step` global steps, `age_s` after the last."""
+        every, every_s = self.checkpoint_every_steps, self.checkpoint_every_s
+        due = (every and step % every == 0) or (every_s and age_s >= every_s)
+        return bool(due) and not self.evaluation_due(step)
 
     def blocks(self, step: int) -> Iterator[range]:
         """The rest of the epoch from `step` on, cut so that what is due is at a block's end."""

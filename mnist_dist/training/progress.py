@@ -1,6 +1,8 @@
 """Where a run stands, apart from its variables."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from mnist_dist.training.patience import Patience
 
@@ -22,3 +24,21 @@ class Progress:
     scores: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     patience: Patience = dataclasses.field(default_factory=Patience)
     stopped: str = ""
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> "Progress":
+        """The progress in a checkpoint's state. Raises ValueError where there is none."""
+        try:
+            values = {field.name: state[field.name] for field in dataclasses.fields(cls)}
+            progress = cls(**{**values, "patience": Patience(**values["patience"])})
+            means = [score[name] for score in progress.scores.values() for name in SCORE]
+            numbers = [progress.train_seconds, *means]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"its state isn't one of this program ({error})") from error
+        counted = type(progress.step) is int and progress.step >= 0
+        if not counted or not all(type(number) in (int, float) for number in numbers):
+            raise ValueError("its state isn't one of this program (no step or no number)")
+        return progress
+
+
+SCORE = ("loss", "accuracy")

@@ -43,7 +43,8 @@ class ReplicaStep(NamedTuple):
     """What a replica has after the sum over all: the same on each."""
 
     gradients: list[tf.Tensor]
-    sums: tf.Tensor  # [3]: mean loss, share of right answers, workers told to stop
+    sums: tf.Tensor  # [3 + replicas]: mean loss, share of right answers, workers told to stop; 1
+    # for each replica whose own gradients weren't finite
     statistics: dict[str, tf.Tensor]
 
 
@@ -89,7 +90,7 @@ class Replica:
             sums += added
             for name, value in values.items():
                 statistics[name] = statistics.get(name, 0.0) + value / total
-        sums = tf.concat([sums / total, [stop]], 0)
+        sums = tf.concat([sums / total, [stop], not_finite(gradients, self._loss_scale)], 0)
         if self._settings.wire_dtype == "bfloat16":  # the few sums stay as they are
             reduced = sum_over_replicas([tf.cast(gradient, tf.bfloat16) for gradient in gradients])
             gradients = [tf.cast(gradient, self._dtype) for gradient in reduced]
@@ -114,6 +115,20 @@ class Replica:
 def as_pixels(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Bytes as 0..1, as the notebook's reader gave them."""
     return tf.cast(images, dtype) / 255.0
+
+
+def not_finite(gradients: list[tf.Tensor], loss_scale: LossScale) -> tf.Tensor:
+    """[replicas]: 1 in this replica's place if a gradient of its own isn't finite, else zeros.
+
+    Zeros with a loss scale, which is there to meet such gradients.
+    """
+    context = tf.distribute.get_replica_context()
+    replicas, dtype = context.num_replicas_in_sync, gradients[0].dtype
+    if loss_scale.variables:
+        return tf.zeros([replicas], dtype)
+    total = tf.add_n([tf.reduce_sum(gradient) for gradient in gradients])
+    here = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=dtype)
+    return tf.where(tf.math.is_finite(total), tf.zeros_like(here), here)
 
 
 def scores(

@@ -1,15 +1,13 @@
 """Brings a run to where an earlier attempt of it was, or begins anew."""
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from mnist_dist.errors import UsageError
-from mnist_dist.run.checkpoint import Saved
+from mnist_dist.run.store import Saved
 from mnist_dist.training.digest import digest
 from mnist_dist.training.loop import Loop
-from mnist_dist.training.patience import Patience
 from mnist_dist.training.progress import Progress
 
 Elsewhere = Callable[[Iterable[str]], str]
@@ -33,11 +31,12 @@ def begin(
     """
     checkpoints, console = loop.files.checkpoints, loop.files.console
     checkpoints.claim()
+    loop.files.events.claim()
     if mode == "never":
         moved = checkpoints.set_aside(checkpoints.visible())
         if moved:
             console.line(f"Begins anew: the earlier checkpoints are in {moved}.")
-    saved, damaged = checkpoints.newest() if mode != "never" else (None, {})
+    saved, damaged = checkpoints.newest(_look) if mode != "never" else (None, {})
     for path, reason in damaged.items():
         console.line(f"Skipped {path}: {reason}.")
     agree("the checkpoint to resume from", saved.step if saved else None)
@@ -69,8 +68,7 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewher
             "--resume=never to begin anew in its place, or keep both",
             elsewhere(names),
         )
-    state = {field.name: saved.state[field.name] for field in dataclasses.fields(Progress)}
-    progress = Progress(**{**state, "patience": Patience(**state["patience"])})
+    progress = Progress.restored(saved.state)
     loop.files.checkpoints.restore(saved)
     ended = loop.plan.epoch_ended(progress.step)
     scored = ended or bool(progress.stopped)  # the evaluation comes before the save
@@ -80,13 +78,26 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewher
         return progress
     progress.stopped = ""  # it had an end, and now has a later one
     _set_aside(loop, damaged)
-    loop.files.events.resume(progress.step, epoch_ended=ended)
+    lost = loop.files.events.resume(progress.step, ended, saved.state["written"])
     loop.files.console.line(f"Goes on from {saved.path}, global step {progress.step}.")
+    if lost:
+        loop.files.console.line(
+            f"Lost of the steps before, since it was saved: {lost}. A run is a function of its "
+            "flags: the same ones with new folders give all of it again."
+        )
     then, now = saved.state.get("arithmetic", loop.arithmetic), loop.arithmetic
     changed = [f"{n}: {then.get(n)} then, {now.get(n)} now" for n in now if then.get(n) != now[n]]
     if changed:
         loop.files.console.line(f"The bits may differ from here on ({'; '.join(changed)}).")
     return progress
+
+
+def _look(saved: Saved) -> None:
+    """Raises ValueError where a checkpoint's state isn't one of this program."""
+    Progress.restored(saved.state)
+    for name in ("identity", "written"):
+        if not isinstance(saved.state.get(name), dict):
+            raise ValueError(f"its state isn't one of this program (no {name})")
 
 
 def _set_aside(loop: Loop, damaged: list[Path]) -> None:

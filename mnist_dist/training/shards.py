@@ -16,7 +16,14 @@ from mnist_dist.data.pipeline import Block
 from mnist_dist.network.model import Branch, Network
 from mnist_dist.network.rows import Rows
 from mnist_dist.training.loss_scale import LossScale
-from mnist_dist.training.replica import ReplicaStep, Settings, as_pixels, scores, unscaled
+from mnist_dist.training.replica import (
+    ReplicaStep,
+    Settings,
+    as_pixels,
+    not_finite,
+    scores,
+    unscaled,
+)
 
 
 class _Part(NamedTuple):
@@ -61,11 +68,13 @@ class Shards:
             parts.append(self._part(branches, [block.labels[k, shard] for shard in group], total))
         columns = zip(*(part.gradients for part in parts), strict=True)
         gradients = [up_the_tree(values) for values in columns]
-        sums = tf.concat([up_the_tree([part.sums for part in parts]), [stop]], 0)
+        unfit = not_finite(gradients, self._loss_scale)
+        sums = tf.concat([up_the_tree([part.sums for part in parts]), [stop], unfit], 0)
         *gradients, sums = _over_replicas([*gradients, sums])
         gradients = unscaled(gradients, self._loss_scale, self._settings.clip_norm)
         statistics = {name: value / total for name, value in parts[0].statistics.items()}
-        return ReplicaStep(gradients, sums / tf.stack([total, total, 1.0]), statistics)
+        counts = tf.concat([tf.stack([total, total, 1.0]), tf.ones_like(unfit)], 0)
+        return ReplicaStep(gradients, sums / counts, statistics)
 
     def _branch(self, images: tf.Tensor, block: Block, k: tf.Tensor, shard: int) -> Branch:
         """A shard with an alias of each weight, to be differentiated by."""

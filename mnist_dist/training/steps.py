@@ -49,11 +49,13 @@ class Steps:
             stop: dtype scalar, 1 where this worker was told to stop.
 
         Returns:
-            dtype [K, 4]: loss and accuracy of each step's global batch, how many replicas are on
-            workers that were told to stop, and for every SUMMARY_STEPS-th step the gradient's
-            global norm; rows past `steps` are zero.
+            dtype [K, 4 + replicas]: loss and accuracy of each step's global batch, how many
+            replicas are on workers that were told to stop, 1 for each replica whose own gradients
+            weren't finite, and for every SUMMARY_STEPS-th step the gradient's global norm; rows
+            past `steps` are zero.
         """
-        records = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=[4])
+        shape = [4 + self._strategy.num_replicas_in_sync]
+        records = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=shape)
         numbers = self._local(block.step)
         for k in tf.range(steps):
             result = self._strategy.run(self._replica.step, args=(block, k, stop))

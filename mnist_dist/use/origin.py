@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from mnist_dist.config import Config
 from mnist_dist.errors import UsageError
 from mnist_dist.network.architecture import Architecture
-from mnist_dist.run import checkpoint
-from mnist_dist.run.checkpoint import Saved
+from mnist_dist.run import store
+from mnist_dist.run.store import Saved
 from mnist_dist.use.find import Found, steps
 
 
@@ -60,7 +60,7 @@ def read(found: Found) -> Origin:
 
 def _whole(path: Path, found: Found) -> Saved:
     try:
-        return checkpoint.read(path)
+        return store.read(path)
     except ValueError as error:
         others = [f"ckpt-{step}" for step in reversed(steps(found.folder))]
         others = [name for name in others if name != path.name]

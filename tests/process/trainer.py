@@ -78,12 +78,13 @@ def train(folder, *flags, command=TRAIN):
 class Trainer:
     """One process that runs the command line again and again."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **changes):
+        """In `folder`; `changes` are of the environment."""
         self._folder, self._number = folder, 0
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(folder)],
             **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT},
-            env=environment(PYTHONPATH=os.environ.get("PYTHONPATH", str(ROOT))),
+            env=environment(PYTHONPATH=os.environ.get("PYTHONPATH", str(ROOT)), **changes),
         )
 
     def __call__(self, *flags, folder=None):
@@ -220,19 +221,16 @@ def predict(folder, run_dir):
 
 
 def series(folder, place):
-    import tensorflow as tf
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    def value(event):
-        array = tf.make_ndarray(event.tensor_proto)
-        return float(array) if array.shape == () else [int(size) for size in array[:2]]
-
-    events = EventAccumulator(place, size_guidance={"tensors": 0}).Reload()
-    found = {
-        tag: [(event.step, value(event)) for event in events.Tensors(tag)]
-        for tag in events.Tags()["tensors"]
-    }
-    return found | ({"graph": [(0, len(events.Graph().node))]} if events.Tags()["graph"] else {})
+    events = EventAccumulator(place, size_guidance={"scalars": 0, "images": 0}).Reload()
+    tags = events.Tags()
+    found = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags["scalars"]}
+    for tag in tags["images"]:
+        found[tag] = [(e.step, [e.width, e.height]) for e in events.Images(tag)]
+    for tag in tags["tensors"]:  # of HParams, whose values are in the tag's metadata
+        found[tag] = [(e.step, 0) for e in events.Tensors(tag)]
+    return found | ({"graph": [(0, len(events.Graph().node))]} if tags["graph"] else {})
 
 
 def serve(folder):

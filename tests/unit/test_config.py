@@ -57,6 +57,7 @@ LIMITS = {
     "wire_dtype": (["float32", "bfloat16"], ["", "float16"]),
     "log_interval": ([0], [-1]),
     "checkpoint_every_steps": ([0], [-1]),
+    "checkpoint_every_s": ([0.0, 0.5], [-1.0, math.inf]),
     "keep_checkpoints": ([1], [0]),
     "resume": (["auto", "never", "must"], ["", "yes"]),
     "verbosity": ([-3, -1, 1, 3], [-4, 4]),

@@ -172,11 +172,19 @@ def test_no_network_for_a_set_that_is_not_prepared(trainer, place):
     ("flags", "what", "saves"),
     [
         # Weights of 1e7 after step 1, whose gradients overflow soon: one or the other is seen.
-        (["--lr=1e9", "--checkpoint_every_steps=1"], r"(the loss|model/\S+) \S+ \S+", True),
+        (
+            ["--lr=1e9", "--checkpoint_every_steps=1"],
+            r"(the loss|a gradient|model/\S+) \S+ \S+",
+            True,
+        ),
         # Loss and weights are finite, and the evaluation overflows.
         (["--lr=1e30", "--max_steps=1"], "the validation loss is nan", False),
         # A relu makes 0 of what is no number, so the loss is finite and the weights are not.
-        (["--lr=1e9", "--checkpoint_every_steps=10"], r"(the loss|model/\S+) \S+ \S+", False),
+        (
+            ["--lr=1e9", "--checkpoint_every_steps=10"],
+            r"(the loss|a gradient|model/\S+) \S+ \S+",
+            False,
+        ),
     ],
     ids=["steps", "evaluation", "weights"],
 )
@@ -184,11 +192,13 @@ def test_what_is_not_finite(trainer, small, flags, what, saves):
     """Exit 1; one line names worker, host and step; nothing that isn't finite is saved."""
     run = trainer(*small, *flags, "--log_interval=1")
     form = (
-        rf"mnist_dist: worker 0 \(host \S+\): {what} at step (?P<step>\d+), and nothing was saved "
-        r"since; lower --lr, or warm it up with --warmup_steps\n"
+        rf"mnist_dist: worker 0 \(host \S+\): {what} at step (?P<step>\d+)"
+        r"(?P<batch>( on worker 0 \(replica 0\))?, of the 64 training examples (\d+, ){63}\d+)?"
+        r", and nothing was saved since; lower --lr, or warm it up with --warmup_steps\n"
     )
     found = re.fullmatch(form, run.refused(code=1))
     assert found, run.err
+    assert bool(found["batch"]) != ("validation" in what)
     assert run.checkpoints() == (list(range(1, int(found["step"]))) if saves else [])
     for step in run.checkpoints():
         variables = trainer.weights(run.folder / f"ck/ckpt-{step}")

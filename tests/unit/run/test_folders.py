@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from mnist_dist.errors import UsageError
-from mnist_dist.run.folders import aside, writable
+from mnist_dist.errors import RunError, UsageError
+from mnist_dist.run.folders import aside, clear, writable
 
 
 def test_leaves_nothing(tmp_path):
@@ -71,3 +71,60 @@ def test_aside_takes_the_next_free_number(tmp_path):
         assert (place / "file").read_text() == f"{number}"
         assert (place / "folder" / "x").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["previous-1", "previous-2"]
+
+
+def test_aside_killed_on_its_way_goes_on(tmp_path, monkeypatch):
+    """At each of its calls: what was moved and what follows come to one previous-N."""
+    for number in range(5):
+        folder = tmp_path / str(number)
+        paths = [folder / "file", folder / "folder", folder / "more"]
+        folder.mkdir()
+        (folder / "previous-1").mkdir()
+        for path in paths:
+            path.mkdir()
+        calls = []
+
+        def killed(*names, calls=calls, number=number, real=os.rename):
+            calls.append(names)
+            if len(calls) > number:
+                raise KeyboardInterrupt
+            return real(*names)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rename", killed)
+            try:
+                aside(folder, paths)
+            except KeyboardInterrupt:
+                assert number < 4
+            else:
+                assert number == 4
+        rest = [path for path in paths if path.exists()]
+        if rest:
+            assert aside(folder, rest) == folder / "previous-2"
+        expected = folder / "previous-2" if (folder / ".previous").exists() else None
+        assert aside(folder, []) == expected
+        assert sorted(path.name for path in folder.iterdir()) == ["previous-1", "previous-2"]
+        moved = sorted(path.name for path in (folder / "previous-2").iterdir())
+        assert moved == ["file", "folder", "more"]
+
+
+def test_what_is_gathered_isnt_written_over(tmp_path):
+    """A killed move had the same name: it is closed, and the next one is another."""
+    (tmp_path / ".previous").mkdir()
+    for place, text in ((tmp_path / ".previous", "older"), (tmp_path, "newer")):
+        (place / "file").write_text(text)
+    assert aside(tmp_path, [tmp_path / "file"]) == tmp_path / "previous-2"
+    assert (tmp_path / "previous-1" / "file").read_text() == "older"
+    assert (tmp_path / "previous-2" / "file").read_text() == "newer"
+
+
+def test_aside_that_cant_is_one_line(tmp_path):
+    with pytest.raises(RunError, match=r"could not write .*: No such file or directory"):
+        aside(tmp_path, [tmp_path / "gone"])
+
+
+def test_litter_is_cleared(tmp_path):
+    for name in (".write-7", ".metrics.jsonl.7", "metrics.jsonl", ".other"):
+        (tmp_path / name).write_text("")
+    clear(tmp_path, [".metrics.jsonl*"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other", "metrics.jsonl"]

@@ -1,0 +1,126 @@
+"""Files that a run appends to, and what of them is left when it goes on."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mnist_dist.run.folders import writing
+
+BUFFER_BYTES = 8192
+
+
+class Written(NamedTuple):
+    """What a log holds at some time; a checkpoint remembers it.
+
+    Attributes:
+        records: lines, or records of a binary file.
+        size_bytes: of the file.
+        sha256: of the file up to there.
+    """
+
+    records: int
+    size_bytes: int
+    sha256: str
+
+
+class Log:
+    """Appends records to a file, which is made by the first. Raises RunError where it can't."""
+
+    def __init__(self, path: Path, records: int = 0, contents: bytes = b"") -> None:
+        """Args:
+        path: the file.
+        records: how many it has.
+        contents: what it holds, if what is written is to be known of (see `written`).
+        """
+        self._path, self._records = path, records
+        self._size, self._digest = len(contents), hashlib.sha256(contents)
+        self._waiting = bytearray()
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab", buffering=0)
+
+    def write(self, record: bytes, counts: bool = True) -> None:
+        """Appends; `counts` unless it is but a file's head. In the file when the buffer is full."""
+        self._waiting += record
+        self._records += counts
+        self._size += len(record)
+        self._digest.update(record)
+        if len(self._waiting) >= BUFFER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hands all to the operating system."""
+        with writing(self._path):
+            while self._waiting:
+                del self._waiting[: self._file.write(self._waiting)]
+
+    def sync(self) -> None:
+        """Brings to the disk what was flushed."""
+        with writing(self._path):
+            os.fsync(self._file.fileno())
+
+    def written(self) -> Written:
+        """What it holds now."""
+        return Written(self._records, self._size, self._digest.hexdigest())
+
+    def close(self) -> None:
+        """Flushes and closes."""
+        self.flush()
+        self._file.close()
+
+
+class Rest(NamedTuple):
+    """What is left of a JSONL file that goes on.
+
+    Attributes:
+        records: the lines that stay.
+        contents: the file's bytes, the same lines.
+        lost: how many lines were there when the checkpoint was saved, and can't be read.
+        changed: whether the file isn't what it was then, lines that can be read too.
+    """
+
+    records: list[dict[str, Any]]
+    contents: bytes
+    lost: int
+    changed: bool
+
+
+def rest_of(data: bytes, then: Written | None, kept: Callable[[dict[str, Any]], bool]) -> Rest:
+    """The lines of a JSONL file that stay when a run goes on.
+
+    Args:
+        data: the file.
+        then: what it held when the checkpoint was saved; what follows was written later. None
+            where that isn't known.
+        kept: whether a line is part of the run up to the checkpoint; asked if `data` was changed.
+    """
+    if then and hashlib.sha256(data[: then.size_bytes]).hexdigest() == then.sha256:
+        data = data[: then.size_bytes]
+        lines = data.splitlines(keepends=True)
+        return Rest([json.loads(line) for line in lines], data, 0, False)
+    lines, records = [], []
+    last: dict[str, int] = {}
+    for line in data.splitlines(keepends=True):
+        record = _record(line)
+        if record is None or not kept(record):
+            continue
+        split = str(record.get("split"))
+        if last.get(split, 0) < record["step"]:  # else by a run that was killed, and done again
+            last[split] = record["step"]
+            lines.append(line)
+            records.append(record)
+    lost = max(then.records - len(lines), 0) if then else 0
+    return Rest(records, b"".join(lines), lost, then is not None)
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """A whole line's object, of some global step; None for anything else."""
+    try:
+        record = json.loads(line) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+    fits = isinstance(record, dict) and type(record.get("step")) is int
+    return record if fits else None
