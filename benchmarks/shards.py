@@ -42,8 +42,9 @@ def serve(batch_size: int, shards: int, steps: int) -> None:
         devices = joined.devices
         order = parts.order(config, data)
         trainset = Trainset(data.train, order, 1, 1, BLOCK_STEPS, shards)
+        how = parts.arithmetic(config, devices, config.precision)
         trained = state.build(
-            devices.strategy, parts.architecture(config, data, devices), parts.rule(config)
+            devices.strategy, parts.architecture(config, data, how), parts.rule(config)
         )
         step = Steps(devices.strategy, trained, parts.settings(config))
         block = joined.placement.place(lambda _: trainset.block(range(BLOCK_STEPS), 0))

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mnist_dist.errors import UsageError
+from mnist_dist.errors import UsageError, shorten
 
 OPTIMIZER_RATES = {
     "momentum": 0.01,
@@ -53,7 +53,7 @@ class Config:
 
     # fmt: off
     data_dir: str = _flag("/tmp/tensorflow/mnist/input_data", "Data", "folder with IDX files, an .npz or prepared TFDS sets; the embedded MNIST where it is empty")
-    dataset: str = _flag("", "Data", "a tensorflow-datasets name, such as fashion_mnist; empty: IDX files")
+    dataset: str = _flag("", "Data", "a tensorflow-datasets name, such as fashion_mnist; empty: the files in --data_dir")
     validation_size: int = _flag(5000, "Data", "training images held out for validation", numbers=True, low=0)
 
     epochs: int = _flag(10, "Training", "passes over the training set", low=1)
@@ -61,7 +61,7 @@ class Config:
     batch_size: int = _flag(64, "Training", "the global batch, in images over all replicas", numbers=True, low=1)
     accumulate_steps: int = _flag(1, "Training", "micro-batches that make up one global batch, to save memory", low=1)
     seed: int = _flag(0, "Training", "decides order, initial weights, dropout and augmentation", numbers=True, low=0, high=2**31 - 1)
-    precision: str = _flag("float32", "Training", "arithmetic of the layers; auto: what the device is fast at; float64: to compare curves", numbers=True, choices=("float32", "mixed_bfloat16", "mixed_float16", "float64", "auto"))
+    precision: str = _flag("float32", "Training", "arithmetic of the layers; auto: measured; tf32: float32 by a GPU's tensor cores; float64: to compare curves", numbers=True, choices=("float32", "tf32", "mixed_bfloat16", "mixed_float16", "float64", "auto"))
     eager: bool = _flag(False, "Training", "run without a graph, for a debugger")
     steps_per_loop: int = _flag(0, "Training", "global steps in one call of the graph; 0: chosen", low=0)
 
@@ -97,7 +97,9 @@ class Config:
 
     no_gpu: bool = _flag(False, "Devices", "leave GPUs alone")
     gpus: str = _flag("", "Devices", "a count, or indices such as 0,2 (0, for the first alone); empty: all")
-    virtual_devices: int = _flag(0, "Devices", "that many logical CPU devices, to try out replicas; 0: no", low=0, high=64)
+    virtual_devices: int = _flag(0, "Devices", "that many logical parts of one GPU, or of the CPU, to try out replicas; 0: no", low=0, high=64)
+    nondeterministic: bool = _flag(False, "Devices", "faster kernels on GPUs; the same command gives other last digits each time")
+    gpu_memory_mib: int = _flag(0, "Devices", "the most MiB of a GPU to take, for shared cards; 0: as it grows", low=0)
     strategy: str = _flag("auto", "Devices", "how replicas are made", choices=("auto", "one", "mirrored", "multi_worker"))
     cluster: str = _flag("auto", "Devices", "where workers are looked up; none: this process alone", choices=("auto", "slurm", "tf_config", "none"))
     interface: str = _flag("", "Devices", "network interface between workers, such as ib0; empty: that of the host's name")
@@ -109,6 +111,7 @@ class Config:
     wire_dtype: str = _flag("float32", "Devices", "precision in which gradients travel", numbers=True, choices=("float32", "bfloat16"))
 
     log_interval: int = _flag(10, "Output", "global steps between loss lines; 0: none", low=0)
+    log_every_s: float = _flag(0.0, "Output", "seconds between loss lines on standard output, at least, for a job's log; 0: all of them", low=0.0)
     run_dir: str = _flag("", "Output", "one folder for the run: --output_dir, with --checkpoint_dir as checkpoints in it, where those aren't given")
     output_dir: str = _flag("", "Output", "folder for TensorBoard, metrics.jsonl and result.json; empty: beside the checkpoints")
     checkpoint_dir: str = _flag(CHECKPOINT_DIR, "Output", "folder for checkpoints, one per epoch and at the end")
@@ -117,6 +120,7 @@ class Config:
     keep_checkpoints: int = _flag(5, "Output", "newest checkpoints kept", low=1)
     resume: str = _flag("auto", "Output", "auto: go on from a checkpoint if there is one", choices=("auto", "never", "must"))
     verbosity: int = _flag(0, "Output", "-1: warnings and errors alone; 0: the notebook's lines; 1: what TensorFlow says, too", low=-3, high=3)
+    profile: str = _flag("", "Output", "STEP:COUNT writes a TensorBoard trace of COUNT global steps after STEP into --output_dir; empty: none")
     describe: bool = _flag(False, "Output", "print the network as a table and stop")
     # fmt: on
 
@@ -146,15 +150,15 @@ class Config:
             )
         if self.no_gpu and self.gpus:
             raise UsageError(f"--gpus={self.gpus} and --no_gpu exclude each other; leave one out")
-        if self.virtual_devices and self.gpus:
-            raise UsageError(
-                f"--gpus={self.gpus} and --virtual_devices={self.virtual_devices} exclude each "
-                "other: virtual devices are on the CPU; leave one out"
-            )
         if self.accumulate_steps > self.batch_size:
             raise UsageError(
                 f"--accumulate_steps={self.accumulate_steps} is more than the global batch has "
                 f"images, --batch_size={self.batch_size}; give at most {self.batch_size}"
+            )
+        if self.profile and not (re.fullmatch(r"\d+:[1-9]\d*", self.profile) and self.output_dir):
+            raise UsageError(
+                f"--profile={self.profile}: give STEP:COUNT, such as 100:10 for ten steps after "
+                "the 100th, and --output_dir for the trace"
             )
         if self.shards:
             self._check_shards()
@@ -162,9 +166,13 @@ class Config:
             raise UsageError("--checkpoint_dir is empty; give a folder to save in")
 
     @property
-    def data_given(self) -> bool:
-        """Whether somebody chose --data_dir: it's then used or refused, never passed over."""
-        return self.data_dir != type(self).data_dir
+    def data_flags(self) -> tuple[str, str, int, bool]:
+        """What `data.sources.load` takes: folder, set, images held out; whether a folder was given.
+
+        One that was given is used or refused, never passed over.
+        """
+        given = self.data_dir != type(self).data_dir
+        return self.data_dir, self.dataset, self.validation_size, given
 
     def _check_shards(self) -> None:
         """Raises UsageError where the bits couldn't be the same on any number of replicas."""
@@ -206,6 +214,12 @@ class Config:
             names.append("shards")
         return {name: self.as_dict()[name] for name in names}
 
+    @property
+    def profiled(self) -> range:
+        """The global steps that --profile asks for, from 0."""
+        first, _, count = self.profile.partition(":")
+        return range(int(first), int(first) + int(count)) if self.profile else range(0)
+
     def as_dict(self) -> dict[str, Any]:
         """All flags, as JSON knows them (tuples as lists)."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
@@ -242,8 +256,12 @@ def _check(name: str, value: Any, limits: Any) -> None:
     """Raises UsageError where `value` of flag `name` isn't within `limits`."""
     low, high, above = limits.get("low"), limits.get("high"), limits.get("above")
     choices = limits.get("choices")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise UsageError(f"--{name}: a number of {value.bit_length()} bits; give one below 2^63")
     if choices and value not in choices:
-        raise UsageError(f"--{name}={value}: allowed are {', '.join(choices)}; give one of them")
+        raise UsageError(
+            f"--{name}={shorten(value)}: allowed are {', '.join(choices)}; give one of them"
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"--{name}={value}: give a finite number")
     too_low = (low is not None and value < low) or (above is not None and value <= above)

@@ -38,6 +38,10 @@ class RunError(Exception):
         return shorten(super().__str__(), LONGEST)
 
 
+class ToldToStop(RunError):
+    """Told to stop before training began: there is nothing to save, and it can begin later."""
+
+
 def shorten(given: object, most: int = 80) -> str:
     """What was given, for a message: one line of at most `most` characters, both ends kept.
 

@@ -5,13 +5,14 @@ import difflib
 import re
 import shlex
 import textwrap
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from absl import flags
 
+from mnist_dist import flagfile
 from mnist_dist.config import Config
-from mnist_dist.errors import UsageError
+from mnist_dist.errors import UsageError, shorten
 
 
 class HelpRequested(Exception):
@@ -34,13 +35,14 @@ def parse(argv: Sequence[str]) -> Config:
         raise HelpRequested(help_text())
     values = _definitions()
     try:
-        expanded = values.read_flags_from_files(list(argv), force_gnu=False)
-        rest = values(["mnist_dist", *_underscored(expanded, values)])[1:]
-    except (flags.Error, UnicodeDecodeError) as error:
+        rest = values(["mnist_dist", *_underscored(flagfile.expand(argv), values)])[1:]
+    except flags.Error as error:
         raise UsageError(_reason(error)) from error
+    except RecursionError as error:  # absl looks for a name like it, letter by letter
+        raise UsageError("a flag's name is longer than any; --help lists the flags") from error
     if rest:
         raise UsageError(
-            f"'{rest[0]}': arguments without a flag aren't understood; "
+            f"'{shorten(rest[0])}': arguments without a flag aren't understood; "
             "give --name=value (--help lists the flags)"
         )
     given = {f: values[f.name].value for f in dataclasses.fields(Config)}
@@ -56,15 +58,12 @@ def help_text() -> str:
         "A later flag wins over an earlier one; --flagfile reads flags from a file, a line each.",
     ]
     group = ""
-    for field in dataclasses.fields(Config):
-        if field.metadata["group"] != group:
-            group = field.metadata["group"]
+    for row in rows():
+        if row.group != group:
+            group = row.group
             lines += ["", f"{group}:"]
-        choices = field.metadata.get("choices")
-        named = "|".join(choices) if choices else _kind(field)
-        name = f"  --{field.name}" + (f"={named}" if named else "")
-        text = f"{field.metadata['help']} (default: {_shown(field)})"
-        lines.append(name)
+        lines.append(f"  {row.usage}")
+        text = f"{row.help} (default: {row.default})"
         lines += textwrap.wrap(text, 76, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return "\n".join(lines)
 
@@ -86,9 +85,26 @@ def command_line(config: Config, run_dir: str) -> str:
     return shlex.join([*words, f"--run_dir={run_dir}"])
 
 
+class Row(NamedTuple):
+    """A flag as `--help` and docs/flags.md show it: heading, --name=VALUE, help, default."""
+
+    group: str
+    usage: str
+    help: str
+    default: str
+
+
+def rows() -> Iterator[Row]:
+    """All flags, in order; those of a group follow one another."""
+    for field in dataclasses.fields(Config):
+        choices = field.metadata.get("choices")
+        named = "|".join(choices) if choices else _kind(field)
+        usage = f"--{field.name}" + (f"={named}" if named else "")
+        yield Row(field.metadata["group"], usage, field.metadata["help"], _shown(field))
+
+
 def _definitions() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string("flagfile", "", "read flags from this file", flag_values=values)
     for field in dataclasses.fields(Config):
         switch = isinstance(field.default, bool)
         define = flags.DEFINE_boolean if switch else flags.DEFINE_string
@@ -118,9 +134,9 @@ def _value(field: dataclasses.Field[Any], given: Any) -> Any:
         return int(given) if isinstance(field.default, int) else float(given)
     except ValueError as error:
         needs = {int: "a whole number", tuple: "whole numbers with commas between"}
+        need = needs.get(type(field.default), "a number")
         raise UsageError(
-            f"--{field.name}={given}: give {needs.get(type(field.default), 'a number')}, such as "
-            f"{_shown(field)}"
+            f"--{field.name}={shorten(given)}: give {need}, such as {_shown(field)}"
         ) from error
 
 
@@ -144,13 +160,8 @@ def _reason(error: Exception) -> str:
         names = [field.name for field in dataclasses.fields(Config)]
         near = difflib.get_close_matches(error.flagname.replace("-", "_"), names, n=1)
         hint = f"did you mean --{near[0]}?" if near else "--help lists the flags"
-        return f"--{error.flagname}: no such flag; {hint}"
-    if isinstance(error, UnicodeDecodeError):
-        return "--flagfile: the file isn't text; give one with a flag a line"
-    if isinstance(error.__context__, OSError):
-        cause = error.__context__
-        return f"--flagfile={cause.filename}: can't be read ({cause.strerror}); check the path"
-    text = str(error)
+        return f"--{shorten(error.flagname)}: no such flag; {hint}"
+    text = shorten(str(error), 200)
     if "Non-boolean argument" in text:
         flag = text.removeprefix("flag ").partition(": (")[0]
         return f"{flag}: give true or false, or the flag alone for true"

@@ -6,8 +6,8 @@ import itertools
 import json
 import os
 import random
+import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +18,8 @@ from typing import IO
 
 import psutil
 
-from mnist_dist.cluster.topology import FIRST_PORT, LAST_PORT
+from mnist_dist.cluster.ports import listen
+from mnist_dist.cluster.topology import FIRST_PORT, LAST_PORT, TOKEN
 from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE
 
 POLL_S = 0.05
@@ -54,6 +55,7 @@ class Workers:
         self._processes, self._readers = list[subprocess.Popen[str]](), list[threading.Thread]()
         for name in SIGNALS:  # before the first start, so that no worker is left behind
             signal.signal(name, self._heard)
+        self._token = secrets.token_hex(16)  # which keeps other users' processes out
         addresses = [f"localhost:{port}" for port in free_ports(number)]
         for rank, cores in enumerate(divide(available_cores(), number)):
             task = {"type": "worker", "index": rank}
@@ -66,11 +68,14 @@ class Workers:
         """Waits until all have ended; `grace_s` after one has failed, the others are killed."""
         first, deadline = 0, float("inf")
         while None in (codes := [process.poll() for process in self._processes]):
-            failed = [code for code in codes if code]
+            failed = [rank for rank, code in enumerate(codes) if code]
             if failed and not first:
-                first, deadline = exit_code(failed[0]), time.monotonic() + grace_s
+                first = exit_code(self._processes[failed[0]].returncode)
+                deadline = time.monotonic() + grace_s
                 if first != EXIT_SAVED:
+                    _say_end(failed[0], self._processes[failed[0]].returncode)
                     self._send(signal.SIGTERM)
+                    self._send(signal.SIGCONT)  # a stopped one would hear nothing
             if time.monotonic() > deadline or self._interrupts > 2:  # see training/stop.py
                 self._kill()
             time.sleep(POLL_S)
@@ -86,7 +91,7 @@ class Workers:
         set_cores(cores)  # inherited: the worker has them from its first thread on
         process = subprocess.Popen(
             command,
-            env={**os.environ, "TF_CONFIG": config},
+            env={**os.environ, "TF_CONFIG": config, TOKEN: self._token},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -119,6 +124,18 @@ class Workers:
                 above = {parent.pid for parent in member.parents()}
                 if os.getsid(member.pid) in sessions or above & sessions:
                     member.kill()
+
+
+def _say_end(rank: int, returncode: int) -> None:
+    """Names who failed first, which may have had no time to say anything."""
+    if returncode == EXIT_USAGE:  # it has said why, in a line
+        return
+    how = f"ended with exit code {returncode}"
+    if returncode < 0:
+        how = f"was ended by {signal.Signals(-returncode).name}"
+    print(
+        f"local.sh: worker {rank} {how}; the others are told to stop", file=sys.stderr, flush=True
+    )
 
 
 def exit_code(returncode: int) -> int:
@@ -158,11 +175,10 @@ def free_ports(number: int) -> list[int]:
         port = next(candidates, None)
         if port is None:
             raise OSError(f"no {number} free ports from {FIRST_PORT} to {LAST_PORT}")
-        with socket.socket() as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
+        try:
+            listen(port).close()
+        except OSError:
+            continue
         found.append(port)
     return found
 

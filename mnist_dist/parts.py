@@ -13,23 +13,33 @@ import tensorflow as tf
 from mnist_dist.cluster.job import Job
 from mnist_dist.cluster.session import Terms
 from mnist_dist.config import Config
+from mnist_dist.data import resident
 from mnist_dist.data.order import Order
+from mnist_dist.data.pipeline import Trainset
+from mnist_dist.data.resident import Blocks
 from mnist_dist.data.sources import ImageData
-from mnist_dist.devices.strategy import Devices, Wanted
+from mnist_dist.devices import hardware, nvidia
+from mnist_dist.devices.arithmetic import Arithmetic, candidates, settle
+from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.strategy import Devices
+from mnist_dist.devices.visible import Wanted
 from mnist_dist.errors import UsageError
 from mnist_dist.flags import command_line
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.augment import Augmentation
-from mnist_dist.run import lock
+from mnist_dist.run import lock, store
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
+from mnist_dist.run.trace import Trace
 from mnist_dist.run.versions import versions
-from mnist_dist.training import optim, patience
+from mnist_dist.training import choice, optim, patience, state
 from mnist_dist.training.loop import Files
 from mnist_dist.training.plan import Plan
 from mnist_dist.training.replica import Settings
 from mnist_dist.training.schedule import Course
+from mnist_dist.training.steps import Steps
+from mnist_dist.training.trial import trial
 
 BLOCK_STEPS = {"cpu": 10, "gpu": 50}  # more gain nothing that can be measured on a CPU
 
@@ -71,6 +81,7 @@ def plan(config: Config, steps_per_epoch: int, kind: str) -> Plan:
         checkpoint_every_steps=config.checkpoint_every_steps,
         log_interval=config.log_interval,
         checkpoint_every_s=config.checkpoint_every_s,
+        profiled=config.profiled,
     )
 
 
@@ -85,12 +96,27 @@ def early_stopping(config: Config) -> patience.Rule:
     return patience.Rule(config.patience, config.monitor, config.min_delta)
 
 
-def architecture(config: Config, data: ImageData, devices: Devices) -> Architecture:
-    """The network's shape, for the data's images and classes, as these devices compute it."""
+def arithmetic(config: Config, devices: Devices, precision: str) -> Arithmetic:
+    """What is computed in, if it is this precision; sets TensorFlow to it."""
+    return settle(
+        precision, config.data_format, devices.capability, config.eager, config.nondeterministic
+    )
+
+
+def bits(devices: Devices, arithmetic: Arithmetic) -> dict[str, str]:
+    """What decides the last bits beyond the flags: name -> value."""
+    return {"data_format": arithmetic.layout, **hardware.arithmetic(devices.names[0])}
+
+
+def architecture(config: Config, data: ImageData, arithmetic: Arithmetic) -> Architecture:
+    """The network's shape, for the data's images and classes, as it is computed."""
     flags, image_shape = config.as_dict(), data.train.images.shape[1:]
     shape = Architecture.from_flags(flags, image_shape, data.num_classes)
     return dataclasses.replace(
-        shape, channels_first=devices.channels_first, precision=devices.precision
+        shape,
+        channels_first=arithmetic.channels_first,
+        precision=arithmetic.layers,
+        pool_of_slices=arithmetic.pool_of_slices,
     )
 
 
@@ -100,8 +126,8 @@ def rule(config: Config) -> optim.Rule:
     return optim.Rule(config.optimizer, **values)
 
 
-def settings(config: Config) -> Settings:
-    """How a step is computed."""
+def settings(config: Config, xla: str = "") -> Settings:
+    """How a step is computed, and what XLA compiles of it."""
     return Settings(
         seed=config.seed,
         label_smoothing=config.label_smoothing,
@@ -109,9 +135,51 @@ def settings(config: Config) -> Settings:
         wire_dtype=config.wire_dtype,
         augmentation=Augmentation(config.shift_px, config.rotate_deg, config.zoom),
         eager=config.eager,
+        xla=xla,
         shards=config.shards,
         accumulate_steps=config.accumulate_steps,
     )
+
+
+def blocks(config: Config, trainset: Trainset, placement: Placement, kind: str) -> Blocks:
+    """How blocks get to the devices: a GPU keeps the training set, if it is small."""
+    cards = nvidia.cards() if kind == "gpu" else ()
+    memory_bytes = config.gpu_memory_mib * nvidia.MIB or min(
+        (card.memory_bytes for card in cards), default=0
+    )
+    if kind == "gpu" and resident.fits(trainset, memory_bytes // (config.virtual_devices or 1)):
+        return resident.on_devices(trainset, placement)
+    return resident.from_host(trainset, placement)
+
+
+def chosen_precision(
+    config: Config, data: ImageData, devices: Devices, trainset: Trainset
+) -> tuple[str, str]:
+    """What --precision=auto is in this run, and why: as its checkpoint says, else as measured."""
+    known = None if config.resume == "never" else remembered(Path(config.checkpoint_dir))
+    if known:
+        return known, f"--precision=auto: {known}, as the run was begun"
+    alone, steps = tf.distribute.get_strategy(), range(trainset.block_steps)
+
+    def build(precision: str) -> Steps:
+        how = arithmetic(config, devices, precision)
+        trained = state.build(alone, architecture(config, data, how), rule(config))
+        return Steps(alone, trained, settings(config, how.xla))
+
+    with tf.device(devices.names[0]):
+        block = tf.nest.map_structure(tf.constant, trainset.block(steps, 0))
+        rates = [course(config, trainset.order.steps_per_epoch).rate(step) for step in steps]
+        trials = [trial(name, build(name), block, rates) for name in candidates(devices.capability)]
+    precision, why = choice.choose(trials)
+    return precision, f"--precision=auto: {precision}, {why}"
+
+
+def remembered(folder: Path) -> str | None:
+    """The precision in the identity of the newest whole checkpoint; None where there is none."""
+    for path in reversed(store.visible(folder)):
+        with contextlib.suppress(ValueError):
+            return store.read(path).state["identity"].get("precision")
+    return None
 
 
 def claimed(
@@ -148,6 +216,7 @@ def files(
         Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief, owned),
         Events((config.output_dir or config.checkpoint_dir) if chief else ""),
         console,
+        Trace(config.output_dir if chief else "", config.profiled),
     )
 
 

@@ -5,16 +5,18 @@ Each try without a newer checkpoint counts; a file beside the checkpoints rememb
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from mnist_dist import flags
+from mnist_dist import bounded, flags
 from mnist_dist.errors import EXIT_FAILED, EXIT_SAVED, EXIT_USAGE, UsageError
 
 RECORD = "attempts.json"
+MOST_BYTES = 10_000
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,22 +32,77 @@ def main(argv: Sequence[str]) -> int:
     except UsageError as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
         return EXIT_USAGE
-    folder.mkdir(parents=True, exist_ok=True)
-    record = folder / RECORD
     step = newest_step(folder)
-    before = json.loads(record.read_text()) if record.exists() else {}
-    after = count(before, given.job, step)
-    record.write_text(json.dumps(after))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        before, damage = read(folder / RECORD)
+        if damage:
+            print(f"mnist_dist: {folder / RECORD} {damage}: earlier tries aren't counted.")
+        after = count(before, given.job, step)
+        write(folder / RECORD, after)
+    except OSError as error:
+        print(
+            f"mnist_dist: {error.filename}: {error.strerror}. Tries can't be counted, so there is "
+            "no further one; mend it and submit again."
+        )
+        return EXIT_FAILED
     why = "saved when told to stop" if given.exit_code == EXIT_SAVED else "failed"
-    if after["tries"] > given.max_restarts:
+    if after.tries > given.max_restarts:
         print(
             f"mnist_dist: {why} at step {step}, and {given.max_restarts} restarts brought no newer "
             "checkpoint (MAX_RESTARTS): left. See the log above; submit again when it is mended."
         )
         return EXIT_FAILED
-    tries = f"restart {after['tries']} of {given.max_restarts} without progress; "
-    print(f"mnist_dist: {why}; {tries if after['tries'] else ''}goes on from step {step}.")
+    tries = f"try {after.tries} of {given.max_restarts} without progress; " if after.tries else ""
+    print(f"mnist_dist: {why}; {tries}the next try goes on from step {step}.")
     return 0
+
+
+class Record(NamedTuple):
+    """What is remembered of a job's tries.
+
+    Attributes:
+        job: SLURM's number of it.
+        step: the newest checkpoint's global step after the last try.
+        tries: in a row that brought no newer one.
+    """
+
+    job: str = ""
+    step: int = 0
+    tries: int = 0
+
+
+def read(path: Path) -> tuple[Record, str]:
+    """The record of the tries before, and what is wrong with it: then it is an empty one.
+
+    Raises:
+        OSError: it is there and can't be read.
+    """
+    try:
+        found = bounded.loads(bounded.read_text(path, MOST_BYTES))
+    except (FileNotFoundError, IsADirectoryError):
+        return Record(), "is a directory" if path.is_dir() else ""
+    except ValueError as error:
+        return Record(), f"is damaged ({error})"
+    if not isinstance(found, dict) or set(found) != set(Record._fields):
+        return Record(), "is damaged (no job, step and tries)"
+    numbers = found["step"], found["tries"]
+    if not isinstance(found["job"], str) or any(type(n) is not int or n < 0 for n in numbers):
+        return Record(), "is damaged (a job, step or number of tries that can't be)"
+    return Record(**found), ""
+
+
+def write(path: Path, record: Record) -> None:
+    """Writes the record in the place of the one before, whole or not at all.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    if path.is_dir():
+        path.rename(path.with_name(f"{path.name}.damaged-{os.getpid()}"))
+    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    draft.write_text(json.dumps(record._asdict()))
+    draft.replace(path)
 
 
 def newest_step(folder: Path) -> int:
@@ -54,14 +111,10 @@ def newest_step(folder: Path) -> int:
     return max((int(match[1]) for match in found if match), default=0)
 
 
-def count(before: dict[str, Any], job: str, step: int) -> dict[str, Any]:
-    """The record after a try of `job` that left the newest checkpoint at global step `step`.
-
-    `before` is the record of the tries before it, empty if there were none. A record has job,
-    step, and the number of tries in a row without progress.
-    """
-    tries = before.get("tries", 0) if before.get("job") == job else 0
-    return {"job": job, "step": step, "tries": 0 if step > before.get("step", 0) else tries + 1}
+def count(before: Record, job: str, step: int) -> Record:
+    """The record after a try of `job` that left the newest checkpoint at global step `step`."""
+    tries = before.tries if before.job == job else 0
+    return Record(job, step, 0 if step > before.step else tries + 1)
 
 
 if __name__ == "__main__":

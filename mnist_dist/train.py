@@ -15,7 +15,9 @@ from mnist_dist.errors import (
     EXIT_SAVED,
     EXIT_USAGE,
     RunError,
+    ToldToStop,
     UsageError,
+    shorten,
 )
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
@@ -38,8 +40,13 @@ def main(argv: list[str]) -> int:
     except flags.HelpRequested as text:
         print(text)
         return 0
+    except ImportError as error:  # another try won't find it either
+        print(f"mnist_dist: {shorten(error, 500)}; install what is missing", file=sys.stderr)
+        return EXIT_USAGE
     except (UsageError, RunError) as error:
         complain(error)
+        if isinstance(error, ToldToStop):
+            return EXIT_SAVED
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
     except KeyboardInterrupt:
         stop.close()  # its answer comes first
@@ -67,7 +74,7 @@ def run(
     if config.describe:
         raise UsageError("--describe trains nothing; call describe(config), or leave it out")
     where = topology.from_environment(environment or {}, config.cluster)
-    with Console(where.is_chief, config.verbosity) as console:
+    with Console(where.is_chief, config.verbosity, config.log_every_s) as console:
         return _run(config, where, job.of(environment or {}), console, stop or Stop())
 
 
@@ -94,7 +101,7 @@ def _run(
     if where.num_workers > 1:
         console.stage(f"waiting for {where.num_workers - 1} other worker(s)")
     with (
-        session.join(parts.wanted(config), parts.terms(config), where) as joined,
+        session.join(parts.wanted(config), parts.terms(config), where, lambda: stop.name) as joined,
         parts.claimed(config, where.is_chief, launched) as owned,
     ):
         if stop.listening:
@@ -114,11 +121,17 @@ def _run(
             plan.block_steps,
             config.shards,
         )
-        network = parts.architecture(config, data, devices)
+        precision, why = config.precision, ""
+        if precision == "auto":
+            precision, why = joined.from_chief(
+                lambda: parts.chosen_precision(config, data, devices, trainset)
+            )
+        arithmetic = parts.arithmetic(config, devices, precision)
+        network = parts.architecture(config, data, arithmetic)
         trained = state.build(devices.strategy, network, parts.rule(config))
-        steps = Steps(devices.strategy, trained, parts.settings(config))
+        steps = Steps(devices.strategy, trained, parts.settings(config, arithmetic.xla))
         files = parts.files(config, trained.variables, where.is_chief, owned, console)
-        for line in (*head.head(joined, data.source), *parts.remarks(config)):
+        for line in (*head.head(joined, arithmetic, why, data.source), *parts.remarks(config)):
             console.line(line)
         loop = Loop(
             plan=plan,
@@ -130,17 +143,19 @@ def _run(
             steps=steps,
             files=files,
             stop=stop,
-            identity=parts.identity(config, devices.precision, data),
+            identity=parts.identity(config, precision, data),
             origin=parts.origin(config, network, placement.replicas),
-            arithmetic=devices.arithmetic,
+            arithmetic=parts.bits(devices, arithmetic),
             where=joined.where,
             at_step=joined.at_step,
+            blocks=parts.blocks(config, trainset, placement, devices.kind),
         )
         progress = resume.begin(loop, config.resume, joined.agree, parts.elsewhere(config))
         facts = finish.Facts(
             num_replicas=placement.replicas,
             num_workers=where.num_workers,
-            precision=devices.precision,
+            precision=precision,
+            deterministic=arithmetic.deterministic,
             parameters=sum(stage.parameters for stage in network.stages),
             config=config.as_dict(),
         )
@@ -155,9 +170,7 @@ def describe(config: Config) -> str:
 
 
 def _load(config: Config) -> sources.ImageData:
-    return sources.load(
-        config.data_dir, config.dataset, config.validation_size, given=config.data_given
-    )
+    return sources.load(*config.data_flags)
 
 
 if __name__ == "__main__":

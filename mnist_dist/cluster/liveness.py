@@ -4,65 +4,19 @@ When a worker is lost, TensorFlow's collectives wait for it, for long or for eve
 says who is gone, and at which step, and ends the process.
 """
 
-import contextlib
-import json
 import os
 import queue
-import socket
 import sys
 import threading
-import time
-from collections.abc import Mapping
 from typing import Any
 
-from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError
+from mnist_dist.cluster.peer import Countdown, Peer
+from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, LONGEST, RunError, shorten
 
 BEAT_S = 1.0
 AFTER_S = 5.0
-
-
-class Peer:
-    """A connection that carries one JSON value a line."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.name = ""
-        self.step = 0
-        self.words: queue.Queue[Any] = queue.Queue()
-        self.gone = threading.Event()
-        self._socket = connection
-        self._lines = connection.makefile("r", encoding="utf-8")
-        self._sending = threading.Lock()
-
-    def send(self, word: Mapping[str, Any]) -> None:
-        """Sends; a peer that is gone is noticed by who listens to it."""
-        with self._sending, contextlib.suppress(OSError):
-            self._socket.sendall((json.dumps(word) + "\n").encode())
-
-    def receive(self) -> Any:
-        """The next word. Raises ConnectionError at the end, TimeoutError after `timeout`."""
-        line = self._lines.readline()
-        if not line:
-            raise ConnectionResetError("closed")
-        return json.loads(line)
-
-    def timeout(self, seconds: float) -> None:
-        """How long `receive` waits."""
-        self._socket.settimeout(seconds)
-
-    def is_gone(self) -> bool:
-        """Whether the other side has closed, asked at a time when it has nothing to say."""
-        self._socket.setblocking(False)
-        try:
-            return self._socket.recv(1, socket.MSG_PEEK) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    def close(self) -> None:
-        """Closes the connection."""
-        self._lines.close()
-        self._socket.close()
+ENDS = (EXIT_FAILED, EXIT_USAGE)
+NOTHING = object()  # no value came
 
 
 class Meeting:
@@ -92,7 +46,6 @@ class Meeting:
         self._peer_timeout_s = peer_timeout_s
         threads = [threading.Thread(target=self._beat, daemon=True, name="heartbeat")]
         for peer in self._peers.values():
-            peer.timeout(peer_timeout_s)
             threads.append(
                 threading.Thread(target=self._listen, args=(peer,), daemon=True, name="liveness")
             )
@@ -114,14 +67,11 @@ class Meeting:
             if self._rank:
                 peer.send({"gather": value})
         # Worker 0 gives up first, since it knows who is missing.
-        deadline = time.monotonic() + timeout_s + (AFTER_S if self._rank else 0.0)
+        countdown = Countdown(timeout_s + (AFTER_S if self._rank else 0.0))
         for rank, peer in self._peers.items():
-            try:
-                word = peer.words.get(timeout=max(deadline - time.monotonic(), 0.01))
-            except queue.Empty as error:
-                raise RunError(
-                    f"{self._name}: after {timeout_s:g} s no word from {peer.name}"
-                ) from error
+            word = _next(peer.words, countdown)
+            if word is NOTHING:
+                raise RunError(f"{self._name}: after {timeout_s:g} s no word from {peer.name}")
             values[rank] = word
             if self._rank:
                 values = word
@@ -154,9 +104,10 @@ class Meeting:
         self.gather("done", self._peer_timeout_s)
         self._leaving.set()
         if not self._rank:
-            deadline = time.monotonic() + self._peer_timeout_s
+            countdown = Countdown(self._peer_timeout_s)
             for peer in self._peers.values():
-                peer.gone.wait(max(deadline - time.monotonic(), 0.01))
+                while not peer.gone.wait(countdown.slice()) and countdown.left() > 0:
+                    pass
 
     def _beat(self) -> None:
         while not self._leaving.wait(BEAT_S):
@@ -166,19 +117,32 @@ class Meeting:
     def _listen(self, peer: Peer) -> None:
         try:
             while True:
-                word = peer.receive()
-                peer.step = word.get("beat", peer.step)
-                if "lost" in word:
-                    self._end(peer, word["lost"], word["code"])
-                for kind in ("gather", "gathered"):
-                    if kind in word:
-                        peer.words.put(word[kind])
+                self._hear(peer, peer.receive(self._peer_timeout_s))
         except TimeoutError:
             silence = f"fell silent {self._peer_timeout_s:g} s ago, at step {peer.step}"
             self._end(peer, f"{peer.name} {silence}", EXIT_FAILED)
-        except (OSError, ValueError):
+        except OSError:
             peer.gone.set()
             self._end(peer, f"{peer.name} is gone (last heard of at step {peer.step})", EXIT_FAILED)
+        except ValueError as error:
+            peer.gone.set()
+            self._end(peer, f"{peer.name} sent what is no message: {error}", EXIT_FAILED)
+
+    def _hear(self, peer: Peer, word: dict[str, Any]) -> None:
+        """One message. Raises ValueError where it has what none of ours has."""
+        if type(word.get("beat", 0)) is not int:
+            raise ValueError("a beat that isn't a step")
+        peer.step = word.get("beat", peer.step)
+        if "lost" in word:
+            if not isinstance(word["lost"], str) or word.get("code") not in ENDS:
+                raise ValueError("a loss without a cause")
+            self._end(peer, word["lost"], word["code"])
+        if "gather" in word and not self._rank:
+            peer.words.put(word["gather"])
+        if "gathered" in word and self._rank:
+            if not isinstance(word["gathered"], list) or len(word["gathered"]) != len(self.workers):
+                raise ValueError("other values than one of each worker")
+            peer.words.put(word["gathered"])
 
     def _end(self, source: Peer, message: str, code: int) -> None:
         """Ends this process because of a peer, unless it is leaving itself."""
@@ -188,7 +152,16 @@ class Meeting:
             if peer is not source:
                 peer.send({"lost": message, "code": code})
         sys.stdout.flush()
-        print(
-            f"mnist_dist: {self._name}, step {self._step}: {message}", file=sys.stderr, flush=True
-        )
+        line = shorten(f"{self._name}, step {self._step}: {message}", LONGEST)
+        print(f"mnist_dist: {line}", file=sys.stderr, flush=True)
         os._exit(code)  # the main thread may hang in a collective, which nothing interrupts
+
+
+def _next(words: "queue.Queue[Any]", countdown: Countdown) -> Any:
+    """The next value, or NOTHING."""
+    while True:
+        try:
+            return words.get(timeout=countdown.slice())
+        except queue.Empty:
+            if countdown.left() <= 0:
+                return NOTHING

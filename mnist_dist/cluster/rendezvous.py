@@ -13,223 +13,234 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from mnist_dist.cluster import ports
-from mnist_dist.cluster.liveness import Meeting, Peer
-from mnist_dist.cluster.topology import Topology
+from mnist_dist.cluster import hello, ports
+from mnist_dist.cluster.address import join, split
+from mnist_dist.cluster.hello import Hello
+from mnist_dist.cluster.liveness import Meeting
+from mnist_dist.cluster.peer import WORKERS_BYTES, Countdown, Peer
+from mnist_dist.cluster.topology import TOKEN, Topology
+from mnist_dist.cluster.waiting import RETRY_S, Waiting
 from mnist_dist.errors import RunError, UsageError
 
-PROTOCOL = "mnist_dist-2"
-RETRY_S = 0.1
 WORD_S = 1.0  # for a word that the other side sends at once
 GRACE_S = 3.0  # for the others to come and be told too, once something is wrong
 TRY_S = 2 * ports.REACH_S  # for all workers to try all others
+LOOK_S = 0.25  # to look whether this worker was told to stop
 
 
 def meet(
-    topology: Topology, hello: Mapping[str, Any], connect_timeout_s: float, interface: str = ""
+    topology: Topology,
+    devices: int,
+    fingerprints: Mapping[str, Mapping[str, str]],
+    connect_timeout_s: float,
+    interface: str = "",
+    told: Callable[[], str] = str,
 ) -> Meeting:
     """Waits until all workers are here and agree.
 
     Args:
         topology: of two workers or more.
-        hello: "devices", how many this worker has, and "fingerprints": name -> mapping, in which
-            all workers have to be equal.
+        devices: how many this worker has: the same number on all.
+        fingerprints: kind -> name -> value, in which all workers have to be equal.
         connect_timeout_s: how long to wait for the last one.
         interface: network interface whose address the others are to use; empty: the host's name.
+        told: name of the signal that told this worker to stop; empty as long as there was none.
 
     Raises:
         UsageError: workers that don't fit together, a port in use, an unknown interface.
         RunError: a worker that didn't come, a host that can't be found; the message names it.
+            ToldToStop: this worker was told to stop meanwhile.
     """
-    deadline = time.monotonic() + connect_timeout_s
     address = ports.interface_address(interface) or topology.host
     listener, port = ports.claim(topology)
-    mine = {
-        "protocol": PROTOCOL,
-        "token": topology.token,
-        "rank": topology.rank,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "address": f"{address}:{port}",
-        **hello,
-    }
+    mine = Hello(
+        topology.rank,
+        socket.gethostname(),
+        os.getpid(),
+        join(address, port),
+        devices,
+        fingerprints,
+    )
+    waiting = Waiting(mine.name, connect_timeout_s, told)
     role = _receive if topology.is_chief else _introduce
     with listener:  # closed at the end, since TensorFlow will listen there
-        return role(topology, mine, listener, deadline, connect_timeout_s)
+        return role(topology, mine, listener, waiting)
 
 
-def _receive(
-    topology: Topology,
-    mine: dict[str, Any],
-    listener: socket.socket,
-    deadline: float,
-    connect_timeout_s: float,
-) -> Meeting:
+def _receive(topology: Topology, mine: Hello, listener: socket.socket, waiting: Waiting) -> Meeting:
     """Worker 0: takes in the others, compares, and gives the verdict."""
     hellos, peers = {0: mine}, dict[int, Peer]()
-    told: list[Peer] = []
+    strangers: list[Peer] = []  # workers of this run that don't fit: they are told, too
     wrong: Exception | None = None
-    while len(told) < topology.num_workers - 1:
-        listener.settimeout(max(deadline - time.monotonic(), 0.01))
+    listener.settimeout(LOOK_S)
+    while len(peers) + len(strangers) < topology.num_workers - 1:
         try:
-            connection, _ = listener.accept()
+            connection, (host, *_) = listener.accept()
         except TimeoutError:
-            wrong = wrong or RunError(_missing(topology, set(hellos), connect_timeout_s))
-            break
-        peer = Peer(connection)
-        theirs = _first_word(peer)
-        if theirs.get("protocol") != PROTOCOL or theirs.get("token") != topology.token:
-            peer.send({"other": True})
-            peer.close()
+            if waiting.over(_absent(topology, hellos)):
+                wrong = wrong or RunError(_missing(topology, hellos, waiting.seconds))
+                break
             continue
-        peer.send({"met": True})
+        peer = Peer(connection)
+        theirs = _admit(topology, peer, host, waiting)
+        if theirs is None:
+            continue
         for rank in [rank for rank, earlier in peers.items() if earlier.is_gone()]:
-            told.remove(peers.pop(rank))  # it was ended; maybe it is started again
-            del hellos[rank]
-        told.append(peer)
-        problem = _compare(topology, hellos, theirs)
+            del peers[rank], hellos[rank]  # it was ended; maybe it is started again
+        problem = hello.compare(hellos, theirs, topology.num_workers)
         if problem is None:
-            hellos[theirs["rank"]], peers[theirs["rank"]] = theirs, peer
-        elif wrong is None:
-            wrong, deadline = problem, min(deadline, time.monotonic() + GRACE_S)
-    workers = tuple(hellos[rank]["address"] for rank in sorted(hellos))
-    wrong = wrong or _try_all(mine, workers, peers)
+            hellos[theirs.rank], peers[theirs.rank] = theirs, peer
+            continue
+        strangers.append(peer)
+        if wrong is None:
+            wrong = problem
+            waiting.cut(GRACE_S)
+    workers = tuple(hellos[rank].address for rank in sorted(hellos))
+    wrong = wrong or _try_all(topology, workers, peers, waiting)
     if wrong is not None:
-        for peer in told:
+        for peer in (*peers.values(), *strangers):
             peer.send({"error": str(wrong), "usage": isinstance(wrong, UsageError)})
         raise wrong
     for rank, peer in peers.items():
-        peer.name = f"worker {rank} (host {hellos[rank]['host']})"
-        peer.send({"workers": workers, "host": mine["host"]})
-    return Meeting(workers, 0, f"worker 0 (host {mine['host']})", peers)
+        peer.name = hellos[rank].name
+        peer.send({"workers": workers, "host": mine.host})
+    return Meeting(workers, 0, mine.name, peers)
 
 
-def _first_word(peer: Peer) -> dict[str, Any]:
-    peer.timeout(WORD_S)
-    with contextlib.suppress(OSError, ValueError):
-        word = peer.receive()
-        if isinstance(word, dict):
-            return word
-    return {}
+def _admit(topology: Topology, peer: Peer, host: str, waiting: Waiting) -> Hello | None:
+    """Hears who has come; None for who is no worker of this run, or says nothing.
 
-
-def _missing(topology: Topology, here: set[int], waited_s: float) -> str:
-    gone = [r for r in range(topology.num_workers) if r not in here]
-    names = ", ".join(f"worker {rank} ({topology.workers[rank]})" for rank in gone[:8])
-    more = f" and {len(gone) - 8} more" if len(gone) > 8 else ""
-    return (
-        f"after {waited_s:g} s {names}{more} did not come; look into their logs, and whether they "
-        f"can reach worker 0 ({topology.workers[0]})"
-    )
-
-
-def _compare(
-    topology: Topology, hellos: dict[int, dict[str, Any]], theirs: dict[str, Any]
-) -> UsageError | None:
-    """What is wrong with a worker that has come, compared with worker 0."""
-    mine, rank = hellos[0], theirs["rank"]
-    name = f"worker {rank} (host {theirs['host']})"
-    if rank in hellos:
-        other = hellos[rank]
-        return UsageError(
-            f"two workers have index {rank}: process {other['pid']} on host {other['host']} and "
-            f"process {theirs['pid']} on host {theirs['host']}; give each its own"
-        )
-    if not 0 <= rank < topology.num_workers:
-        return UsageError(f"{name}: the index is outside the {topology.num_workers} workers")
-    if theirs["devices"] != mine["devices"]:
-        return UsageError(
-            f"{name} has {theirs['devices']} device(s), worker 0 {mine['devices']}; "
-            "give each worker the same number, with --gpus or the scheduler"
-        )
-    for kind, values in mine["fingerprints"].items():
-        there = theirs["fingerprints"].get(kind, {})
-        for key in sorted({*values, *there}):
-            if values.get(key) != there.get(key):
-                flag = "--" if kind == "flags" else ""
-                return UsageError(
-                    f"{name} has {flag}{key}={there.get(key)}, worker 0 (host {mine['host']}) "
-                    f"{flag}{key}={values.get(key)}; start all with the same {kind}"
-                )
+    What it says is believed only where it shows the run's token; what is no hello is dropped.
+    """
+    try:
+        word = peer.receive(WORD_S)
+        ours = word.get("protocol") == hello.PROTOCOL and word.get("token") == topology.token
+        if ours:
+            theirs = hello.read(word)
+            peer.most_bytes = WORKERS_BYTES
+            peer.send({"met": True})
+            return theirs
+        peer.send({"other": True})
+    except OSError:  # a look whether somebody listens here
+        pass
+    except ValueError as error:
+        waiting.say(f"dropped a connection from {host.removeprefix('::ffff:')}: {error}")
+    peer.close()
     return None
 
 
+def _absent(topology: Topology, here: Mapping[int, Hello]) -> str:
+    gone = [r for r in range(topology.num_workers) if r not in here]
+    names = ", ".join(f"worker {rank} ({topology.workers[rank]})" for rank in gone[:8])
+    return names + (f" and {len(gone) - 8} more" if len(gone) > 8 else "")
+
+
+def _missing(topology: Topology, here: Mapping[int, Hello], waited_s: float) -> str:
+    return (
+        f"after {waited_s:g} s {_absent(topology, here)} did not come; look into their logs, and "
+        f"whether they can reach worker 0 ({topology.workers[0]})"
+    )
+
+
 def _try_all(
-    mine: dict[str, Any], workers: tuple[str, ...], peers: dict[int, Peer]
+    topology: Topology, workers: tuple[str, ...], peers: dict[int, Peer], waiting: Waiting
 ) -> RunError | None:
     """Lets every worker connect to every other; what the first finds wrong."""
     for peer in peers.values():
         peer.send({"try": workers})
-    found = {0: ports.unreachable(workers, 0)}
-    deadline = time.monotonic() + TRY_S
+    found = {0: ports.unreachable(workers, 0, waiting.for_name)}
+    countdown = Countdown(max(waiting.countdown.left(), 0.0) + TRY_S)
     for rank, peer in peers.items():
-        peer.timeout(max(deadline - time.monotonic(), 0.01))
         try:
-            found[rank] = peer.receive()["tried"]
-        except (OSError, ValueError):  # the others can't reach it either: this is why
+            found[rank] = str(_word(peer, countdown, waiting, f"worker {rank}")["tried"])
+        except (OSError, ValueError, KeyError):  # the others can't reach it either: this is why
             return RunError(f"worker {rank} came, but then was gone; look into its log")
     return next(
         (RunError(f"worker {rank} {why}") for rank, why in sorted(found.items()) if why), None
     )
 
 
+def _word(peer: Peer, countdown: Countdown, waiting: Waiting, whom: str) -> dict[str, Any]:
+    """What a peer says next. Raises what `Peer.receive` and `Waiting.over` do."""
+    while True:
+        try:
+            return peer.receive(LOOK_S)
+        except TimeoutError:
+            waiting.over(whom)
+            if countdown.left() <= 0:
+                raise
+
+
 def _introduce(
     topology: Topology,
-    mine: dict[str, Any],
+    mine: Hello,
     listener: socket.socket,  # open meanwhile, so that the others can try to reach it
-    deadline: float,
-    connect_timeout_s: float,
+    waiting: Waiting,
 ) -> Meeting:
     """The other workers: find worker 0, introduce themselves, wait for the verdict."""
-    name = f"worker {topology.rank} (host {mine['host']})"
     chief = f"worker 0 ({topology.workers[0]})"
-    seen = "did not answer"
-    while time.monotonic() < deadline:
-        for address in ports.candidates(topology, 0):
+    look = "look into its log, and whether this host can reach it"
+    seen = f"{chief} did not answer; {look}"
+    while not waiting.over(chief):
+        for host, port in ports.candidates(topology, 0):
             try:
-                peer = Peer(socket.create_connection(address, timeout=2 * WORD_S))
+                connection = socket.create_connection((host, port), timeout=2 * WORD_S)
             except socket.gaierror as error:
-                raise RunError(
-                    f"{name}: host '{address[0]}' of worker 0 can't be found "
-                    f"({error.strerror}); check its name"
-                ) from error
+                seen = (
+                    f"host '{host}' of worker 0 can't be found ({error.strerror}); check its name"
+                )
+                waiting.for_name("worker 0", host, error)
+                break
+            except UnicodeError as error:  # a label of over 63 characters
+                raise RunError(f"{mine.name}: host '{host}' of worker 0: {error}") from error
             except OSError:
+                waiting.over(chief)
                 continue  # not there yet
-            peer.send(mine)
-            # While worker 0 listens to something silent, it has no ear for this one.
-            peer.timeout(3 * WORD_S)
+            peer = Peer(connection)
+            peer.send(mine.words(topology.token))
             with contextlib.suppress(OSError, ValueError):
-                answer = peer.receive()
+                # While worker 0 listens to something silent, it has no ear for this one.
+                answer = peer.receive(3 * WORD_S)
                 if answer == {"met": True}:
-                    return _hear(topology, name, peer, deadline)
+                    peer.most_bytes = WORKERS_BYTES
+                    return _hear(topology, mine, peer, waiting)
                 if answer == {"other": True}:
-                    seen = f"did not answer; another run listens on port {address[1]}"
+                    other = f"another run listens on port {port}, or has another {TOKEN}"
+                    seen = f"{chief} did not answer; {other}; {look}"
             peer.close()
         time.sleep(RETRY_S)
-    raise RunError(
-        f"{name}: after {connect_timeout_s:g} s {chief} {seen}; look into its log, and whether "
-        "this host can reach it"
-    )
+    raise RunError(f"{mine.name}: after {waiting.seconds:g} s {seen}")
 
 
-def _hear(topology: Topology, name: str, peer: Peer, deadline: float) -> Meeting:
+def _hear(topology: Topology, mine: Hello, peer: Peer, waiting: Waiting) -> Meeting:
     """Does what worker 0 says until the verdict, and raises it if it is bad."""
+    countdown = Countdown(max(waiting.countdown.left(), 0.0) + TRY_S + GRACE_S)
     try:
         while True:
-            peer.timeout(max(deadline - time.monotonic(), 0.0) + TRY_S + GRACE_S)
-            word = peer.receive()
+            word = _word(peer, countdown, waiting, "the other workers")
+            if "error" in word:
+                raise (UsageError if word.get("usage") else RunError)(str(word["error"]))
+            addresses = _addresses(word.get("try", word.get("workers")), topology.num_workers)
             if "try" in word:
-                peer.send({"tried": ports.unreachable(word["try"], topology.rank)})
-            elif "error" in word:
-                raise (UsageError if word["usage"] else RunError)(word["error"])
+                why = ports.unreachable(addresses, topology.rank, waiting.for_name)
+                peer.send({"tried": why})
             else:
-                peer.name = f"worker 0 (host {word['host']})"
-                return Meeting(tuple(word["workers"]), topology.rank, name, {0: peer})
+                peer.name = f"worker 0 (host {word.get('host')})"
+                return Meeting(addresses, topology.rank, mine.name, {0: peer})
     except (OSError, ValueError) as error:
         raise RunError(
-            f"{name}: worker 0 ({topology.workers[0]}) left before all workers had met; "
+            f"{mine.name}: worker 0 ({topology.workers[0]}) left before all workers had met; "
             "look into its log"
         ) from error
+
+
+def _addresses(value: Any, number: int) -> tuple[str, ...]:
+    """host:port of each worker, as worker 0 says. Raises ValueError if it is nothing like that."""
+    if not isinstance(value, list) or len(value) != number:
+        raise ValueError("other addresses than one of each worker")
+    for address in value:
+        split(address if isinstance(address, str) else "")
+    return tuple(value)

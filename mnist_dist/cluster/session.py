@@ -2,16 +2,17 @@
 
 import contextlib
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from mnist_dist.cluster import rendezvous
 from mnist_dist.cluster.topology import Topology
-from mnist_dist.devices import resources, strategy
+from mnist_dist.devices import failures, resources, strategy, visible
 from mnist_dist.devices.placement import Placement
-from mnist_dist.devices.strategy import Devices, Wanted
+from mnist_dist.devices.strategy import Devices
+from mnist_dist.devices.visible import Wanted
 from mnist_dist.errors import RunError, UsageError
 
 AGREE_TIMEOUT_S = 120.0
@@ -68,6 +69,12 @@ class Session:
                     f"worker 0 ({self.topology.workers[0]}) {values[0]}; all stop"
                 )
 
+    def from_chief(self, make: Callable[[], Any]) -> Any:
+        """What worker 0 makes (JSON), on all workers; the others wait for it."""
+        if self._meeting is None:
+            return make()
+        return self._meeting.gather(make() if self.topology.is_chief else None, AGREE_TIMEOUT_S)[0]
+
     def at_step(self, step: int) -> None:
         """Tells the others, with the next heartbeat, how far this worker is."""
         if self._meeting is not None:
@@ -75,24 +82,36 @@ class Session:
 
 
 @contextlib.contextmanager
-def join(wanted: Wanted, terms: Terms, topology: Topology) -> Iterator[Session]:
+def join(
+    wanted: Wanted, terms: Terms, topology: Topology, told: Callable[[], str] = str
+) -> Iterator[Session]:
     """This process's devices and, with other workers, the connection to them.
+
+    Args:
+        wanted: what the devices are chosen by.
+        terms: on what terms the workers meet.
+        topology: who runs where.
+        told: name of the signal that told this worker to stop; empty as long as there was none.
 
     Raises:
         UsageError: devices that aren't there, workers started with different flags.
-        RunError: a worker that doesn't come, or is lost.
+        RunError: a worker that doesn't come, or is lost. ToldToStop: while waiting for one.
     """
-    names = strategy.local_devices(wanted, topology.num_workers)
+    names = visible.local_devices(wanted, topology.num_workers)
     meeting, workers = None, topology.workers
     if topology.num_workers > 1:
-        hello = {"devices": len(names), "fingerprints": terms.fingerprints}
-        meeting = rendezvous.meet(topology, hello, terms.connect_timeout_s, terms.interface)
+        meeting = rendezvous.meet(
+            topology,
+            len(names),
+            terms.fingerprints,
+            terms.connect_timeout_s,
+            terms.interface,
+            told,
+        )
         workers = meeting.workers
         meeting.watch(terms.peer_timeout_s)
     try:
-        devices = strategy.build(
-            wanted, names, workers, topology.rank, resources.cores(), terms.peer_timeout_s
-        )
+        devices = strategy.build(wanted, names, workers, topology.rank, resources.cores())
         yield Session(topology, devices, meeting)
         if meeting is not None:
             meeting.goodbye()
@@ -103,5 +122,5 @@ def join(wanted: Wanted, terms: Terms, topology: Topology) -> Iterator[Session]:
     except tf.errors.OpError as error:
         if meeting is not None:
             meeting.wait_for_cause(terms.peer_timeout_s)
-        reason = " ".join(error.message.split())[:500]
+        reason = failures.line(type(error).__name__, error.message)
         raise RunError(f"worker {topology.rank} (host {socket.gethostname()}): {reason}") from error

@@ -6,6 +6,7 @@ Kept apart from reading: here are names alone, no file is opened.
 import os
 import re
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,5 +147,6 @@ def _name(folder: Path, layout: Layout) -> str:
 
 
 def _listed(entries: Iterable[object]) -> str:
-    names = [shorten(entry.name if isinstance(entry, Path) else entry, 40) for entry in entries]
+    first = islice(entries, LISTED + 1)
+    names = [shorten(entry.name if isinstance(entry, Path) else entry, 40) for entry in first]
     return ", ".join(names[:LISTED]) + (", ..." if names[LISTED:] else "")

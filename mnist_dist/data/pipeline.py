@@ -6,7 +6,7 @@ the block on the replica's device. Rows that a replica doesn't have (uneven divi
 batch) are zero and masked by how many are real: shapes stay the same and nothing is traced twice.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
@@ -30,6 +30,20 @@ class Block(NamedTuple):
 
     images: np.ndarray
     labels: np.ndarray
+    first: np.ndarray
+    real: np.ndarray
+    total: np.ndarray
+    step: np.ndarray
+
+
+class RowsOfBlock(NamedTuple):
+    """Which rows a Block has; all but `ids` as there.
+
+    Attributes:
+        ids: int32 [K, M, B], the examples; their number stands for a row that isn't real.
+    """
+
+    ids: np.ndarray
     first: np.ndarray
     real: np.ndarray
     total: np.ndarray
@@ -61,7 +75,7 @@ class Trainset(NamedTuple):
         batch = self.order.batch(step, self.order.permutation(self.order.position(step)[0]))
         return [batch[first : first + count] for first, count in self._rows(len(batch), replica)]
 
-    def block(self, steps: range, replica: int) -> Block:
+    def rows(self, steps: range, replica: int) -> RowsOfBlock:
         """The rows of one replica for `steps`, at most block_steps of them in one epoch."""
         size = self.order.batch_size
         if self.shards:
@@ -69,9 +83,8 @@ class Trainset(NamedTuple):
         else:
             rows = order.rows_per_replica(size, self.micro_batches, self.replicas)
         shape = (self.block_steps, len(self._rows(size, replica)))
-        block = Block(
-            images=np.zeros((*shape, rows, *self.split.images.shape[1:]), np.uint8),
-            labels=np.zeros((*shape, rows), np.int32),
+        block = RowsOfBlock(
+            ids=np.full((*shape, rows), self.order.examples, np.int32),
             first=np.zeros(shape, np.int64),
             real=np.zeros(shape, np.int32),
             total=np.zeros(shape[0], np.int32),
@@ -82,11 +95,21 @@ class Trainset(NamedTuple):
             batch = self.order.batch(step, permutation)
             block.total[k] = len(batch)
             for m, (first, count) in enumerate(self._rows(len(batch), replica)):
-                ids = batch[first : first + count]
                 block.first[k, m], block.real[k, m] = first, count
-                block.images[k, m, :count] = self.split.images[ids]
-                block.labels[k, m, :count] = self.split.labels[ids]
+                block.ids[k, m, :count] = batch[first : first + count]
         return block
+
+    def block(self, steps: range, replica: int) -> Block:
+        """The same rows with their images and labels; those that aren't real are zero."""
+        rows = self.rows(steps, replica)
+        images = np.zeros((*rows.ids.shape, *self.split.images.shape[1:]), np.uint8)
+        labels = np.zeros(rows.ids.shape, np.int32)
+        for k in range(len(steps)):
+            for m, count in enumerate(rows.real[k]):
+                ids = rows.ids[k, m, :count]
+                images[k, m, :count] = self.split.images[ids]
+                labels[k, m, :count] = self.split.labels[ids]
+        return Block(images, labels, *rows[1:])
 
     def _rows(self, size: int, replica: int) -> np.ndarray:
         """Where a replica's micro-batches, or shards, are in a global batch of `size`."""
@@ -134,12 +157,14 @@ Made = TypeVar("Made")
 Item = TypeVar("Item")
 
 
-def ahead(make: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[tuple[Item, Made]]:
+def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Generator[tuple[Item, Made]]:
     """Each item with what `make` makes of it, the next one made in a thread meanwhile."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as thread:
-        waiting = thread.submit(make, items[0]) if items else None
-        for number, item in enumerate(items):
-            made = waiting.result() if waiting else make(item)
-            more = number + 1 < len(items)
-            waiting = thread.submit(make, items[number + 1]) if more else None
-            yield item, made
+        waiting = None
+        for item in items:
+            following = item, thread.submit(make, item)
+            if waiting:
+                yield waiting[0], waiting[1].result()
+            waiting = following
+        if waiting:
+            yield waiting[0], waiting[1].result()

@@ -87,11 +87,14 @@ def embedded_folder() -> Path:
 def _files(data_dir: str, given: bool) -> tuple[Split, Split, str]:
     layout = layouts.find(Path(data_dir), given) if data_dir else None
     if layout is None:
-        why = ""
-        if data_dir and given:
-            state = "holds nothing" if Path(data_dir).exists() else "isn't there"
-            why = f", as {data_dir} {state}"
-        return *_embedded(), f"embedded MNIST ({embedded_folder()}){why}"
+        folder = embedded_folder()
+        if not (data_dir and given):
+            origin = f"embedded MNIST ({folder})"
+        elif Path(data_dir).exists():
+            origin = f"embedded MNIST ({folder}), as {data_dir} holds nothing"
+        else:
+            origin = f"embedded MNIST ({folder}), as {data_dir} isn't there"
+        return *_embedded(), origin
     if "npz" in layout.files:
         path = layout.files["npz"]
         return *_packed(path), f"arrays of {path}"

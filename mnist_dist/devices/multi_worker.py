@@ -10,14 +10,13 @@ import tensorflow as tf
 from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
 from tensorflow.python.eager import context
 
-MARGIN_S = 60.0  # for all processes to end in, on a busy machine
+HEARTBEAT_S = 7 * 24 * 3600  # TensorFlow's; longer than a job is suspended
 
 
 def build(
     workers: tuple[str, ...],
     rank: int,
     cpu_devices: int,
-    peer_timeout_s: float,
     options: tf.distribute.experimental.CommunicationOptions,
 ) -> tf.distribute.Strategy:
     """The strategy over all workers; waits for them to come.
@@ -26,12 +25,11 @@ def build(
         workers: host:port of each by rank.
         rank: this worker's number.
         cpu_devices: logical CPU devices to use on each worker; 0 to use its GPUs.
-        peer_timeout_s: silence after which our own heartbeat counts a worker as lost.
         options: how the workers reduce.
     """
     cluster = {"cluster": {"worker": list(workers)}, "task": {"type": "worker", "index": rank}}
     os.environ["TF_CONFIG"] = json.dumps(cluster)  # how TensorFlow is told
-    _health_check(peer_timeout_s + MARGIN_S)
+    _health_check(HEARTBEAT_S)
     with _cpu_devices(cpu_devices):
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
@@ -49,9 +47,9 @@ def joined() -> bool:
 def _health_check(timeout_s: float) -> None:
     """Has TensorFlow's own heartbeat wait that long for a worker's, and not 10 s.
 
-    So --peer_timeout is what counts, and ours names who is lost. TensorFlow doesn't tell worker 0
-    that a worker ends: on a busy machine 10 s are over before worker 0 has ended, too, and a good
-    run would close with an error.
+    So --peer_timeout is what counts, and ours names who is lost, and takes no suspension of all
+    for a loss. TensorFlow doesn't tell worker 0 that a worker ends: on a busy machine 10 s are over
+    before worker 0 has ended, too, and a good run would close with an error.
     """
     mine = context.context()
     mine.configure_coordination_service = functools.partial(

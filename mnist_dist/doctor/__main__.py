@@ -32,7 +32,7 @@ from mnist_dist.cluster import rendezvous, topology
 from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.config import Config
 from mnist_dist.devices.quiet import without_greetings
-from mnist_dist.doctor import facts
+from mnist_dist.doctor import facts, gpu
 from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
 from mnist_dist.run.console import Console, complain
@@ -99,9 +99,7 @@ def examine(
         return _look(config, where, console, None, lambda value: [value], burn_in_s)
     apart = dataclasses.replace(where, token=f"{where.token}-doctor")  # from a training
     # What the workers are started with is compared later, all of it, and shown.
-    meeting = rendezvous.meet(
-        apart, {"devices": 0, "fingerprints": {}}, config.connect_timeout, config.interface
-    )
+    meeting = rendezvous.meet(apart, 0, {}, config.connect_timeout, config.interface)
     meeting.watch(config.peer_timeout)
     try:
         timeout_s = GATHER_S + burn_in_s
@@ -132,6 +130,9 @@ def _look(
         network.tf.config.list_physical_devices()  # the first look greets, too
         console.stage("looking at the workers")
     own |= network.devices(config, where.num_workers)
+    own |= gpu.look(
+        network.tf.sysconfig.get_build_info(), len(network.tf.config.list_physical_devices("GPU"))
+    )
     with facts.probe(config.checkpoint_dir, where.is_chief) as problem:
         if not gather(problem)[0]:
             problem = facts.sees(config.checkpoint_dir, gather)

@@ -66,16 +66,18 @@ class Trainee:
     def __init__(self, config: Config, built: Devices, name: str, cores: int) -> None:
         self._name = name
         alone = tf.distribute.get_strategy()
-        data = sources.load(config.data_dir, config.dataset, config.validation_size)
+        data = sources.load(*config.data_flags)
         order = parts.order(config, data)
         steps = min(STEPS, order.steps_per_epoch)
         busy = min(cores, SHARDS, config.batch_size) if built.kind == "cpu" else 1
         shards = 2 ** (busy.bit_length() - 1)
         trainset = Trainset(data.train, order, 1, 1, steps, shards)
         settings = parts.settings(config)._replace(shards=shards, accumulate_steps=1, eager=False)
+        precision = "float32" if config.precision == "auto" else config.precision
+        how = parts.arithmetic(config, built, precision)
         with tf.device(name):
             built_state = state.build(
-                alone, parts.architecture(config, data, built), parts.rule(config)
+                alone, parts.architecture(config, data, how), parts.rule(config)
             )
             self.variables = built_state.variables
             self._steps = Steps(alone, built_state, settings)

@@ -50,9 +50,7 @@ def machine(config: Config, where: Topology) -> dict[str, Any]:
 def data(config: Config) -> dict[str, Any]:
     """Where the data are and what they are, or why they can't be read."""
     try:
-        found = sources.load(
-            config.data_dir, config.dataset, config.validation_size, given=config.data_given
-        )
+        found = sources.load(*config.data_flags)
     except UsageError as error:
         return {"data": "", "data_fingerprint": "", "data_problem": str(error)}
     return {"data": found.source, "data_fingerprint": found.fingerprint, "data_problem": ""}

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mnist_dist import parts
 from mnist_dist.config import Config
-from mnist_dist.devices import resources, strategy
+from mnist_dist.devices import resources, strategy, visible
 from mnist_dist.devices.placement import Placement
 from mnist_dist.errors import RunError, UsageError
 
@@ -21,7 +21,7 @@ TIMES = (20, 20, 20, 20, 10, 10, 5, 3, 3)
 def devices(config: Config, num_workers: int) -> dict[str, Any]:
     """This worker's devices, or why there are none for these flags."""
     try:
-        names = strategy.local_devices(parts.wanted(config), num_workers)
+        names = visible.local_devices(parts.wanted(config), num_workers)
     except UsageError as error:
         return {"devices": [], "device_problem": str(error)}
     return {"devices": list(names), "device_problem": ""}
@@ -38,7 +38,7 @@ def build(
     wanted = parts.wanted(config)
     if exact:
         wanted = wanted._replace(shards=wanted.shards or 1)
-    return strategy.build(wanted, names, workers, rank, resources.cores(), config.peer_timeout)
+    return strategy.build(wanted, names, workers, rank, resources.cores())
 
 
 def all_reduce(built: strategy.Devices, rank: int) -> dict[str, Any] | None:

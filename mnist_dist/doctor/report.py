@@ -26,6 +26,8 @@ def judge(config: Config, workers: Sequence[dict[str, Any]]) -> list[dict[str, A
         if worker["checkpoint_problem"]:
             advice = "" if worker is chief else "; give a --checkpoint_dir on a shared file system"
             find(worker, worker["checkpoint_problem"] + advice)
+        if worker["gpu_problem"]:
+            find(worker, worker["gpu_problem"], bad=False)  # --gpus would be refused
         if len(worker["devices"]) != len(chief["devices"]) and not worker["device_problem"]:
             find(
                 worker,
@@ -130,6 +132,7 @@ def text(report: dict[str, Any]) -> str:
         f"{config['batch_size']}, by replica",
         *_table(rows),
     ]
+    lines += _gpus(workers)
     if len(workers) > 1:
         lines.append(f"Network: every worker reaches every other; clocks are within {skew_s:.2f} s")
     if report["note"]:
@@ -148,6 +151,23 @@ def text(report: dict[str, Any]) -> str:
         for finding in report["findings"]
     ]
     return "\n".join([*lines, report["verdict"]])
+
+
+def _gpus(workers: Sequence[dict[str, Any]]) -> list[str]:
+    """The workers' cards, where there are any, and what TensorFlow expects there."""
+    lines = []
+    for worker in (worker for worker in workers if worker["gpus"]):
+        names = ", ".join(
+            f"{card['name']} ({(card['memory_bytes'] - card['used_bytes']) / 2**30:.1f} of "
+            f"{card['memory_bytes'] / 2**30:.1f} GiB free)"
+            for card in worker["gpus"]
+        )
+        built = worker["gpu_built_for"]
+        lines.append(
+            f"GPUs of worker {worker['rank']}: {names}; driver {worker['gpu_driver']}, TensorFlow "
+            f"was built for CUDA {built['cuda']} and cuDNN {built['cudnn']}"
+        )
+    return lines
 
 
 def _shares(config: dict[str, Any], workers: Sequence[dict[str, Any]]) -> list[str]:

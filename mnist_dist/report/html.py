@@ -37,7 +37,8 @@ def page(rankings: Sequence[Ranking], runs: Sequence[Run]) -> str:
     sections = [f'<p class="eyebrow">mnist_dist, {counted}{left_out}</p>']
     if len(rankings) > 1:
         sections.append(
-            f"<p>Runs of {len(rankings)} data sets, which can't be compared: each by itself.</p>"
+            f'<p class="verdict">Runs of {len(rankings)} data sets, which can\'t be compared: '
+            "each by itself.</p>"
         )
     for ranking in rankings:
         if len(rankings) > 1:
@@ -105,7 +106,7 @@ def _table(table: Table, colours: Sequence[str], key: str = "", drawn: Sequence[
         lines.append(f"<tr{' class=best' if setting == 0 else ''}>{''.join(cells)}</tr>")
     body = "\n".join(lines[1:])
     return (
-        f'<div class="scroll"><table class="wrap"><thead>{lines[0]}</thead>\n'
+        f'<div class="scroll" tabindex="0"><table class="wrap"><thead>{lines[0]}</thead>\n'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -202,7 +203,7 @@ def _confusion(predictions: Predictions) -> str:
         cells = "".join(_count_cell(int(n), label == i, largest) for i, n in enumerate(row))
         rows.append(f'<tr><th scope="row">{label}</th>{cells}</tr>')
     return (
-        '<div class="scroll"><table class="confusion"><thead><tr><th></th>'
+        '<div class="scroll" tabindex="0"><table class="confusion"><thead><tr><th></th>'
         f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         '<p class="soft">A row is a label, a column a prediction; right ones are grey, and the '
         "more frequent a mistake, the darker it is.</p>"

@@ -9,7 +9,7 @@ REST = "#c3c8ce"
 """Of all further settings."""
 
 CSS = """
-:root { --ink: #1b1f24; --soft: #59616b; --line: #dfe3e7; --wash: #f6f7f9; }
+:root { --ink: #1b1f24; --soft: #59616b; --line: #dfe3e7; }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: #fff; color: var(--ink);
@@ -22,6 +22,7 @@ h1 { margin: 0 0 14px; font-size: 30px; line-height: 1.25; font-weight: 650;
 h2 { margin: 48px 0 12px; font-size: 19px; line-height: 1.3; font-weight: 650; }
 h3 { margin: 28px 0 8px; font-size: 15px; font-weight: 650; }
 p, li { max-width: 78ch; }
+h1, h2, p, li { overflow-wrap: anywhere; }  /* long names of runs */
 ul { margin: 0; padding-left: 1.2em; }
 li { margin: 3px 0; }
 .verdict { margin: 0; font-size: 18px; line-height: 1.5; }
@@ -31,7 +32,14 @@ li { margin: 3px 0; }
 .badge.open { background: #fdeecb; color: #6b4700; }
 .badge.against { background: #fbdfda; color: #8a1c0c; }
 .soft { color: var(--soft); font-size: 14px; }
-.scroll { overflow-x: auto; margin-bottom: 16px; }
+.data { max-width: none; margin: 64px 0 12px; padding-top: 20px;
+  border-top: 3px solid var(--line); }
+/* A shadow at the edge behind which a table goes on: the white covers go along with it. */
+.scroll { overflow-x: auto; margin-bottom: 16px; background:
+  linear-gradient(to right, #fff 40%, transparent) left / 48px 100% no-repeat local,
+  linear-gradient(to left, #fff 40%, transparent) right / 48px 100% no-repeat local,
+  linear-gradient(to right, rgba(27,31,36,.22), transparent) left / 14px 100% no-repeat scroll,
+  linear-gradient(to left, rgba(27,31,36,.22), transparent) right / 14px 100% no-repeat scroll; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: 7px 7px; text-align: left; vertical-align: middle; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
@@ -41,7 +49,7 @@ thead th { vertical-align: bottom; color: var(--soft); font-weight: 500; font-si
 th.n, td.n { text-align: right; }
 th:first-child, td:first-child { padding-left: 2px; }
 .wrap th:first-child, .wrap td:first-child { position: sticky; left: 0; background: #fff; }
-tr.best td, .wrap tr.best td:first-child { background: var(--wash); }
+tr.best td { font-weight: 650; }
 .swatch { display: inline-block; width: 11px; height: 11px; margin-right: 7px; border-radius: 3px;
   vertical-align: -1px; }
 .strip { display: block; width: 150px; height: 22px; }

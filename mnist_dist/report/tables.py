@@ -70,9 +70,11 @@ def settings_table(settings: Sequence[Setting]) -> Table:
     columns["parameters"] = [f"{s.runs[0].result['parameters']:,}" for s in settings]
     columns["training, s"] = [f"{_mean(s, 'train_seconds'):,.1f}" for s in settings]
     columns["images/s"] = [f"{_mean(s, 'images_per_s'):,.0f}" for s in settings]
-    columns["stopped"] = [
+    stopped = [
         " ".join(dict.fromkeys(shorten(run.result["stopped"]) for run in s.runs)) for s in settings
     ]
+    if set(stopped) != {"completed"}:
+        columns["stopped"] = stopped
     return _table(columns, list(range(len(settings))))
 
 

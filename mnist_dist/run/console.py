@@ -27,10 +27,18 @@ class Console:
     doesn't stand behind it.
     """
 
-    def __init__(self, chief: bool = True, verbosity: int = 0) -> None:
-        """Below 0, --verbosity leaves warnings, errors and the answer to Ctrl-C."""
+    def __init__(self, chief: bool = True, verbosity: int = 0, loss_every_s: float = 0.0) -> None:
+        """Of this worker.
+
+        Args:
+            chief: whether it prints at all.
+            verbosity: below 0 for warnings, errors and the answer to Ctrl-C alone.
+            loss_every_s: seconds between one loss line and the next, at least.
+        """
         self._chief = chief
         self._quiet = not chief or verbosity < 0
+        self._loss_every_s = loss_every_s
+        self._loss_due = 0.0  # by time.monotonic
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._pace: bar.Pace | None = None
@@ -70,6 +78,13 @@ class Console:
                 self._leave_terminal()
             print(text, flush=True)
             self._draw()
+
+    def loss(self, batch: int, loss: float) -> None:
+        """The notebook's line for a batch, counted in its epoch; not so soon after the last one."""
+        now = time.monotonic()
+        if now >= self._loss_due:
+            self._loss_due = now + self._loss_every_s
+            self.line(f"Batch #{batch}\tLoss: {loss:.6f}")
 
     def notice(self, text: str) -> None:
         """A line on standard error at once, whatever goes on; from any thread."""

@@ -24,6 +24,7 @@ class Result:
     num_replicas: int
     num_workers: int
     precision: str
+    deterministic: bool
     parameters: int
     weights_sha256: str
     data: str

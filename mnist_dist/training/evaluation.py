@@ -7,7 +7,7 @@ rounding of each loss, and an example that was missed or met twice is seen.
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -78,22 +78,22 @@ def evaluate(steps: Steps, placement: Placement, split: Split, shards: int = 0) 
     parts = [pipeline.eval_blocks(split, rows, replica, replicas, count) for replica in mine]
     size = len(split.labels)
     table = np.zeros((math.ceil(size / GLOBAL_ROWS) * GLOBAL_ROWS, 3), np.float64)
-    for blocks in zip(*parts, strict=True):
-        by_replica = dict(zip(mine, blocks, strict=True))
-        scored = steps.score(placement.place(by_replica.__getitem__))
-        for block, scores in zip(blocks, placement.results(scored), strict=True):
-            for number, found in enumerate(scores.numpy()):
-                first, real = int(block.first[0, number]), int(block.real[0, number])
+
+    def place(blocks: tuple[pipeline.Block, ...]) -> Any:
+        return placement.place(dict(zip(mine, blocks, strict=True)).__getitem__)
+
+    waiting = []
+    for blocks, placed in pipeline.ahead(place, zip(*parts, strict=True)):
+        where = [zip(block.first[0], block.real[0], strict=True) for block in blocks]
+        waiting.append((where, steps.score(placed)))
+    for where, scored in waiting:  # now that a GPU has all of its work
+        for rows_of, scores in zip(where, placement.results(scored), strict=True):
+            for (first, real), found in zip(rows_of, scores.numpy(), strict=True):
                 table[first : first + real, :2] += found[:real]
                 table[first : first + real, 2] += 1.0
-    # One replica of each worker hands in what the worker has; the sum is everybody's. The parts
-    # are of one shape for all splits, so that their sum is traced once.
-    nothing = np.zeros([GLOBAL_ROWS, 3])
-    total = []
-    for part in table.reshape(-1, GLOBAL_ROWS, 3):
-        by_replica = {replica: part if replica == mine[0] else nothing for replica in mine}
-        total.append(steps.merge(placement.place(by_replica.__getitem__)).numpy())
-    losses, predictions, times = np.concatenate(total)[:size].T
+    if len(mine) < replicas:
+        table = _merged(steps, placement, table)
+    losses, predictions, times = table[:size].T
     if not (times == 1.0).all():
         index = int(np.flatnonzero(times != 1.0)[0])
         raise RunError(f"evaluation: example {index} was scored {times[index]:.0f} times, not once")
@@ -101,3 +101,16 @@ def evaluate(steps: Steps, placement: Placement, split: Split, shards: int = 0) 
     return Evaluation(
         float(losses.mean()), float(right.mean()), losses, predictions.astype(np.int32)
     )
+
+
+def _merged(steps: Steps, placement: Placement, table: np.ndarray) -> np.ndarray:
+    """The sum of all workers' tables; one replica of each hands in what the worker has.
+
+    The parts are of one shape for all splits, so that their sum is traced once.
+    """
+    nothing = np.zeros([GLOBAL_ROWS, 3])
+    total = []
+    for part in table.reshape(-1, GLOBAL_ROWS, 3):
+        by_replica = dict.fromkeys(placement.local, nothing) | {placement.local[0]: part}
+        total.append(steps.merge(placement.place(by_replica.__getitem__)).numpy())
+    return np.concatenate(total)

@@ -17,6 +17,7 @@ class Facts(NamedTuple):
     num_replicas: int
     num_workers: int
     precision: str
+    deterministic: bool
     parameters: int
     config: dict[str, Any]
 

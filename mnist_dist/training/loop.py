@@ -4,13 +4,14 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from mnist_dist.data.pipeline import Trainset, ahead
+from mnist_dist.data.resident import Blocks
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices import resources
 from mnist_dist.devices.placement import Placement
@@ -20,6 +21,7 @@ from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
 from mnist_dist.run.tensorboard import SUMMARY_STEPS
+from mnist_dist.run.trace import Trace
 from mnist_dist.training.evaluation import Evaluation, evaluate
 from mnist_dist.training.patience import Rule
 from mnist_dist.training.plan import Plan
@@ -29,6 +31,8 @@ from mnist_dist.training.steps import Steps
 from mnist_dist.training.stop import Stop
 
 SHOWN_IDS = 64
+Made: TypeAlias = Generator[tuple[range, Any]]
+"""Blocks with their steps, the next one made meanwhile."""
 
 
 class Files(NamedTuple):
@@ -37,6 +41,7 @@ class Files(NamedTuple):
     checkpoints: Checkpoints
     events: Events
     console: Console
+    trace: Trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Loop:
     arithmetic: dict[str, str]
     where: str
     at_step: Callable[[int], None]
+    blocks: Blocks
 
     def run(self, progress: Progress) -> str:
         """Trains on from `progress`, which is kept up to date.
@@ -68,14 +74,15 @@ class Loop:
             RunError: a loss that isn't finite, a full disk.
         """
         scored = len(self.data.validation.labels) + len(self.data.test.labels)
-        order = self.trainset.order
-        self.files.console.begin(
-            Pace(
-                progress.step, self.plan.last_step, order.batch_size, order.steps_per_epoch, scored
-            )
-        )
+        size, per_epoch = self.trainset.order.batch_size, self.plan.steps_per_epoch
+        self.files.console.begin(Pace(progress.step, self.plan.last_step, size, per_epoch, scored))
+        made = ahead(self.blocks, self.plan.blocks(progress.step))
+        with contextlib.closing(made), contextlib.closing(self.files.trace):
+            return self._run(progress, made)
+
+    def _run(self, progress: Progress, blocks: Made) -> str:
         while not progress.stopped:
-            told = progress.step < self.plan.last_step and self._train_epoch(progress)
+            told = progress.step < self.plan.last_step and self._train_epoch(progress, blocks)
             if told and not self.plan.evaluation_due(progress.step):
                 self.save(progress)
                 break
@@ -130,15 +137,16 @@ class Loop:
             self.steps.swap_averages()
         return result
 
-    def _train_epoch(self, progress: Progress) -> bool:
+    def _train_epoch(self, progress: Progress, blocks: Made) -> bool:
         """Trains to the epoch's end, or the run's, or till a worker is told to stop: then True."""
         epoch, _ = self.trainset.order.position(progress.step)
-        blocks = list(self.plan.blocks(progress.step))
         told, started, epoch_seconds = False, time.monotonic(), 0.0
-        for steps, block in ahead(self._block, blocks):
+        for steps, block in blocks:
             waited = time.monotonic() - started
+            self.files.trace.at(steps.start)
             told = self._train_block(steps, block)
             progress.step = steps.stop
+            self.files.trace.at(steps.stop)
             self.at_step(progress.step)
             now = time.monotonic()
             progress.train_seconds += now - started
@@ -148,6 +156,8 @@ class Loop:
             if told and not self.plan.evaluation_due(progress.step):
                 return True
             self.files.checkpoints.poll()
+            if self.plan.evaluation_due(progress.step):
+                break
             if self.plan.save_due(progress.step, self.files.checkpoints.age_s()):
                 self.save(progress)
             started = time.monotonic()
@@ -182,7 +192,7 @@ class Loop:
         epoch, batch = self.trainset.order.position(step)
         interval = self.plan.log_interval
         if interval and batch % interval == 0:
-            self.files.console.line(f"Batch #{batch}\tLoss: {loss:.6f}")
+            self.files.console.loss(batch, loss)
         if interval and (step + 1) % interval == 0:
             self.files.events.train(step + 1, epoch + 1, loss, accuracy, float(rate))
 
@@ -237,9 +247,6 @@ class Loop:
         named = ", ".join(map(str, workers))
         on = f" on worker {named} (replica {', '.join(map(str, replicas))})" if replicas else ""
         return f"{on}, of the {len(ids)} training examples {shown}"
-
-    def _block(self, steps: range) -> Any:
-        return self.placement.place(lambda replica: self.trainset.block(steps, replica))
 
 
 def score_line(split: str, score: dict[str, float]) -> str:

@@ -15,6 +15,7 @@ class Plan(NamedTuple):
         checkpoint_every_steps: between further checkpoints; 0: none.
         log_interval: global steps between loss lines; 0: none.
         checkpoint_every_s: seconds between further checkpoints; 0: none.
+        profiled: the global steps that are traced.
     """
 
     epochs: int
@@ -24,6 +25,7 @@ class Plan(NamedTuple):
     checkpoint_every_steps: int
     log_interval: int
     checkpoint_every_s: float = 0.0
+    profiled: range = range(0)
 
     @property
     def last_step(self) -> int:
@@ -52,12 +54,14 @@ class Plan(NamedTuple):
         return bool(due) and not self.evaluation_due(step)
 
     def blocks(self, step: int) -> Iterator[range]:
-        """The rest of the epoch from `step` on, cut so that what is due is at a block's end."""
-        epoch = step // self.steps_per_epoch
-        end = min((epoch + 1) * self.steps_per_epoch, self.last_step)
-        every = self.checkpoint_every_steps or end
+        """The run from `step` on, cut so that what is due is at a block's end."""
+        every = self.checkpoint_every_steps or self.last_step
         size = self.block_steps
-        while step < end:
+        while step < self.last_step:
+            epoch = step // self.steps_per_epoch
+            end = min((epoch + 1) * self.steps_per_epoch, self.last_step)
             last = min(end, (step // size + 1) * size, (step // every + 1) * every)
+            traced = [n for n in (self.profiled.start, self.profiled.stop) if step < n < last]
+            last = min([last, *traced])
             yield range(step, last)
             step = last

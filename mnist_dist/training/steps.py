@@ -27,14 +27,21 @@ class Steps:
         self._strategy = strategy
         self._network, self._optimizer, self._loss_scale = state
         self.dtype = tf.as_dtype(self._network.dtype)
-        part = Shards if settings.shards else Replica
-        self._replica = part(self._network, self._loss_scale, settings)
         # TensorFlow counts a function's traces by its code, over all runs of a process, and warns
         # of many; a partial of it is a function of its own.
         compiled: Callable = (
             (lambda f: f) if settings.eager else (lambda f: tf.function(functools.partial(f)))
         )
-        self.train = compiled(self._train)
+        xla, alone = settings.xla, strategy.num_replicas_in_sync == 1
+        if xla == "step" and (any(settings.augmentation) or not alone):
+            xla = "gradients"  # XLA reduces over no replicas, and knows no bilinear sampling
+        if settings.shards or (xla == "gradients" and self._network.has_batch_norm and not alone):
+            xla = ""  # shards are the same bits on any number of replicas
+        part = Shards if settings.shards else Replica
+        self._replica = part(self._network, self._loss_scale, settings._replace(xla=xla))
+        block, step = xla == "block", xla == "step"
+        self.train = tf.function(self._train, jit_compile=True) if block else compiled(self._train)
+        self._step = tf.function(self._whole_step, jit_compile=True) if step else self._whole_step
         self.score = compiled(self._score)
         self.merge = compiled(self._merge)
         self.swap_averages = compiled(lambda: self._optimizer.swap_averages(strategy))
@@ -56,13 +63,17 @@ class Steps:
         """
         shape = [4 + self._strategy.num_replicas_in_sync]
         records = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=shape)
-        numbers = self._local(block.step)
         for k in tf.range(steps):
-            result = self._strategy.run(self._replica.step, args=(block, k, stop))
-            self._update(result, rates[k])
-            norm = self._norm(result.gradients, (numbers[k] + 1) % SUMMARY_STEPS == 0)
-            records = records.write(k, tf.concat([self._local(result.sums), [norm]], 0))
+            records = records.write(k, self._step(block, k, rates[k], stop))
         return records.stack()
+
+    def _whole_step(self, block: Any, k: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+        """Step `k` of a block: its row of what `_train` returns."""
+        result = self._strategy.run(self._replica.step, args=(block, k, stop))
+        self._update(result, rate)
+        wanted = (self._local(block.step)[k] + 1) % SUMMARY_STEPS == 0
+        norm = self._norm(result.gradients, wanted)
+        return tf.concat([self._local(result.sums), [norm]], 0)
 
     def _norm(self, gradients: list[tf.Tensor], wanted: tf.Tensor) -> tf.Tensor:
         """The global norm of what is applied, where it is wanted: it takes a look at all of it."""

@@ -43,6 +43,7 @@ def model(made: Origin, no_gpu: bool) -> Iterator[tuple[Model, Placement]]:
     gpu = bool(tf.config.list_physical_devices("GPU")) and not no_gpu
     config = made.config
     # Layouts differ in rounding; some CPUs can't compute in the one that a GPU prefers.
+    precision = made.saved.state["identity"]["precision"]  # never "auto"
     simple = made.network.precision in ("float32", "mixed_bfloat16")
     same = gpu or (config.data_format == "channels_first" and simple)
     config = dataclasses.replace(
@@ -53,8 +54,10 @@ def model(made: Origin, no_gpu: bool) -> Iterator[tuple[Model, Placement]]:
         strategy="auto",
         collective="auto",
         data_format="auto",
+        precision="float32" if precision == "tf32" and not gpu else precision,
     )
     with session.join(parts.wanted(config), parts.terms(config), Topology()) as joined:
+        parts.arithmetic(config, joined.devices, config.precision)
         yield Model(made, made.network.channels_first and same), joined.placement
 
 
@@ -66,15 +69,15 @@ def data(made: Origin, data_dir: str | None, dataset: str | None) -> ImageData:
     """
     config = made.config
     if data_dir is None and dataset is None:
-        data_dir, dataset = config.data_dir, config.dataset
-        found = sources.load(data_dir, dataset, config.validation_size)
+        found = sources.load(*config.data_flags)
         if found.fingerprint != made.data:
             raise UsageError(
                 f"{found.source}: not what the run was trained on (another fingerprint); "
                 "give --data_dir or --dataset to score it on this or that"
             )
         return found
-    return sources.load(data_dir or config.data_dir, dataset or "", config.validation_size)
+    other = dataclasses.replace(config, data_dir=data_dir or config.data_dir, dataset=dataset or "")
+    return sources.load(*other.data_flags)
 
 
 def score(

@@ -6,6 +6,7 @@ put its centre of mass in the middle of 28x28. Before them, paper and light are 
 """
 
 import importlib
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +64,10 @@ def files(paths: Iterable[str]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        pictures = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        try:
+            pictures = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        except OSError as error:
+            raise UsageError(f"{path}: can't be read ({error.strerror}); check it") from error
         if not pictures:
             raise UsageError(f"{path}: no picture in it; give {', '.join(SUFFIXES[:3])} or others")
         found += pictures
@@ -151,11 +155,14 @@ def _grey(path: Path) -> np.ndarray:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(path) as file:
-            file.draft("L", (LONGEST_PX, LONGEST_PX))  # a JPEG is decoded at a part of its size
-            picture = ImageOps.exif_transpose(file)
-            picture.thumbnail((LONGEST_PX, LONGEST_PX), Image.Resampling.BOX)
-            picture = _opaque(picture).convert("L")
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", Image.DecompressionBombWarning
+            )  # 100 megapixels: a phone
+            with Image.open(path) as file:
+                file.draft("L", (LONGEST_PX, LONGEST_PX))  # a JPEG is decoded at a part of its size
+                picture = _opaque(ImageOps.exif_transpose(file)).convert("L")
+        picture.thumbnail((LONGEST_PX, LONGEST_PX), Image.Resampling.BOX)
     except UnidentifiedImageError as error:
         raise Unreadable("it is no picture that Pillow knows") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -172,17 +179,15 @@ def _opaque(picture: "Image.Image") -> "Image.Image":
 
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")
+    if picture.mode.startswith("I"):  # of 16 bits
+        return picture.convert("F").point(lambda x: x / 257.0)
     if picture.mode not in ("LA", "RGBA"):
-        return picture.convert("F").point(lambda x: x / 257.0) if _is_16_bit(picture) else picture
+        return picture
     drawn = picture.convert("LA")
     brightness, seen = (np.asarray(band, float) for band in drawn.split())
     bright = (brightness * seen).sum() > 127.5 * max(seen.sum(), 1.0)
     paper = Image.new("LA", drawn.size, (0 if bright and seen.min() < 255 else 255, 255))
     return Image.alpha_composite(paper.convert("RGBA"), drawn.convert("RGBA"))
-
-
-def _is_16_bit(picture: "Image.Image") -> bool:
-    return picture.mode.startswith("I")
 
 
 def _without_light(grey: np.ndarray) -> np.ndarray:

@@ -40,16 +40,13 @@ class _InTurn:
     def score(self, blocks: list[Any]) -> list[Any]:
         return [self._steps.score(block) for block in blocks]
 
-    def merge(self, tables: list[Any]) -> tf.Tensor:
-        return tf.add_n([self._steps.merge(table) for table in tables])
-
 
 def score(model: Model, placement: Placement, split: Split) -> Evaluation:
     """Scores a network as its run did, to the last digit on the same kind of device."""
     made = model.origin
     steps = Steps(placement.strategy, model.state, parts.settings(made.config))
     turn = cast(Any, _InTurn(steps, placement, made.replicas))
-    return evaluate(turn, turn, split)
+    return evaluate(turn, turn, split, made.config.shards)
 
 
 def check_fits(model: Model, data: ImageData) -> None:

@@ -16,6 +16,8 @@ import psutil
 from tests.waiting import wait_for
 
 PREFIX = "mdist"
+IPV6 = Path("/proc/sys/net/ipv6").exists()
+IPV6_NETWORK = "fd13:77::"
 DAEMONS = ("slurmctld", "slurmd", "munged", "ip", "nsenter", "unshare")
 CONFIG = """\
 ClusterName=mdist
@@ -47,7 +49,12 @@ SchedulerParameters=sched_interval=2
 TreeWidth=65533
 GresTypes=gpu
 {nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=5
+PartitionName=low Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=grace Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
 """
 
 
@@ -174,6 +181,13 @@ class Cluster:
         """The processes in a node's network."""
         return namespace_pids(self._namespaces[node])
 
+    def add_name(self, name: str, node: str) -> None:
+        """Gives a node one more name, known to all from now on: of its IPv6 address alone."""
+        number = self.nodes.index(node) + 1
+        address = f"{IPV6_NETWORK}{number}" if IPV6 else f"{self.network}.{number}"
+        with (self.folder / "hosts").open("a") as file:
+            file.write(f"{address} {name}\n")
+
     def set_link(self, node: str, state: str) -> None:
         """Cuts a node off ("down") or connects it again ("up")."""
         self._ip("-n", self._namespaces["ctl"], "link", "set", f"to-{node}", state)
@@ -249,6 +263,9 @@ class Cluster:
                 "-n", namespace, "address", "add", f"{self.network}.{number}/24", "dev", "eth0"
             )
             self._ip("-n", namespace, "link", "set", "eth0", "up")
+            if IPV6:
+                address = f"{IPV6_NETWORK}{number}/64"
+                self._ip("-n", namespace, "address", "add", address, "dev", "eth0", "nodad")
 
     @staticmethod
     def _ip(*arguments: str) -> None:

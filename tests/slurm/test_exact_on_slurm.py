@@ -6,7 +6,7 @@ from tests.slurm.conftest import ROOT
 
 FLAGS = (
     *("--no_gpu", "--shards=4", "--conv_filters=4,8", "--kernel_size=3", "--dense_units=32"),
-    *("--batch_norm", "--validation_size=500", "--batch_size=50", "--max_steps=100"),
+    *("--validation_size=500", "--batch_size=50", "--max_steps=100"),
     *("--optimizer=muon", "--clip_norm=0.5", "--ema=0.9", "--shift_px=2"),
 )
 
@@ -17,7 +17,7 @@ def test_two_tasks_and_four(cluster, tmp_path):
         folder = tmp_path / tasks.replace(" ", "")
         places = (f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out")
         command = (sys.executable, "-m", "mnist_dist.train", *FLAGS, *places)
-        done = cluster.run("srun", *tasks.split(), *command, cwd=ROOT)
+        done = cluster.run("srun", *tasks.split(), *command, cwd=ROOT, timeout_s=300)
         assert (done.returncode, done.stderr) == (0, "")
         assert f"Replicas: {tasks[-1]} over {tasks[-1]} worker(s)" in done.stdout
         lines.append(done.stdout.splitlines()[-1])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def arguments(folder, job, rank=0):
 def test_arguments_pass_as_they_are(submit, stand_in, tmp_path):
     job = submit(["--nodes=2"], flags=HOSTILE, MNIST_DIST_PYTHON=stand_in).wait()
     folder = tmp_path / "all runs" / f"mnist_dist-{job.number}"
-    own = [f"--run_dir={folder}"]
+    own = [f"--run_dir={folder}", "--log_every_s=30"]  # first, so that a user's win
     for rank in (0, 1):
         assert arguments(tmp_path, job.number, rank) == own + HOSTILE
     assert str(folder) in job.log.split("\n")[1]
@@ -80,8 +81,8 @@ def test_arbitrary_distribution(submit, tmp_path):
     hostfile = tmp_path / "hosts"
     hostfile.write_text("n3\nn1\nn3\n")
     tell = tmp_path / "python-tell"
-    code = "import os; from mnist_dist.cluster.topology import from_environment as read; "
-    code += "print(read(os.environ))"
+    code = "import os; from mnist_dist.cluster.topology import from_environment as f; "
+    code += "print(f(os.environ))"
     tell.write_text(f"#!/bin/bash\nexec {sys.executable} -c '{code}'\n")
     tell.chmod(0o755)
     job = submit(
@@ -98,12 +99,73 @@ def test_arbitrary_distribution(submit, tmp_path):
     [
         ({"MNIST_DIST_PYTHON": "/no/python"}, "set MNIST_DIST_PYTHON"),
         ({"MNIST_DIST_SETUP": "/no/site.sh"}, "MNIST_DIST_SETUP=/no/site.sh failed"),
+        (
+            {"MNIST_DIST_SETUP": "{site}"},
+            "MNIST_DIST_SETUP={site} ended this script with exit code 3",
+        ),
         ({"MNIST_DIST_RUNS": "/proc/runs"}, "set MNIST_DIST_RUNS"),
     ],
 )
-def test_a_wrong_site(submit, environment, said):
+def test_a_wrong_site(submit, tmp_path, environment, said):
+    site = tmp_path / "site.sh"
+    site.write_text("exit 3\n")
+    environment = {name: value.format(site=site) for name, value in environment.items()}
     job = submit(["--nodes=1"], **environment).wait("FAILED")
-    assert said in job.log
+    assert said.format(site=site) in job.log
+
+
+def test_an_environment_that_was_kept_from_the_job(submit, stand_in, tmp_path):
+    """It says what kept it; what the site's file sets up reaches the tasks."""
+    job = submit(["--nodes=1", "--export=NONE"]).wait("FAILED")
+    assert "sbatch --export=NONE kept the rest of your environment from the job" in job.log
+    site = tmp_path / "site.sh"
+    site.write_text(
+        f"export MNIST_DIST_PYTHON={stand_in} MNIST_DIST_RUNS={tmp_path}/runs WORD=given\n"
+    )
+    job = submit(["--nodes=1", f"--export=MNIST_DIST_SETUP={site}"]).wait()
+    assert "word=given" in job.log
+
+
+def test_a_time_limit_below_the_signals_lead_is_said_at_the_first_start(submit, stand_in):
+    environment = {"MNIST_DIST_PYTHON": stand_in, "STAND_IN_EXIT": "75", "MAX_RESTARTS": "1"}
+    job = submit(["--nodes=1", "--time=1"], **environment)
+    job.wait_log("train.slurm: attempt 2").wait_log("MAX_RESTARTS").wait("FAILED")
+    assert job.log.count("SLURM tells the tasks to stop 120 s before it") == 1
+    assert "sbatch --time=12" in job.log
+    assert "s left of the time limit: most of a try is lost" in job.log
+    job = submit(["--nodes=1", "--time=10"], MNIST_DIST_PYTHON=stand_in).wait()
+    assert "time limit" not in job.log
+
+
+CANT_START = """#!{python}
+import os, socket, sys, time
+from mnist_dist.cluster import ports
+from mnist_dist.cluster.topology import from_environment
+if os.environ.get("SLURM_PROCID") == "1" and "mnist_dist.train" in sys.argv:
+    while True:  # till worker 0 waits for this one
+        for address in ports.candidates(from_environment(os.environ), 0):
+            try:
+                socket.create_connection(address, timeout=1).close()
+            except OSError:
+                continue
+            {end}
+        time.sleep(0.1)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize(
+    "end", ["sys.exit(127)", "sys.exit('/bin/python: No module named mnist_dist')"]
+)
+def test_a_task_that_cant_start_ends_the_others_and_isnt_requeued(cluster, submit, tmp_path, end):
+    python = tmp_path / "python"
+    python.write_text(CANT_START.format(python=sys.executable, end=end))
+    python.chmod(0o755)
+    job = submit(["--nodes=2"], flags=["--connect_timeout=600"], MNIST_DIST_PYTHON=str(python))
+    job.wait("FAILED", deadline_s=100)
+    assert "worker 0 (host n1): told to stop by SIGUSR2 while waiting for worker 1 (n2:" in job.log
+    assert "not started, see above; not requeued" in job.log
+    assert cluster.job(job.number)["Restarts"] == "0"
 
 
 def test_a_wrong_flag_isnt_requeued(cluster, submit):
@@ -124,8 +186,10 @@ def test_restarts_without_progress_are_bounded(cluster, submit, stand_in):
 def test_where_requeue_isnt_allowed_it_says_how_to_go_on(submit, stand_in, tmp_path):
     environment = {"MNIST_DIST_PYTHON": stand_in, "STAND_IN_EXIT": "75"}
     job = submit(["--nodes=1", "--no-requeue"], **environment).wait("FAILED")
+    [line] = [line for line in job.log.splitlines() if "submit the same again with" in line]
     folder = tmp_path / "all runs" / f"mnist_dist-{job.number}"
-    assert f"submit the same again with MNIST_DIST_RUN_DIR={folder}" in job.log
+    assert shlex.split(line.partition("with ")[2]) == [f"MNIST_DIST_RUN_DIR={folder}"]
+    assert "goes on from" not in line
 
 
 def test_a_sweep(cluster, submit, stand_in, tmp_path):
@@ -137,18 +201,19 @@ def test_a_sweep(cluster, submit, stand_in, tmp_path):
     for task in "012":
         cluster.wait_state(f"{job.number}_{task}", *ended)
     found = {
-        path.read_bytes().split(b"\0")[1:-1][0]: path.read_text().split("\0")[:-1]
+        path.read_bytes().split(b"\0")[2]: path.read_text().split("\0")[:-1]
         for path in tmp_path.glob("arguments-*-0")
     }
     folders = [tmp_path / "all runs" / f"sweep-{job.number}_{task}" for task in "01"]
-    assert found[b"--lr=0.1"][1:] == ["--lr=0.1", "--dataset=a b", "--x=$HOME", "--epochs=1"]
-    assert found[b"--lr=0.2"][1:] == ["--lr=0.2", "--epochs=1"]
+    assert found[b"--lr=0.1"][2:] == ["--lr=0.1", "--dataset=a b", "--x=$HOME", "--epochs=1"]
+    assert found[b"--lr=0.2"][2:] == ["--lr=0.2", "--epochs=1"]
     assert [f"--run_dir={folder}" for folder in folders] == [
         found[name][0] for name in (b"--lr=0.1", b"--lr=0.2")
     ]
     assert cluster.job(f"{job.number}_2")["JobState"] == "FAILED"
     logs = "".join(path.read_text() for path in tmp_path.glob("sweep-*.log"))
     assert "has 2 lines; give --array=0-1" in logs
+    assert f"attempt 1 of job {job.number}_0 on" in logs
 
 
 def test_a_sweep_of_real_trainings(cluster, submit, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_dist.cluster.topology import expand_hostlist
+from mnist_dist.cluster.hostlist import expand_hostlist
 
 ROOT = Path(__file__).resolve().parents[2]
 TELL = """

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -145,6 +146,47 @@ def test_a_node_cut_off_the_network(cluster, submit, alone):
         cluster.set_link("n3", "up")
     job.wait_log("train.slurm: attempt 2", deadline_s=120).wait(deadline_s=200)
     assert_same_curve(job, alone, 150)
+
+
+@pytest.mark.parametrize("partition", ["low", "grace"])
+def test_preempted_by_a_job_of_higher_priority(cluster, submit, alone, partition):
+    """Without a grace time SLURM ends and requeues it; with one it is told, and saves."""
+    options = ["--nodes=2", "--nodelist=n1,n2", f"--partition={partition}"]
+    flags = [*FLAGS, "--max_steps=150", "--eager", "--checkpoint_every_steps=10"]
+    job = submit(options, flags=flags).wait_step(20)
+    first = ["--nodes=2", "--nodelist=n1,n2", "--partition=high", "--exclusive", "--wrap=exit"]
+    cluster.ask("sbatch", "--parsable", "--output=/dev/null", *first)
+    job.wait_log("train.slurm: attempt 2").wait_log("Goes on from")
+    assert ("Stopped by SIGTERM: saved" in job.log) == (partition == "grace")
+    job.wait_log("train.slurm: finished").wait()
+    assert job.log.count("train.slurm: attempt") == 2
+    assert_same_curve(job, alone, 150)
+
+
+def test_suspended_and_resumed(cluster, submit, alone):
+    """For longer than --peer_timeout: nobody was silent, since nobody ran."""
+    job = submit(["--nodes=3"], flags=[*FLAGS, "--max_steps=150", "--eager"]).wait_step(20)
+    cluster.ask("scontrol", "suspend", job.number)
+    job.wait("SUSPENDED")
+    resume = time.monotonic() + 10
+    wait_for("more than the peer timeout", lambda: time.monotonic() > resume, 20)
+    assert max(job.losses()) < 150
+    cluster.ask("scontrol", "resume", job.number)
+    job.wait()
+    assert job.log.count("train.slurm: attempt") == 1
+    assert "silent" not in job.log
+    assert_same_curve(job, alone, 150)
+
+
+def test_names_that_resolve_late(cluster, submit, alone):
+    """And then to an IPv6 address only."""
+    flags = [*FLAGS, "--max_steps=30"]
+    job = submit(["--nodes=2", "-wn1,n2"], flags=flags, MNIST_DIST_HOST_SUFFIX="-late")
+    job.wait_log("host 'n1-late' of worker 0 can't be found yet")
+    cluster.add_name("n1-late", "n1")
+    job.wait_log("host 'n2-late' of worker 1 can't be found yet")
+    cluster.add_name("n2-late", "n2")
+    assert_same_curve(job.wait(), alone, 30)
 
 
 def trainers_on(cluster, node):

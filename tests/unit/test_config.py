@@ -18,7 +18,7 @@ LIMITS = {
     "accumulate_steps": ([1, 64], [0]),
     "seed": ([0, 2**31 - 1], [-1, 2**31]),
     "precision": (
-        ["float32", "mixed_bfloat16", "mixed_float16", "float64", "auto"],
+        ["float32", "tf32", "mixed_bfloat16", "mixed_float16", "float64", "auto"],
         ["", "float16", "FLOAT32"],
     ),
     "shards": ([0, 1, 8, 64], [-1, 3, 12, 128]),
@@ -47,6 +47,7 @@ LIMITS = {
     "patience": ([0, 1], [-1]),
     "min_delta": ([0.0], [-0.1, math.nan]),
     "monitor": (["validation_loss", "validation_accuracy"], ["", "test_accuracy"]),
+    "gpu_memory_mib": ([0, 512], [-1]),
     "virtual_devices": ([0, 64], [-1, 65]),
     "strategy": (["auto", "one", "mirrored", "multi_worker"], ["", "tpu"]),
     "cluster": (["auto", "slurm", "tf_config", "none"], ["", "k8s"]),
@@ -56,6 +57,7 @@ LIMITS = {
     "bytes_per_pack": ([0], [-1]),
     "wire_dtype": (["float32", "bfloat16"], ["", "float16"]),
     "log_interval": ([0], [-1]),
+    "log_every_s": ([0.0, 30.0], [-1.0]),
     "checkpoint_every_steps": ([0], [-1]),
     "checkpoint_every_s": ([0.0, 0.5], [-1.0, math.inf]),
     "keep_checkpoints": ([1], [0]),
@@ -64,7 +66,7 @@ LIMITS = {
 }
 WITHOUT = {
     *("data_dir", "dataset", "gpus", "interface", "run_dir", "output_dir", "checkpoint_dir"),
-    *("eager", "batch_norm", "residual", "no_gpu", "describe"),
+    *("eager", "batch_norm", "residual", "no_gpu", "describe", "nondeterministic", "profile"),
 }
 
 
@@ -109,8 +111,10 @@ def test_what_a_refusal_says():
     [
         ({"patience": 1, "validation_size": 0}, ["--patience=1", "--validation_size"]),
         ({"no_gpu": True, "gpus": "2"}, ["--gpus=2", "--no_gpu"]),
-        ({"virtual_devices": 2, "gpus": "2"}, ["--gpus=2", "--virtual_devices=2"]),
         ({"accumulate_steps": 9, "batch_size": 8}, ["--accumulate_steps=9", "--batch_size=8"]),
+        ({"profile": "100", "output_dir": "out"}, ["--profile=100", "STEP:COUNT"]),
+        ({"profile": "100:0", "output_dir": "out"}, ["--profile=100:0", "STEP:COUNT"]),
+        ({"profile": "100:10"}, ["--profile=100:10", "--output_dir"]),
         ({"shards": 6}, ["--shards=6", "power of two", "4 or 8"]),
         ({"shards": 16, "batch_size": 10}, ["--shards=16", "--batch_size=10"]),
         ({"shards": 4, "wire_dtype": "bfloat16"}, ["--shards", "--wire_dtype=bfloat16"]),

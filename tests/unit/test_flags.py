@@ -1,6 +1,7 @@
 """The command line: both spellings, flagfiles, what is refused, --help."""
 
 import dataclasses
+import os
 import re
 import shlex
 
@@ -116,6 +117,50 @@ def test_wrong_flagfiles(tmp_path):
     (tmp_path / "nested").write_text(f"--flagfile={missing}\n")
     assert str(missing) in refused(f"--flagfile={tmp_path / 'nested'}")
     assert refused("--flagfile").startswith("--flagfile with no argument")
+
+
+def test_flagfiles_that_never_end(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    assert refused(f"--flagfile={tmp_path}/fifo") == (
+        f"--flagfile={tmp_path}/fifo: is no file; give a text file with a flag a line"
+    )
+    assert "is no file" in refused("--flagfile=/dev/zero")
+    (tmp_path / "long").write_text("--lr=1\n" * 200_000)
+    assert "has more than 1,048,576 bytes" in refused(f"--flagfile={tmp_path}/long")
+    (tmp_path / "itself").write_text(f"--flagfile={tmp_path}/itself\n")
+    assert "names itself" in refused(f"--flagfile={tmp_path}/itself")
+    for number in range(1500):  # a chain ...
+        (tmp_path / f"{number}").write_text(f"--flagfile={tmp_path}/{number + 1}\n")
+    assert refused(f"--flagfile={tmp_path}/0").startswith("--flagfile: more than 100 files")
+    for number in range(40):  # ... and 2^40 files
+        (tmp_path / f"{number}").write_text(f"--flagfile={tmp_path}/{number + 1}\n" * 2)
+    (tmp_path / "40").write_text("--lr=1\n")
+    assert refused(f"--flagfile={tmp_path}/0").startswith("--flagfile: more than 100 files")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--flagfile=a\0b"],
+        ["--flagfile=~a\0b"],
+        ["--flagfile=" + "a" * 100_000],
+        ["--epochs=" + "1" * 5000],
+        ["--epochs=" + "1" * 4000],
+        ["--epochs=\u00b2"],
+        ["--lr=" + "1" * 100_000],
+        ["--conv_filters=" + "1," * 40_000],
+        ["--conv_filters=1," + "1" * 5000],
+        ["--optimizer=" + "a" * 100_000],
+        ["--eager=" + "a" * 100_000],
+        ["--" + "a" * 100_000],
+        ["a" * 100_000],
+        ["--\x1b[31m"],
+    ],
+)
+def test_what_is_refused_is_said_on_a_screen_line(argv):
+    line = refused(*argv)
+    assert len(line) < 300
+    assert line.isprintable()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """When a job that ended is tried again."""
 
 import json
+import os
 
 import pytest
 
@@ -46,8 +47,9 @@ def test_no_restarts(ended):
 
 
 def test_what_it_says(ended):
-    assert "saved when told to stop; goes on from step 40" in ended(code=75, step=40)[1]
-    assert "failed; restart 1 of 2 without progress; goes on from step 40" in ended(step=40)[1]
+    goes_on = "the next try goes on from step 40"
+    assert f"saved when told to stop; {goes_on}" in ended(code=75, step=40)[1]
+    assert f"failed; try 1 of 2 without progress; {goes_on}" in ended(step=40)[1]
 
 
 def test_only_whole_checkpoints_count(tmp_path):
@@ -67,3 +69,52 @@ def test_the_record_is_json(ended, tmp_path):
     assert json.loads((tmp_path / requeue.RECORD).read_text()) == {
         **{"job": "7", "step": 10, "tries": 0}
     }
+
+
+DAMAGED = {
+    "": "Expecting value",
+    "null": "no job, step and tries",
+    '{"job": "7", "st': "Unterminated string",
+    "[1]": "no job, step and tries",
+    "[" * 9000: "nested too deeply",
+    "1" * 5000: "digits",
+    "x" * 20_000: "more than 10,000 bytes",
+    '{"job": "7", "step": 0}': "no job, step and tries",
+    '{"job": "7", "step": 0, "tries": -5}': "can't be",
+    '{"job": "7", "step": 0, "tries": 1e9}': "can't be",
+    '{"job": "7", "step": true, "tries": 0}': "can't be",
+    '{"job": 7, "step": 0, "tries": 0}': "can't be",
+    '{"job": "7", "step": 0, "tries": NaN}': "NaN isn't JSON",
+    b"\xff\xfe": "isn't text",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_record_is_said_and_counted_anew(ended, tmp_path, content):
+    record = tmp_path / requeue.RECORD
+    record.write_bytes(content if isinstance(content, bytes) else content.encode())
+    done, said = ended(restarts=1)
+    assert done == 0
+    first, _ = said.splitlines()
+    assert first.startswith(f"mnist_dist: {record} is damaged (")
+    assert DAMAGED[content] in first
+    assert first.endswith("earlier tries aren't counted.")
+    assert ended(restarts=1)[0] == 1  # from here on they are counted
+
+
+def test_a_folder_or_a_fifo_in_the_place_of_the_record(ended, tmp_path):
+    record = tmp_path / requeue.RECORD
+    for make, said in ((record.mkdir, "is a directory"), (lambda: os.mkfifo(record), "is no file")):
+        make()
+        done, line = ended()
+        assert done == 0
+        assert said in line
+        assert json.loads(record.read_text())["tries"] == 1
+        record.unlink()
+
+
+def test_where_tries_cant_be_counted_there_is_no_further_one(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    words = ["--exit_code=1", "--job=7", "--max_restarts=1", "--"]
+    assert requeue.main([*words, f"--checkpoint_dir={tmp_path}/file/ck"]) == 1
+    assert "Tries can't be counted" in capsys.readouterr().out

@@ -18,8 +18,8 @@ UNIT = Path(__file__).parent
 # The picture of "How it works" from bottom to top: a room imports from rooms below its own alone,
 # and those side by side know nothing of one another. What stands at the top level has a row, too.
 ROOMS = [
-    "__init__ errors",
-    "config",
+    "__init__ errors bounded",
+    "config flagfile",
     "flags run",
     "devices network",
     "data",
@@ -34,21 +34,32 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
     "run": [
-        "bar folders frames lock pictures result store versions",
+        "bar folders frames lock pictures result store trace versions",
         "console tensorboard logs",
         "rewind",
         "events checkpoint",
     ],
-    "devices": ["hardware multi_worker placement quiet resources", "strategy"],
+    "devices": [
+        "arithmetic failures hardware multi_worker nvidia placement quiet resources",
+        "visible",
+        "strategy",
+    ],
     "network": ["architecture rows", "augment layers describe", "model"],
-    "data": ["idx layouts split order", "npz pipeline tfds", "sources", "prepare"],
-    "cluster": ["hostlist job liveness", "topology", "ports", "rendezvous", "session"],
+    "data": ["idx layouts split order", "npz pipeline tfds", "resident sources", "prepare"],
+    "cluster": [
+        "address hostlist job peer",
+        "hello liveness slurm waiting",
+        "topology",
+        "ports",
+        "rendezvous",
+        "session",
+    ],
     "training": [
-        "digest loss_scale optim patience plan schedule stop",
+        "choice digest loss_scale optim patience plan schedule stop",
         "progress replica state",
         "shards head",
         "steps",
-        "evaluation",
+        "evaluation trial",
         "loop",
         "resume finish",
     ],
@@ -64,7 +75,7 @@ INSIDE = {
         "__main__",
     ],
     "use": ["find handwriting pictures plain", "origin", "model", "loading score", "answers"],
-    "doctor": ["burn_in facts network report", "__main__"],
+    "doctor": ["burn_in facts gpu network report", "__main__"],
 }
 
 UPWARDS = {("__init__", "use.model"), ("__init__", "use.loading")}
@@ -74,6 +85,7 @@ ENVIRONMENT = {
     "train": "passes the launch variables on to topology",
     "doctor.__main__": "the same",
     "local": "starts workers, whose TF_CONFIG it sets",
+    "devices.nvidia": "which of the machine's GPUs CUDA shows",
     "devices.multi_worker": "TensorFlow is told the cluster by TF_CONFIG",
     "devices.quiet": "TensorFlow's log level, which it reads when it is imported",
 }
@@ -228,14 +240,16 @@ def test_unit_tests_need_no_tensorflow():
 
 
 LIGHT = """
-    config flags errors requeue local train report.__main__ report.html doctor.__main__
+    bounded config errors flagfile flags requeue local train
+    report.__main__ report.html doctor.__main__ doctor.gpu
     __init__ evaluate export use.find use.handwriting use.loading
     cluster.job cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
-    devices.resources devices.quiet network.architecture network.describe
+    devices.failures devices.nvidia devices.quiet devices.resources
+    network.architecture network.describe
     run.bar run.console run.folders run.frames run.lock run.logs run.pictures run.result run.store
     run.versions
-    training.patience training.plan training.schedule training.stop
+    training.choice training.patience training.plan training.schedule training.stop
 """
 
 

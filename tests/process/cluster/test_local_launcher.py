@@ -47,8 +47,10 @@ def launch(tmp_path):
     """Starts local.sh with a package whose trainer is the stand-in; ends what is left."""
     package = tmp_path / "mnist_dist"
     package.mkdir()
-    for path in (ROOT / "mnist_dist").glob("*.py"):
-        package.joinpath(path.name).write_text(path.read_text())
+    for path in (ROOT / "mnist_dist").glob("**/*.py"):
+        copy = package / path.relative_to(ROOT / "mnist_dist")
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(path.read_text())
     package.joinpath("train.py").write_text(STAND_IN)
     script = tmp_path / "launch" / "local.sh"
     script.parent.mkdir()
@@ -124,6 +126,8 @@ def test_one_failure_ends_all(launch, how, code):
     output, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
     assert output.count("heard 15") == 2
+    ended = {"fail1": "ended with exit code 3", "die1": "was ended by SIGKILL"}[how]
+    assert f"local.sh: worker 1 {ended}; the others are told to stop\n" in errors
     if how == "fail1":
         assert "[1] it broke\n" in errors
     assert_gone(told(output))
@@ -134,6 +138,17 @@ def test_workers_that_dont_listen_are_killed(launch):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 3
     assert_gone(told(output))
+
+
+def test_a_stopped_worker_is_woken_to_end(launch):
+    process = launch("-n", "2", "--grace=600", "--", "stay")
+    rows = read_told(process, 2)
+    os.kill(rows[0]["pid"], signal.SIGSTOP)
+    os.kill(rows[1]["pid"], signal.SIGKILL)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 137
+    assert "[0] heard 15" in output
+    assert_gone(rows)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
@@ -192,3 +207,35 @@ def test_a_training_of_two_workers(tmp_path):
     one, two = losses(1), losses(2)
     assert len(one) == len(two) == 30
     assert all(abs(one[step] - two[step]) < 1e-5 * (1 + one[step]) for step in one)
+
+
+KILLED_BEFORE_THE_MEETING = """#!/bin/bash
+if [[ $TF_CONFIG == *'"index": 1'* ]]; then
+  [[ $TF_CONFIG =~ localhost:([0-9]+) ]]
+  until (exec 3<>"/dev/tcp/localhost/${BASH_REMATCH[1]}") 2>/dev/null; do sleep 0.1; done
+  kill -KILL $$
+fi
+exec "$PYTHON" "$@"
+"""
+
+
+def test_a_worker_killed_in_start_up_is_named_and_the_other_leaves_at_once(tmp_path):
+    """The real trainer, whose worker 0 waits for worker 1."""
+    interpreter = tmp_path / "python"
+    interpreter.write_text(KILLED_BEFORE_THE_MEETING)
+    interpreter.chmod(0o755)
+    starter = "import sys; from mnist_dist import local; sys.executable = sys.argv[1]; "
+    starter += "sys.exit(local.main(['-n2', '--grace=600', '--', '--no_gpu']))"
+    done = subprocess.run(
+        [sys.executable, "-c", starter, str(interpreter)],
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True, text=True, timeout=240, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 137
+    first, second = done.stderr.splitlines()
+    assert first == "local.sh: worker 1 was ended by SIGKILL; the others are told to stop"
+    assert re.fullmatch(
+        r"\[0\] mnist_dist: worker 0 \(host .*\): told to stop by SIGTERM while waiting for "
+        r"worker 1 \(localhost:\d+\)",
+        second,
+    )

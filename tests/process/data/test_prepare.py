@@ -119,10 +119,10 @@ def test_killed_leaves_nothing_that_counts(tmp_path):
         (["--data_dir={}", "stray"], "unrecognized arguments: stray"),
         (["--data_dir={}", "--name=../x"], "--name=../x: give a TFDS name"),
         (["--data_dir={}", "--idx_dir={}/none"], "no IDX files there"),
-        (["--data_dir={}", "--idx_dir={}"], "no IDX files there"),
+        (["--data_dir={}", "--idx_dir={}"], "it has file; what is read is"),
         (["--data_dir={}/file"], "can't write there"),
     ],
-    ids=["nothing", "unknown", "stray", "name", "no-folder", "empty-folder", "file"],
+    ids=["nothing", "unknown", "stray", "name", "no-folder", "other-files", "file"],
 )
 def test_refuses(tmp_path, arguments, word):
     (tmp_path / "file").write_text("")

@@ -128,7 +128,7 @@ def test_told_to_stop(stoppable, trainer, small, whole):
     assert run.err == ""
     (step,) = (line["step"] for line in run.lines("times.jsonl")[-1:])
     assert 20 < step < PER_EPOCH
-    assert f"Stopped by SIGTERM: saved at global step {step}, to go on later.\n" in run.out
+    assert f"\nStopped by SIGTERM: saved at global step {step}, to go on later.\n" in run.out
     assert run.checkpoints()[-1] == step
     assert (run.result()["stopped"], run.result()["steps"]) == ("preempted", step)
     assert run.result()["test_accuracy"] is None  # there was no evaluation yet

@@ -10,20 +10,31 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 
 WORKER = """
-import json, sys, threading
-from mnist_dist.errors import RunError, UsageError
+import json, os, socket, sys, threading
+from mnist_dist.errors import RunError, ToldToStop, UsageError
 from mnist_dist.cluster.rendezvous import meet
 from mnist_dist.cluster.topology import Topology
+from mnist_dist.training.stop import Stop
 
 spec = json.loads(sys.argv[1])
 topology = Topology(tuple(spec["workers"]), spec["rank"], "tf_config", spec["run"],
                     spec["candidates"])
-hello = {"devices": spec["devices"], "fingerprints": {"flags": spec["flags"], "versions": {}}}
+fingerprints = {"flags": spec["flags"], "versions": {}}
+stop = Stop()
+stop.listen()
+look_up = socket.getaddrinfo
+def late(host, *arguments, **more):
+    # of names that another process has to make first, as a file
+    if host == "late" and not os.path.exists(spec["names"]):
+        raise socket.gaierror(socket.EAI_NONAME, "not known yet")
+    return look_up("127.0.0.1" if host == "late" else host, *arguments, **more)
+socket.getaddrinfo = late
 meeting = None
 def say(**words):
     print(json.dumps(words), flush=True)
 try:
-    meeting = meet(topology, hello, spec["timeout_s"], spec["interface"])
+    meeting = meet(topology, spec["devices"], fingerprints, spec["timeout_s"], spec["interface"],
+                   lambda: stop.name)
     meeting.watch(spec["peer_timeout_s"])
     say(met=meeting.workers)
     for line in sys.stdin:
@@ -41,6 +52,9 @@ try:
             say(left=True)
             sys.exit(0)
     threading.Event().wait()  # as a worker hanging in a collective
+except ToldToStop as error:
+    print(error, file=sys.stderr)
+    sys.exit(75)
 except (RunError, UsageError) as error:
     if meeting is not None:
         meeting.fail(str(error), usage=isinstance(error, UsageError))
@@ -71,7 +85,7 @@ class Worker:
         spec = {
             "workers": workers, "rank": rank, "run": "run-a", "candidates": 1, "devices": 1,
             "flags": {"lr": "0.01"}, "timeout_s": 10.0, "peer_timeout_s": 10.0, "interface": "",
-            "gather_s": 10.0, **changes,
+            "gather_s": 10.0, "names": "", **changes,
         }  # fmt: skip
         self.process = subprocess.Popen(
             [sys.executable, "-c", WORKER, json.dumps(spec)],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnist_dist.cluster.topology import expand_hostlist
+from mnist_dist.cluster.hostlist import expand_hostlist
 from mnist_dist.errors import UsageError
 
 

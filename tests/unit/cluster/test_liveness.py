@@ -3,6 +3,7 @@
 import json
 import select
 import signal
+import subprocess
 
 import pytest
 
@@ -63,7 +64,24 @@ def test_a_stopped_worker_is_named_by_all(met, lost):
             assert f"worker {lost} (host " in text
             assert "fell silent 2.5 s ago, at step 0" in text
     workers[lost].process.send_signal(signal.SIGCONT)
-    assert workers[lost].end()[0] == 1  # it finds itself alone
+    code, text = workers[lost].end()  # it finds itself alone
+    assert code == 1
+    assert "is gone" in text or "fell silent" in text
+
+
+def test_all_stopped_together_go_on(met):
+    """As `scontrol suspend` does; for longer than the silence after which one counts as lost."""
+    workers = met(3, peer_timeout_s=2.5)
+    for worker in workers:
+        worker.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        workers[0].process.wait(timeout=4)
+    for worker in workers:
+        worker.process.send_signal(signal.SIGCONT)
+    tell(workers, "gather 7")
+    assert [worker.heard() for worker in workers] == [{"gathered": [7, 7, 7]}] * 3
+    tell(workers, "goodbye")
+    assert [worker.end() for worker in workers] == [(0, "")] * 3
 
 
 def test_the_cause_reaches_all_and_is_said_once(met):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import socket
 
 import pytest
@@ -52,16 +53,11 @@ def connect(address):
 @contextlib.contextmanager
 def introduced(workers, rank):
     """A worker that has met worker 0, and leaves at the end: what it is told, line by line."""
-    hello = {
-        "protocol": "mnist_dist-2", "token": "run-a", "rank": rank, "host": "n1", "pid": 1,
-        "address": workers[rank], "devices": 1,
-        "fingerprints": {"flags": {"lr": "0.01"}, "versions": {}},
-    }  # fmt: skip
     with connect(workers[0]) as connection, connection.makefile("r") as lines:
         connection.settimeout(20)
-        connection.sendall((json.dumps(hello) + "\n").encode())
+        connection.sendall(hello(rank=rank, address=workers[rank]))
         assert json.loads(lines.readline()) == {"met": True}
-        yield lines
+        yield connection, lines
 
 
 def run_all(start, workers, changes):
@@ -116,7 +112,7 @@ def test_worker_0_that_never_comes_is_named(start):
 
 
 def test_an_unknown_host_of_worker_0_is_named(start):
-    code, text = start(["no-such-host.invalid:20001", addresses(1)[0]], 1).end()
+    code, text = start(["no-such-host.invalid:20001", addresses(1)[0]], 1, timeout_s=1.0).end()
     assert code == 1
     assert "worker 1 (host" in text
     assert "'no-such-host.invalid' of worker 0 can't be found" in text
@@ -125,7 +121,7 @@ def test_an_unknown_host_of_worker_0_is_named(start):
 def test_an_unknown_host_of_another_worker_is_named_to_all(start):
     first, second = addresses(2)
     workers = [first, f"no-such-host.invalid:{second.split(':')[1]}"]
-    for code, text in run_all(start, workers, [{}, {}]):
+    for code, text in run_all(start, workers, [{"timeout_s": 2.0}] * 2):
         assert code == 1
         assert f"worker 0 can't reach worker 1 at {workers[1]}" in text
 
@@ -184,16 +180,104 @@ def test_another_run_without_candidates_is_said(start):
     assert "another run listens on port" in text
 
 
+def hello(**changes):
+    """What worker 1 says first, with other fields, as a line."""
+    word = {
+        "protocol": "mnist_dist-3", "token": "run-a", "rank": 1, "host": "n1", "pid": 1,
+        "address": "127.0.0.1:2000", "devices": 1,
+        "fingerprints": {"flags": {"lr": "0.01"}, "versions": {}}, **changes,
+    }  # fmt: skip
+    given = {name: value for name, value in word.items() if value is not None}
+    return json.dumps(given).encode() + b"\n"
+
+
+STRANGERS = {
+    b"GET / HTTP/1.0\r\n\r\n": "Expecting value",
+    b"[1, 2]\n": "a line that isn't a JSON object",
+    b"\xff\xfe\n": "invalid start byte",
+    b"[" * 100_000 + b"\n": "nested too deeply",
+    b'{"a":' * 100_000 + b"\n": "nested too deeply",
+    b'{"rank": ' + b"1" * 5000 + b"}\n": "a number of 5000 digits",
+    b"x" * 1_200_000: "a line of more than 1,048,576 bytes",
+    hello(rank=None): "a hello whose rank isn't a number",
+    hello(rank="1"): "a hello whose rank isn't a number",
+    hello(rank=True): "a hello whose rank isn't a number",
+    hello(rank=-1): "a hello whose rank isn't a number",
+    hello(host=["n1"]): "a hello whose host isn't a name",
+    hello(host="n" * 301): "a hello whose host isn't a name",
+    hello(address="n1"): "isn't host:port",
+    hello(devices=[]): "a hello whose devices isn't a number",
+    hello(fingerprints=None): "a hello whose fingerprints",
+    hello(fingerprints={"flags": {"lr": {}}}): "a hello whose fingerprints",
+    hello(token="run-b"): "",
+    hello(token=None): "",
+    b"{}\n": "",
+}
+
+
 def test_strangers_do_not_disturb(start):
+    """Each is dropped, with a line in the log where it spoke like a worker of this run or worse."""
     workers = addresses(2)
-    chief = start(workers, 0)
+    chief = start(workers, 0, timeout_s=60.0)
     connections = [connect(workers[0])]  # one who says nothing ...
-    for words in (b"GET / HTTP/1.0\r\n\r\n", b"[1, 2]\n", b"\xff\xfe\n"):
+    for words in STRANGERS:
         connections.append(connect(workers[0]))
-        connections[-1].sendall(words)
-    assert start(workers, 1).heard() == chief.heard() == {"met": workers}
+        with contextlib.suppress(ConnectionError):  # it may hang up before all is said
+            connections[-1].sendall(words)
+    assert start(workers, 1, timeout_s=60.0).heard() == chief.heard() == {"met": workers}
     for connection in connections:
         connection.close()
+    chief.tell("fail enough")
+    log = chief.end()[1].splitlines()[:-1]
+    assert {line.partition(": dropped")[0] for line in log} == {
+        f"mnist_dist: worker 0 (host {socket.gethostname()})"
+    }
+    for said in STRANGERS.values():
+        assert any(said in line for line in log), (said, log)
+    assert max(map(len, log)) < 200
+
+
+def test_a_worker_that_speaks_nonsense_later_is_named(start):
+    workers = addresses(2)
+    chief = start(workers, 0)
+    with occupied(int(workers[1].split(":")[1])), introduced(workers, 1) as (connection, lines):
+        assert "try" in json.loads(lines.readline())
+        connection.sendall(b'{"tried": ""}\n')
+        assert "workers" in json.loads(lines.readline())
+        connection.sendall(b'{"beat": "soon"}\n')
+        code, text = chief.end()
+    assert code == 1
+    assert "worker 1 (host n1) sent what is no message: a beat that isn't a step" in text
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_name_that_resolves_late_is_waited_for(start, tmp_path, late):
+    workers = addresses(2)
+    workers[late] = workers[late].replace("127.0.0.1", "late")
+    names = tmp_path / "names"
+    others = [start(workers, rank, names=str(names), timeout_s=60.0) for rank in (0, 1)]
+    line = others[1 - late].process.stderr.readline()  # said after some seconds
+    assert f"host 'late' of worker {late} can't be found yet (not known yet)" in line
+    names.touch()
+    assert [worker.heard() for worker in others] == [{"met": workers}] * 2
+
+
+def test_workers_meet_over_ipv6(start):
+    workers = [address.replace("127.0.0.1", "[::1]") for address in addresses(2)]
+    met = [start(workers, rank) for rank in range(2)]
+    assert [worker.heard() for worker in met] == [{"met": workers}] * 2
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_told_to_stop_while_waiting_it_leaves_and_says_for_whom_it_waited(start, rank):
+    workers = addresses(2)
+    worker = start(workers, rank, timeout_s=300.0)
+    connect(workers[rank]).close()
+    worker.process.send_signal(signal.SIGTERM)
+    code, text = worker.end(10)
+    assert code == 75
+    waited = f"worker {1 - rank} ({workers[1 - rank]})"
+    assert text.endswith(f": told to stop by SIGTERM while waiting for {waited}")
 
 
 def test_a_silent_server_in_the_place_of_worker_0_is_no_hang(start):
@@ -222,7 +306,7 @@ def test_the_address_of_the_interface_is_used(start):
 def test_a_worker_that_leaves_after_its_hello_is_named(start):
     workers = addresses(3)
     chief = start(workers, 0)
-    with occupied(int(workers[1].split(":")[1])), introduced(workers, 1) as lines:
+    with occupied(int(workers[1].split(":")[1])), introduced(workers, 1) as (_, lines):
         other = start(workers, 2)
         assert "try" in json.loads(lines.readline())  # all have come; it leaves without an answer
     for code, text in [chief.end(), other.end()]:

@@ -54,6 +54,25 @@ def test_tf_config():
     assert from_environment(tf_config({"worker": WORKERS[:2]})).token != topology.token
 
 
+def test_tf_config_with_ipv6():
+    workers = ["[::1]:29351", "[fe80::1%eth0]:29352", "a:3"]
+    topology = from_environment(tf_config({"worker": workers}))
+    assert topology.workers == tuple(workers)
+    assert (topology.host, topology.port) == ("::1", 29351)
+
+
+@pytest.mark.parametrize("environment", [tf_config({"worker": WORKERS}), slurm()])
+def test_the_secret_is_part_of_the_token(environment):
+    def token(**secret):
+        return from_environment({**environment, **secret}).token
+
+    assert token(MNIST_DIST_TOKEN="a") == token(MNIST_DIST_TOKEN="a")
+    different = {token(), token(MNIST_DIST_TOKEN="a"), token(MNIST_DIST_TOKEN="b")}
+    assert len(different) == 3
+    assert "secret" not in token(MNIST_DIST_TOKEN="secret")
+    assert token() not in repr(from_environment(environment))
+
+
 def test_tf_config_chief_is_rank_0():
     cluster = {"worker": WORKERS[1:], "chief": WORKERS[:1]}
     assert from_environment(tf_config(cluster, "chief")).workers == tuple(WORKERS)
@@ -91,6 +110,16 @@ def test_tf_config_of_one_worker_is_alone():
         (tf_config({"worker": [":1", "b:1"]}), "isn't host:port"),
         (tf_config({"worker": ["a:x", "b:1"]}), "isn't host:port"),
         (tf_config({"worker": [1, "b:1"]}), "isn't host:port"),
+        (tf_config({"worker": ["::1:29351", "b:1"]}), "isn't host:port ([host]:port for IPv6)"),
+        (tf_config({"worker": ["[::1]", "b:1"]}), "isn't host:port"),
+        (tf_config({"worker": ["[a]:1", "b:1"]}), "isn't host:port"),
+        (tf_config({"worker": ["a b:1", "b:1"]}), "isn't host:port"),
+        (tf_config({"worker": ["a/b:1", "b:1"]}), "isn't host:port"),
+        (tf_config({"worker": ["a:\u00b2", "b:1"]}), "isn't host:port"),
+        ("[" * 10_000, "nested too deeply"),
+        ('{"cluster": ' + "1" * 5000, "a number of 5000 digits"),
+        (tf_config({"worker": ["a:" + "1" * 5000, "b:1"]}), "isn't host:port"),
+        (tf_config({"worker": "x" * 100_000}), "must be a list"),
         (tf_config({"worker": ["a:0", "b:1"]}), "65535"),
         (tf_config({"worker": ["a:65536", "b:1"]}), "65535"),
         (tf_config({"worker": ["a:1", "a:1"]}), "twice"),
@@ -105,6 +134,7 @@ def test_malformed_tf_config(value, said):
     assert said in str(error.value)
     assert str(error.value).startswith("TF_CONFIG: ")
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
 
 
 @pytest.mark.parametrize(
@@ -151,6 +181,10 @@ def test_hosts_arent_sorted():
         {"NODEID": "5"},
         {"PROCID": "9"},
         {"STEP_TASKS_PER_NODE": "4,2"},
+        {"STEP_TASKS_PER_NODE": "2(x999999999)"},
+        {"STEP_TASKS_PER_NODE": "999999999,2,1"},
+        {"STEP_TASKS_PER_NODE": "\u00b2,2,1"},
+        {"GTIDS": "7," * 50_000},
         {"STEP_TASKS_PER_NODE": "4,2,2"},
         {"STEP_TASKS_PER_NODE": None},
         {"STEP_NODELIST": "n[1-2]"},
@@ -159,14 +193,29 @@ def test_hosts_arent_sorted():
     ],
 )
 def test_what_doesnt_fit_is_refused(changed):
-    with pytest.raises(UsageError, match="doesn't fit"):
+    with pytest.raises(UsageError, match="doesn't fit") as error:
+        from_environment(slurm(**changed))
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("nodes", ["n[1-999999999]", "n[1-65536][1-65536]", "n[1-" + "9" * 5000])
+def test_more_hosts_than_there_can_be_are_refused(nodes):
+    with pytest.raises(UsageError, match=r"^host list 'n\["):
+        from_environment(slurm(STEP_NODELIST=nodes))
+
+
+def test_a_name_that_can_be_no_hosts_is_refused():
+    changed = {"STEP_NODELIST": "a b,c,d", "STEP_TASKS_PER_NODE": "4,2,1"}
+    with pytest.raises(UsageError, match="the host 'a b:"):
         from_environment(slurm(**changed))
 
 
 @pytest.mark.parametrize("name", ["PROCID", "NODEID", "STEP_NUM_TASKS"])
 def test_what_is_no_number_is_refused(name):
-    with pytest.raises(UsageError, match=f"SLURM_{name}=x isn't a number"):
-        from_environment(slurm(**{name: "x"}))
+    for value in ("x", "\u00b2", "-1", "1" * 5000, "99999999"):
+        with pytest.raises(UsageError, match=f"SLURM_{name}=.* isn't a number") as error:
+            from_environment(slurm(**{name: value}))
+        assert len(str(error.value)) < 200
 
 
 def test_arbitrary_distribution_needs_to_be_told():

@@ -149,8 +149,8 @@ def test_other_files_are_refused_where_the_folder_was_given(tmp_path):
 
 
 def test_given_is_another_value_than_the_default():
-    assert not Config().data_given
-    assert Config(data_dir="/elsewhere").data_given
+    assert not Config().data_flags[3]
+    assert Config(data_dir="/elsewhere").data_flags == ("/elsewhere", "", 5000, True)
 
 
 def test_more_than_one_set_is_refused(tmp_path):
@@ -245,6 +245,14 @@ def test_a_damaged_member(tmp_path, data, said):
         archive.writestr("a.npy", data)
     with pytest.raises(UsageError, match=re.escape(said)):
         npz.read(tmp_path / "d.npz", ["a"], 1 << 20)
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_compression_that_numpy_never_uses(tmp_path, kind):
+    with zipfile.ZipFile(tmp_path / "d.npz", "w", kind) as archive:
+        archive.writestr("a.npy", member(HEADER % (False, "(4,)"), b"abcd"))
+    with pytest.raises(UsageError, match="compressed as NumPy never does"):
+        npz.read(tmp_path / "d.npz", ["a"], 9)
 
 
 def test_arrays_as_they_were(tmp_path):

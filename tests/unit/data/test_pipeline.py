@@ -95,6 +95,21 @@ def test_a_block_by_hand():
     assert ids_of(blocks[1].images[0, 1, :1]) == last[2:]
 
 
+@pytest.mark.parametrize("replica", [0, 2])
+def test_the_rows_of_a_block(replica):
+    """Its indices gather its images, if a black one of class 0 stands behind the last."""
+    split = split_of(129)
+    trainset = Trainset(split, Order(0, 129, 64), 2, 3, block_steps=5)
+    images = np.concatenate([split.images, np.zeros((1, 2, 2, 1), np.uint8)])
+    for steps in (range(0, 2), range(2, 3)):
+        rows, block = trainset.rows(steps, replica), trainset.block(steps, replica)
+        assert rows.ids.dtype == np.int32
+        assert np.array_equal(images[rows.ids], block.images)
+        assert np.array_equal(np.append(split.labels, 0)[rows.ids], block.labels)
+        for name in ("first", "real", "total", "step"):
+            assert np.array_equal(getattr(rows, name), getattr(block, name))
+
+
 def test_shards_by_hand():
     """A last batch of 3 in four shards of at most one row: the first has none, whoever has it."""
     order = Order(0, 7, 4)
@@ -163,6 +178,22 @@ def test_ahead_makes_one_item_ahead_in_another_thread():
         assert made == list(range(min(number + 2, 4)))
     assert threading.current_thread().name not in threads
     assert list(ahead(make, [])) == []
+
+
+def test_ahead_takes_items_as_they_come():
+    """One more than is in use; a run may end before they do."""
+    taken = []
+
+    def items():
+        for number in range(10):
+            taken.append(number)
+            yield number
+
+    made = ahead(lambda item: item, items())
+    assert next(made) == (0, 0)
+    assert next(made) == (1, 1)
+    made.close()
+    assert taken == [0, 1, 2]
 
 
 def test_ahead_passes_on_a_failure():

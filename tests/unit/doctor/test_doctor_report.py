@@ -1,6 +1,9 @@
 """What the doctor makes of what the workers found."""
 
+from pathlib import Path
+
 from mnist_dist.config import Config
+from mnist_dist.doctor.gpu import missing, problem
 from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
 
 
@@ -10,7 +13,9 @@ def worker(rank, **changes):
         "machine_cores": 4, "memory_bytes": 2**34, "memory_free_bytes": 2**33,
         "devices": ["/cpu:0"], "device_problem": "", "data": "MNIST", "data_problem": "",
         "data_fingerprint": "aa", "checkpoint_problem": "", "clock_skew_s": 0.0,
-        "versions": {"numpy": "2.4.0"}, "flags": {"lr": "0.01"}, **changes,
+        "versions": {"numpy": "2.4.0"}, "flags": {"lr": "0.01"}, "gpus": [],
+        "gpu_driver": "", "gpu_built_for": {"cuda": "12.5.1", "cudnn": "9"}, "gpu_problem": "",
+        **changes,
     }  # fmt: skip
 
 
@@ -48,6 +53,29 @@ def test_what_a_run_survives_is_a_note():
         assert said in finding["text"]
 
 
+def test_a_gpu_that_tensorflow_does_not_see():
+    """A run would go on, on what is seen; --gpus for more is refused."""
+    [finding] = judged(gpu_problem="NVIDIA's driver shows 1 GPU(s), TensorFlow sees 0: ...")
+    assert not finding["bad"]
+    assert finding["text"].startswith("worker 2 (host n2): NVIDIA's driver shows 1 GPU(s)")
+
+
+def test_why_a_gpu_is_not_seen(tmp_path):
+    install = "pip install 'tensorflow[and-cuda]'"
+    assert problem(0, 0, True, ["libcudnn.so.9"]) == ""
+    assert problem(2, 2, True, []) == ""
+    assert problem(1, 0, True, ["libcudnn.so.9"]) == (
+        "NVIDIA's driver shows 1 GPU(s), TensorFlow sees 0: libcudnn.so.9 can't be opened; "
+        + install
+    )
+    assert problem(1, 0, False, []).endswith(f"it was built without CUDA; {install}")
+    assert "TF_CPP_MIN_LOG_LEVEL=0" in problem(1, 0, True, [])
+    libc = next(Path("/").glob("lib*/x86_64-linux-gnu/libc.so.6"), None)
+    (tmp_path / "libthere.so.1").symlink_to(libc)
+    names = ["libthere.so.1", "libnowhere.so.9", "libc.so.6"]
+    assert missing(names, [tmp_path]) == ["libnowhere.so.9"]
+
+
 def burned(digests, device="/cpu:0", kind="EPYC"):
     return {"device": device, "kind": kind, "digests": digests}
 
@@ -79,7 +107,11 @@ def test_two_devices_that_differ_are_both_named():
 
 
 def test_the_page():
-    workers = [worker(0), worker(1, devices=["/cpu:0", "/cpu:1"])]
+    card = {"name": "NVIDIA H200", "memory_bytes": 2**37, "used_bytes": 2**30}
+    workers = [
+        worker(0, gpus=[card], gpu_driver="580.1"),
+        worker(1, devices=["/cpu:0", "/cpu:1"]),
+    ]
     report = {
         "workers": workers, "source": "slurm", "note": "a note", "verdict": "it says",
         "config": {"batch_size": 7, "accumulate_steps": 1, "checkpoint_dir": "/ck"},
@@ -93,6 +125,10 @@ def test_the_page():
     shares = [line.split()[-1] for line in lines[2:4]]
     assert sum(int(n) for share in shares for n in share.split("+")) == 7
     assert "a note" in lines
+    assert lines[7] == (
+        "GPUs of worker 0: NVIDIA H200 (127.0 of 128.0 GiB free); driver 580.1, TensorFlow was "
+        "built for CUDA 12.5.1 and cuDNN 9"
+    )
     assert "  1,000  1.000   1.0" in lines
     assert (
         "Burn-in: 2 device(s), each by itself for 60 s; 17 times the same steps, 2 different "

@@ -126,6 +126,11 @@ def test_a_stopped_run_is_unfinished(tmp_path):
         ({"steps": math.nan}, "no steps"),
         ({"config": {"seed": "x", "optimizer": "sgd"}}, "no config with seed"),
         ({"config": {}}, "no config with seed"),
+        ({"config": {"seed": 0, "optimizer": "sgd", "lr": [[0.1]]}}, "no config of flags"),
+        ({"config": {"seed": 0, "optimizer": "sgd", "lr": {}}}, "no config of flags"),
+        ({"versions": [1]}, "no plain values in versions"),
+        ({"data": 5}, "no text in stopped or data"),
+        ({"epochs": -1.0}, "no counts from 0"),
     ],
 )
 def test_a_damaged_result_is_said_and_not_counted(tmp_path, changes, said):
@@ -161,6 +166,34 @@ def test_damaged_lines_and_predictions_are_noted(tmp_path):
         "times.jsonl is damaged at line 1, left out",
         "predictions.npz: damaged (File is not a zip file); fetch the file again",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("label", np.zeros((50, 1), int)),
+        ("label", np.full(50, 1000)),
+        ("prediction", np.zeros(49, int)),
+        ("prediction", np.full(50, 0.5)),
+        ("loss", np.zeros(1)),
+        ("mistake_index", np.array([50])),
+        ("mistake_index", np.array([-1])),
+        ("mistake_index", np.array([1, 2])),
+        ("mistake_image", np.zeros((1, 28, 28, 2), np.uint8)),
+        ("mistake_image", np.zeros((1, 28, 28, 1))),
+        ("mistake_image", np.zeros((1, 0, 28, 1), np.uint8)),
+        ("mistake_image", np.zeros((1, 28, 2000, 1), np.uint8)),
+        ("mistake_image", np.zeros((1, 28, 28), np.uint8)),
+    ],
+)
+def test_predictions_that_do_not_fit_are_left_out(tmp_path, name, value):
+    folder = write(tmp_path / "run", label_prediction=answers(50, 3))
+    with np.load(folder / "predictions.npz") as found:
+        arrays = {**found, name: value}
+    np.savez(folder / "predictions.npz", **arrays)
+    run = unfinished(folder)
+    assert run.predictions is None
+    assert run.notes == ["predictions.npz is damaged: its arrays don't fit together"]
 
 
 def test_predictions_of_another_result_are_left_out(tmp_path):

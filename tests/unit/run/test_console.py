@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mnist_dist.run.console import wrapped
+from mnist_dist.run.console import Console, wrapped
 from tests.terminal import on_a_terminal, shown
 
 HEAD = (
@@ -125,3 +125,13 @@ def test_on_a_terminal_the_command_can_be_copied():
         *("mnist_dist: a run with other", "flags; or keep both:", ""),
         *("  python -m mnist_dist.train --lr=0.02", "", ""),
     ]
+
+
+def test_a_jobs_log_has_fewer_loss_lines(capsys):
+    for every_s, expected in ((0.0, 3), (3600.0, 1)):
+        console = Console(loss_every_s=every_s)
+        for batch in (0, 10, 20):
+            console.loss(batch, 0.5)
+        console.line("Test set")
+        lines = capsys.readouterr().out.splitlines()
+        assert lines == [f"Batch #{10 * n}\tLoss: 0.500000" for n in range(expected)] + ["Test set"]

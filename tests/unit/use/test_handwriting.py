@@ -109,6 +109,20 @@ def test_a_turned_photograph_is_seen_upright(tmp_path):
     assert (handwriting.read(turned, SHAPE) == upright).all()
 
 
+def test_other_kinds_of_files(tmp_path):
+    """Sixteen bits, a palette, colours, and a large photograph: as the plain one."""
+    paper = np.full((60, 60), 255)
+    paper[10:50, 26:34] = 0
+    plain = handwriting.read(saved(tmp_path / "a.png", paper), SHAPE)
+    Image.fromarray((paper * 257).astype(np.uint16)).save(tmp_path / "b.png")
+    Image.fromarray(paper.astype(np.uint8)).convert("P").save(tmp_path / "c.gif")
+    saved(tmp_path / "d.png", np.stack([paper, np.full_like(paper, 255), paper], -1))  # green ink
+    saved(tmp_path / "e.jpg", np.kron(paper, np.ones((30, 30))), quality=95)
+    for name in ("b.png", "c.gif", "d.png", "e.jpg"):
+        seen = handwriting.read(tmp_path / name, SHAPE)
+        assert np.abs(seen.astype(int) - plain).mean() < 8.0, name
+
+
 def test_other_sizes(tmp_path):
     paper = np.full((64, 64), 255)
     paper[10:50, 28:36] = 0

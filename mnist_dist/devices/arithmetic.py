@@ -1,0 +1,124 @@
+"""How numbers are computed: precision, layout, and kernels that give the same bits twice."""
+
+from typing import NamedTuple, TypeAlias
+
+import tensorflow as tf
+from tensorflow.python.framework import config as tf_config
+from tensorflow.python.util import _pywrap_util_port
+
+from mnist_dist.errors import UsageError
+
+Capability: TypeAlias = tuple[int, int] | None
+"""NVIDIA's number for what a GPU can do, such as (9, 0); None on a CPU."""
+
+TF32 = (8, 0)  # the first that has it, and bfloat16
+GPU_XLA = "step"
+GPU_POOL_OF_SLICES = True
+
+
+class Arithmetic(NamedTuple):
+    """What a run computes in.
+
+    Attributes:
+        precision: float32, tf32, mixed_bfloat16, mixed_float16 or float64; never "auto".
+        channels_first: the layout of images inside the network.
+        deterministic: whether the same command gives the same bits again.
+        xla: what XLA compiles of a step: nothing on a CPU, where it is slower.
+        pool_of_slices: the max-pool in the operations that XLA fuses.
+    """
+
+    precision: str
+    channels_first: bool
+    deterministic: bool
+    xla: str = ""
+    pool_of_slices: bool = False
+
+    @property
+    def layers(self) -> str:
+        """Keras's name of the layers' precision; tf32 is float32, multiplied by tensor cores."""
+        return "float32" if self.precision == "tf32" else self.precision
+
+    @property
+    def layout(self) -> str:
+        """The name of the layout."""
+        return "channels_first" if self.channels_first else "channels_last"
+
+
+def candidates(capability: Capability) -> tuple[str, ...]:
+    """What --precision=auto measures; float32, which the others are compared with, first."""
+    if capability is None:
+        return "float32", "mixed_bfloat16"
+    if capability >= TF32:
+        return "float32", "tf32", "mixed_bfloat16"
+    return ("float32", "mixed_float16") if capability >= (7, 0) else ("float32",)
+
+
+def settle(
+    precision: str, data_format: str, capability: Capability, eager: bool, nondeterministic: bool
+) -> Arithmetic:
+    """Sets TensorFlow's arithmetic to what the flags ask for.
+
+    Args:
+        precision: as in Arithmetic.
+        data_format: --data_format.
+        capability: of the GPUs.
+        eager: no graph, which some layouts of images need.
+        nondeterministic: faster kernels on GPUs, whose sums are in no order.
+
+    Raises:
+        UsageError: a precision or a layout that these devices can't train with.
+    """
+    check(precision, data_format, capability, eager)
+    on_gpu = capability is not None
+    # A GPU multiplies float32 with 10 bits of mantissa unless it is told not to.
+    tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+    channels_first = data_format == "channels_first"
+    if data_format == "auto":
+        channels_first = on_gpu
+    deterministic = not (on_gpu and nondeterministic)
+    xla, slices = (GPU_XLA, GPU_POOL_OF_SLICES) if on_gpu and not eager else ("", False)
+    return Arithmetic(precision, channels_first, deterministic, xla, slices)
+
+
+def make_deterministic(capability: Capability, nondeterministic: bool) -> None:
+    """Has TensorFlow use kernels that give the same bits twice; before anything runs.
+
+    On a CPU they do so anyway.
+    """
+    if capability is not None and not nondeterministic:
+        tf.config.experimental.enable_op_determinism()
+    else:
+        tf_config.disable_op_determinism()
+
+
+def check(precision: str, data_format: str, capability: Capability, eager: bool) -> None:
+    """Raises UsageError for what these devices can't train with; "auto" is always possible."""
+    if precision == "tf32" and capability is None:
+        raise UsageError(
+            "--precision=tf32 is arithmetic of NVIDIA's GPUs and these replicas are on the CPU; "
+            "give float32"
+        )
+    if precision == "tf32" and capability is not None and capability < TF32:
+        raise UsageError(
+            "--precision=tf32 needs compute capability 8.0, this GPU's is "
+            f"{capability[0]}.{capability[1]}; give float32"
+        )
+    # Without a graph, and in what oneDNN doesn't have, a CPU can't train in this layout.
+    for flag, given in (
+        ("--eager", eager),
+        (f"--precision={precision}", precision in ("float64", "mixed_float16")),
+        ("TF_ENABLE_ONEDNN_OPTS=0", not _pywrap_util_port.IsMklEnabled()),
+    ):
+        if data_format == "channels_first" and capability is None and given:
+            raise UsageError(
+                f"--data_format=channels_first with {flag}: TensorFlow has no such max-pool on a "
+                "CPU; leave out one of the two"
+            )
+
+
+def capability(names: tuple[str, ...]) -> Capability:
+    """The compute capability of this worker's first device."""
+    if names[0].startswith("/cpu"):
+        return None
+    gpu = tf.config.get_visible_devices("GPU")[0]
+    return tf.config.experimental.get_device_details(gpu)["compute_capability"]

@@ -1,0 +1,31 @@
+"""TensorFlow's failures on a device in one line, with what to do. No TensorFlow."""
+
+import re
+
+MOST = 500  # characters of TensorFlow's own words
+
+
+def line(kind: str, message: str) -> str:
+    """What failed, and what a user can do about it where that is known.
+
+    Args:
+        kind: the error's class, such as ResourceExhaustedError.
+        message: TensorFlow's words.
+    """
+    if kind == "ResourceExhaustedError":
+        shape = re.search(r"shape ?\[[\d,]+\]|\d+ bytes|[\d.]+[KMG]iB", message)
+        what = f" ({shape[0]} were wanted)" if shape else ""
+        return (
+            f"the device's memory is full{what}; give a smaller --batch_size, more "
+            "--accumulate_steps, or a larger --gpu_memory_mib if there is a limit"
+        )
+    words = " ".join(message.split())
+    lacks = re.search(
+        r"[^.:]*\bdeterministic\b[^.:]*not[^.:]*available[^.:]*", words, re.IGNORECASE
+    )
+    if lacks:
+        return (
+            f"{lacks[0].strip()}; leave out the flag that needs it, or give --nondeterministic, "
+            "with which two runs differ"
+        )
+    return words[:MOST]

@@ -1,0 +1,97 @@
+"""What NVIDIA's management library says of this machine's GPUs; nothing where it isn't there."""
+
+import ctypes
+import os
+from typing import Any, NamedTuple
+
+LIBRARY = "libnvidia-ml.so.1"  # comes with the driver
+MIB = 2**20
+
+
+class Card(NamedTuple):
+    """A GPU.
+
+    Attributes:
+        name: such as "NVIDIA H200".
+        uuid: such as "GPU-5f1b...".
+        memory_bytes: of the card.
+        used_bytes: of those, by all processes.
+        utilisation_percent: of the last moments in which a kernel ran; None where it isn't told.
+    """
+
+    name: str
+    uuid: str
+    memory_bytes: int
+    used_bytes: int
+    utilisation_percent: int | None
+
+
+class _Memory(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
+
+
+class _Utilisation(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint) for name in ("gpu", "memory")]
+
+
+def driver(library: str = LIBRARY) -> str:
+    """The driver's version; empty without one."""
+    nvml = _load(library)
+    return _text(nvml.nvmlSystemGetDriverVersion) if nvml else ""
+
+
+def cards(library: str = LIBRARY) -> tuple[Card, ...]:
+    """The GPUs that CUDA shows to this process, in its order."""
+    nvml = _load(library)
+    if nvml is None:
+        return ()
+    count = ctypes.c_uint()
+    if nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
+        return ()
+    there = [card for index in range(count.value) if (card := _card(nvml, index))]
+    return tuple(shown(there, os.environ.get("CUDA_VISIBLE_DEVICES")))
+
+
+def shown(there: list[Card], visible: str | None) -> list[Card]:
+    """Those of the machine's cards that CUDA_VISIBLE_DEVICES, if it is set, lets CUDA see."""
+    if visible is None:
+        return there
+    found: list[Card] = []
+    for word in (word.strip() for word in visible.split(",")):
+        if word.isdecimal():
+            match = there[int(word) : int(word) + 1]
+        else:
+            match = [card for card in there if word and card.uuid.startswith(word)]
+        if not match:  # CUDA, too, stops at the first that isn't there
+            break
+        found += match
+    return found
+
+
+def _load(library: str) -> Any:
+    try:
+        nvml = ctypes.CDLL(library)
+    except OSError:
+        return None
+    return None if nvml.nvmlInit_v2() else nvml
+
+
+def _card(nvml: Any, index: int) -> Card | None:
+    handle, memory, utilisation = ctypes.c_void_p(), _Memory(), _Utilisation()
+    if nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)):
+        return None
+    if nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)):
+        return None
+    silent = nvml.nvmlDeviceGetUtilizationRates(handle, ctypes.byref(utilisation))
+    return Card(
+        name=_text(nvml.nvmlDeviceGetName, handle),
+        uuid=_text(nvml.nvmlDeviceGetUUID, handle),
+        memory_bytes=memory.total,
+        used_bytes=memory.used,
+        utilisation_percent=None if silent else utilisation.gpu,
+    )
+
+
+def _text(ask: Any, *arguments: Any) -> str:
+    answer = ctypes.create_string_buffer(96)
+    return "" if ask(*arguments, answer, ctypes.c_uint(96)) else answer.value.decode()

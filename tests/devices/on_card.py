@@ -1,0 +1,24 @@
+"""Runs the program as on a GPU, on the CPU: images gathered on the device, and what is named."""
+
+import sys
+
+from mnist_dist import train
+
+
+def main(words, arguments):
+    with train.without_greetings():
+        from mnist_dist import parts
+        from mnist_dist.data import resident
+        from mnist_dist.devices import arithmetic, visible
+
+    if "resident" in words:
+        parts.resident.from_host = resident.on_devices
+    if "deterministic" in words:
+        visible.arithmetic.make_deterministic = lambda *_: (
+            arithmetic.tf.config.experimental.enable_op_determinism()
+        )
+    return train.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1].split(","), sys.argv[2:]))

@@ -1,0 +1,184 @@
+"""What others wrote, made up: never anything but the package's own error, quickly, in a line."""
+
+import contextlib
+import json
+import re
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from mnist_dist import flags, requeue
+from mnist_dist.cluster import hello
+from mnist_dist.cluster.hostlist import expand_hostlist
+from mnist_dist.cluster.peer import Peer
+from mnist_dist.cluster.topology import from_environment
+from mnist_dist.errors import UsageError
+
+OFTEN = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+DIGITS = st.sampled_from(
+    ["0", "1", "3", "007", "999999999", "1" * 30, "9" * 5000, "\u00b2", "-1", ""]
+)
+NAMES = st.sampled_from(["n", "rack", "-ib", "a.b", "::1", "é", " ", "x" * 300, "\x1b", "\udcff"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | DIGITS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=12,
+)
+RAW = st.one_of(
+    st.text(max_size=60),
+    st.builds(
+        lambda mark, times: mark * times, st.sampled_from('[{"1a\0,'), st.integers(0, 90_000)
+    ),
+    JSON.map(json.dumps),
+)
+
+
+def peak_kb():
+    """The most memory that this process had since `cheap` began."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+
+
+@contextlib.contextmanager
+def cheap():
+    """At most 2 s of this process's time, and 256 MB more than it had."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what there is now
+    began, had_kb = time.process_time(), peak_kb()
+    yield
+    assert time.process_time() - began < 2
+    assert peak_kb() - had_kb < 256 * 1024
+
+
+def read(reader, *arguments):
+    """The reader's answer, or None where it refuses as it should: in one short line."""
+    with cheap():
+        try:
+            return reader(*arguments)
+        except UsageError as error:
+            line = str(error)
+            assert line.isprintable()
+            assert len(line) < 1000
+            return None
+
+
+pieces = st.one_of(NAMES, DIGITS, st.sampled_from(["[", "]", ",", "-", "(x", ")"]))
+lists = st.one_of(st.lists(pieces, max_size=25).map("".join), RAW)
+pairs = st.builds("{}-{}".format, DIGITS, DIGITS)
+ranges = st.builds("n[{}]".format, st.lists(pairs | DIGITS, min_size=1, max_size=4).map(",".join))
+
+
+@OFTEN
+@example("n[1-999999999]")
+@example("n[1-65536][1-65536]")
+@given(st.lists(ranges | lists, max_size=4).map(",".join))
+def test_host_lists(text):
+    names = read(expand_hostlist, text)
+    assert names is None or len(names) <= 65536
+
+
+slurm_values = st.one_of(DIGITS, lists, ranges, st.builds("{}(x{})".format, DIGITS, DIGITS))
+VARIABLES = [
+    *("JOB_ID", "STEP_ID", "STEP_NUM_TASKS", "PROCID", "NODEID", "STEP_NODELIST", "GTIDS"),
+    *("STEP_TASKS_PER_NODE", "DISTRIBUTION", "DIST_PLANESIZE", "NTASKS", "JOB_NUM_NODES"),
+]
+GOOD = {
+    **{"JOB_ID": "1", "STEP_ID": "0", "STEP_NUM_TASKS": "3", "PROCID": "0", "NODEID": "0"},
+    **{"STEP_NODELIST": "n[1-3]", "STEP_TASKS_PER_NODE": "1(x3)"},
+}
+
+
+@OFTEN
+@example({"STEP_TASKS_PER_NODE": "2(x999999999)"}, None)
+@example({"PROCID": "\u00b2"}, None)
+@example({}, "n[1-999999999]")
+@given(st.dictionaries(st.sampled_from(VARIABLES), slurm_values, max_size=4), st.none() | lists)
+def test_slurm_variables(changed, hosts):
+    environment = {f"SLURM_{name}": value for name, value in {**GOOD, **changed}.items()}
+    if hosts is not None:
+        environment["MNIST_DIST_HOSTS"] = hosts
+    read(from_environment, environment)
+
+
+addresses = st.one_of(
+    st.builds("{}:{}".format, NAMES, DIGITS), st.builds("[{}]:{}".format, NAMES, DIGITS), JSON
+)
+configs = st.fixed_dictionaries(
+    {
+        "cluster": st.one_of(
+            st.fixed_dictionaries({"worker": st.lists(addresses, max_size=4)}), JSON
+        ),
+        "task": st.one_of(
+            st.fixed_dictionaries({"type": st.just("worker"), "index": st.integers(-1, 4)}), JSON
+        ),
+    }
+)
+
+
+@OFTEN
+@given(st.one_of(configs.map(json.dumps), RAW))
+def test_tf_config(text):
+    read(from_environment, {"TF_CONFIG": text})
+
+
+@OFTEN
+@given(st.lists(st.one_of(RAW, st.builds("--{}={}".format, st.sampled_from(
+    ["lr", "epochs", "conv_filters", "optimizer", "eager", "flagfile", "no_gpu", "x" * 2000]
+), RAW)), max_size=5), st.booleans())  # fmt: skip
+def test_flags_and_flagfiles(tmp_path, words, in_a_file):
+    if in_a_file:
+        (tmp_path / "flags").write_text("\n".join(words), errors="replace")
+        words = [f"--flagfile={tmp_path}/flags"]
+    with contextlib.suppress(flags.HelpRequested):
+        read(flags.parse, words)
+
+
+good_hello = hello.Hello(1, "n1", 7, "n1:2000", 1, {"flags": {}}).words("token")
+hellos = st.dictionaries(st.sampled_from([*good_hello, "other"]), JSON, max_size=3).map(
+    lambda changed: {**good_hello, **changed}
+)
+
+
+@OFTEN
+@given(st.one_of(hellos.map(json.dumps), RAW))
+def test_meeting_messages(text):
+    """A line over a real connection, read as worker 0 reads a hello."""
+    near, far = socket.socketpair()
+    peer = Peer(near)
+    with cheap(), contextlib.closing(far), contextlib.suppress(OSError, ValueError):
+        far.settimeout(0.1)
+        far.sendall((text + "\n").encode(errors="replace"))
+        far.shutdown(socket.SHUT_WR)
+        found = hello.read(peer.receive(1.0))
+        assert isinstance(hello.compare({0: found._replace(rank=0)}, found, 2), UsageError | None)
+    peer.close()
+
+
+records = st.dictionaries(st.sampled_from(["job", "step", "tries"]), JSON, max_size=3)
+
+
+@OFTEN
+@given(st.one_of(records.map(json.dumps), RAW))
+def test_records_of_tries(tmp_path, text):
+    path = tmp_path / "attempts.json"
+    path.write_text(text, errors="replace")
+    with cheap():
+        record, damage = requeue.read(path)
+    assert damage or record.tries >= 0
+    assert len(damage) < 200
+
+
+def test_the_measure_can_fail():
+    def spend(seconds):
+        began = time.process_time()
+        while time.process_time() - began < seconds:
+            pass
+
+    for waste in (lambda: bytearray(400_000_000), lambda: spend(2.1)):
+        with pytest.raises(AssertionError), cheap():
+            waste()
