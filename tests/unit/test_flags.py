@@ -74,6 +74,7 @@ def test_every_flag_is_read():
                 float: 10.25 if isinstance(default, float) and default > 1 else 0.25,
                 tuple: (3, 4, 5),
             }[type(default)]
+    given["profile"] = "100:10"
     del given["gpus"]  # neither with --no_gpu nor with --virtual_devices
     del given["shards"]  # nor these with --eager
     assert flags.parse(["--shards=4"]) == Config(shards=4)
