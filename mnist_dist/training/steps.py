@@ -27,11 +27,7 @@ class Steps:
         self._strategy = strategy
         self._network, self._optimizer, self._loss_scale = state
         self.dtype = tf.as_dtype(self._network.dtype)
-        # TensorFlow counts a function's traces by its code, over all runs of a process, and warns
-        # of many; a partial of it is a function of its own.
-        compiled: Callable = (
-            (lambda f: f) if settings.eager else (lambda f: tf.function(functools.partial(f)))
-        )
+        compiled: Callable = (lambda f: f) if settings.eager else _compiled
         xla, alone = settings.xla, strategy.num_replicas_in_sync == 1
         if xla == "step" and (any(settings.augmentation) or not alone):
             xla = "gradients"  # XLA reduces over no replicas, and knows no bilinear sampling
@@ -40,8 +36,8 @@ class Steps:
         part = Shards if settings.shards else Replica
         self._replica = part(self._network, self._loss_scale, settings._replace(xla=xla))
         block, step = xla == "block", xla == "step"
-        self.train = tf.function(self._train, jit_compile=True) if block else compiled(self._train)
-        self._step = tf.function(self._whole_step, jit_compile=True) if step else self._whole_step
+        self.train = _compiled(self._train, jit_compile=True) if block else compiled(self._train)
+        self._step = _compiled(self._whole_step, jit_compile=True) if step else self._whole_step
         self.score = compiled(self._score)
         self.merge = compiled(self._merge)
         self.swap_averages = compiled(lambda: self._optimizer.swap_averages(strategy))
@@ -133,6 +129,13 @@ class Steps:
 
     def _local(self, value: Any) -> tf.Tensor:
         return self._strategy.experimental_local_results(value)[0]
+
+
+def _compiled(function: Callable, **options: Any) -> Callable:
+    """A graph of its own: TensorFlow counts a function's traces by its code, over all runs of a
+    process, and warns of many.
+    """
+    return tf.function(functools.partial(function), **options)
 
 
 def _move(moving: tf.Variable, value: tf.Tensor) -> None:

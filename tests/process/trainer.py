@@ -93,11 +93,16 @@ class Trainer:
         folder = folder or self._folder / f"run-{self._number}"
         folder.mkdir(exist_ok=True)
         argv = [*map(str, flags), *folders(folder)]
-        return Run(*self._ask("command_line", argv), folder)
+        return self._ran(argv, folder)
 
     def main(self, *argv):
         """Runs the command line with nothing added."""
-        return Run(*self._ask("command_line", [str(word) for word in argv]), self._folder)
+        return self._ran([str(word) for word in argv], self._folder)
+
+    def _ran(self, argv, folder):
+        run = Run(*self._ask("command_line", argv), folder)
+        assert "retracing" not in run.err  # which TensorFlow warns of after some runs
+        return run
 
     def tool(self, module, *argv):
         """The command `python -m mnist_dist.MODULE`."""
