@@ -52,7 +52,8 @@ def flags(values: Mapping[str, Any]) -> bytes:
         name: value if isinstance(value, (bool, int, float)) else str(value)
         for name, value in values.items()
     }
-    return _event(summary=api.hparams_pb(plain))
+    found = api.hparams_pb(plain).SerializeToString()  # of a class of TensorBoard's own
+    return _event(summary=tf.compat.v1.Summary.FromString(found))
 
 
 def network(graph: tf.Graph) -> bytes:
