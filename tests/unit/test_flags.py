@@ -77,6 +77,7 @@ def test_every_flag_is_read():
     given["profile"] = "100:10"
     del given["gpus"]  # neither with --no_gpu nor with --virtual_devices
     del given["shards"]  # nor these with --eager
+    given["profile"] = "100:10"  # not any text
     assert flags.parse(["--shards=4"]) == Config(shards=4)
     assert all(value != getattr(Config(), name) for name, value in given.items())
     for join in ("_", "-"):
