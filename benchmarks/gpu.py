@@ -66,7 +66,7 @@ def child_steps(nondeterministic: bool, cpu: bool) -> None:
 
     first = Config(no_gpu=cpu, nondeterministic=nondeterministic)
     names = visible.local_devices(parts.wanted(first), 1)
-    built = strategy.build(parts.wanted(first), names, (), 0, resources.cores(), 30.0)
+    built = strategy.build(parts.wanted(first), names, (), 0, resources.cores())
     data = sources.load(first.data_dir, "", first.validation_size)
     variants = QUICK if cpu else VARIANTS[:6] if nondeterministic else VARIANTS
     placed: dict[int, Any] = {}

@@ -2,10 +2,10 @@
 # N workers on this machine, as if they were N machines: cores divided, free ports, one log.
 #
 #   launch/local.sh -n 4 -- --epochs=1
-#   launch/local.sh -n 2 -- --flagfile=configs/notebook.cfg --checkpoint_dir=/tmp/ck
+#   launch/local.sh -n 2 -- --flagfile=configs/notebook.cfg --run_dir=runs/two
 #
 # Each worker's lines begin with its number. A worker that fails ends all; Ctrl-C saves and ends,
-# a second Ctrl-C ends at once. The exit code is that of the first that failed.
+# a second leaves without saving, a third ends at once. The exit code is that of the first that failed.
 # MNIST_DIST_PYTHON: the interpreter, default python; may have words before it.
 set -u
 read -ra python <<<"${MNIST_DIST_PYTHON:-python}"

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 from mnist_dist.errors import UsageError, shorten
@@ -23,6 +24,11 @@ OPTIMIZER_RATES = {
 
 MOMENTA = {"rmsprop": 0.0, "muon": 0.95}
 """The momentum of optimizers that don't start from the notebook's 0.5."""
+
+CHECKPOINT_DIR = "/tmp/tensorflow/mnist/checkpoints/"
+"""The notebook's."""
+
+FOLDERS = ("data_dir", "run_dir", "output_dir", "checkpoint_dir")
 
 
 def _flag(
@@ -106,12 +112,14 @@ class Config:
 
     log_interval: int = _flag(10, "Output", "global steps between loss lines; 0: none", low=0)
     log_every_s: float = _flag(0.0, "Output", "seconds between loss lines on standard output, at least, for a job's log; 0: all of them", low=0.0)
-    output_dir: str = _flag("", "Output", "folder for TensorBoard, metrics.jsonl and result.json; empty: none")
-    checkpoint_dir: str = _flag("/tmp/tensorflow/mnist/checkpoints/", "Output", "folder for checkpoints, one per epoch and at the end")
+    run_dir: str = _flag("", "Output", "one folder for the run: --output_dir, with --checkpoint_dir as checkpoints in it, where those aren't given")
+    output_dir: str = _flag("", "Output", "folder for TensorBoard, metrics.jsonl and result.json; empty: beside the checkpoints")
+    checkpoint_dir: str = _flag(CHECKPOINT_DIR, "Output", "folder for checkpoints, one per epoch and at the end")
     checkpoint_every_steps: int = _flag(0, "Output", "global steps between further checkpoints; 0: none", low=0)
     checkpoint_every_s: float = _flag(0.0, "Output", "seconds between further checkpoints; 0: none", low=0.0)
     keep_checkpoints: int = _flag(5, "Output", "newest checkpoints kept", low=1)
     resume: str = _flag("auto", "Output", "auto: go on from a checkpoint if there is one", choices=("auto", "never", "must"))
+    verbosity: int = _flag(0, "Output", "-1: warnings and errors alone; 0: the notebook's lines; 1: what TensorFlow says, too", low=-3, high=3)
     profile: str = _flag("", "Output", "STEP:COUNT writes a TensorBoard trace of COUNT global steps after STEP into --output_dir; empty: none")
     describe: bool = _flag(False, "Output", "print the network as a table and stop")
     # fmt: on
@@ -128,6 +136,13 @@ class Config:
             _check_type(field, value)
             for item in value if isinstance(value, tuple) else (value,):
                 _check(field.name, item, field.metadata)
+        for name in FOLDERS:
+            object.__setattr__(self, name, _folder(name, getattr(self, name)))
+        if self.run_dir:
+            if not self.output_dir:
+                object.__setattr__(self, "output_dir", self.run_dir)
+            if self.checkpoint_dir == CHECKPOINT_DIR:
+                object.__setattr__(self, "checkpoint_dir", str(Path(self.run_dir, "checkpoints")))
         if self.patience and not self.validation_size:
             raise UsageError(
                 f"--patience={self.patience} needs a validation split, --validation_size is 0; "
@@ -224,6 +239,19 @@ def _check_type(field: dataclasses.Field[Any], value: Any) -> None:
     ):
         named = "tuple of int" if kind is tuple else kind.__name__
         raise UsageError(f"--{field.name}={value!r}: give a value of type {named}")
+
+
+def _folder(name: str, value: str) -> str:
+    """A folder with ~ as the home it stands for. Raises UsageError where it is none of this machine."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
+        raise UsageError(
+            f"--{name}={value}: give a folder of this machine's file system, mounted or not; a "
+            "checkpoint is made whole by renaming it, which object stores don't do in one step"
+        )
+    try:
+        return str(Path(value).expanduser()) if value.startswith("~") else value
+    except RuntimeError as error:
+        raise UsageError(f"--{name}={value}: there is no such home; give the whole path") from error
 
 
 def _check(name: str, value: Any, limits: Any) -> None:

@@ -17,7 +17,15 @@ LONGEST = 1000
 
 
 class UsageError(Exception):
-    """Wrong input: one line saying what was given, what is allowed and what to do."""
+    """Wrong input: one line saying what was given, what is allowed and what to do.
+
+    Attributes:
+        command: a command line that does it, with which the line then ends; else empty.
+    """
+
+    def __init__(self, text: str, command: str = "") -> None:
+        super().__init__(f"{text}: {command}" if command else text)
+        self.command = command
 
     def __str__(self) -> str:
         return shorten(super().__str__(), LONGEST)

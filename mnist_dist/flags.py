@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -65,6 +66,23 @@ def help_text() -> str:
         text = f"{row.help} (default: {row.default})"
         lines += textwrap.wrap(text, 76, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return "\n".join(lines)
+
+
+def command_line(config: Config, run_dir: str) -> str:
+    """A command line, as a shell takes it, that trains as `config` does, in a folder of its own."""
+    plain = Config(optimizer=config.optimizer)  # whose defaults depend on it
+    words = ["python", "-m", "mnist_dist.train"]
+    for field in dataclasses.fields(Config):
+        value = getattr(config, field.name)
+        base = field.default if field.name == "optimizer" else getattr(plain, field.name)
+        if value == base or field.name in ("run_dir", "output_dir", "checkpoint_dir"):
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{field.name}" if value else f"--no{field.name}")
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words.append(f"--{field.name}={text}")
+    return shlex.join([*words, f"--run_dir={run_dir}"])
 
 
 class Row(NamedTuple):

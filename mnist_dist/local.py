@@ -76,7 +76,7 @@ class Workers:
                     _say_end(failed[0], self._processes[failed[0]].returncode)
                     self._send(signal.SIGTERM)
                     self._send(signal.SIGCONT)  # a stopped one would hear nothing
-            if time.monotonic() > deadline or self._interrupts > 1:
+            if time.monotonic() > deadline or self._interrupts > 2:  # see training/stop.py
                 self._kill()
             time.sleep(POLL_S)
         self._kill()  # what they started and left, which would hold their output open

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from mnist_dist.devices.placement import Placement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.devices.visible import Wanted
 from mnist_dist.errors import UsageError
+from mnist_dist.flags import command_line
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.augment import Augmentation
 from mnist_dist.run import lock, store
@@ -194,20 +197,25 @@ def claimed(
 
 
 def files(
-    config: Config, variables: dict[str, tf.Variable], chief: bool, owned: Callable[[], None]
+    config: Config,
+    variables: dict[str, tf.Variable],
+    chief: bool,
+    owned: Callable[[], None],
+    console: Console,
 ) -> Files:
-    """Where the run leaves what; worker 0 alone, the chief, writes and prints.
+    """Where the run leaves what; worker 0 alone, the chief, writes.
 
     Args:
         config: the flags.
         variables: name -> variable, what is saved.
         chief: whether this is worker 0.
         owned: what `claimed` yielded.
+        console: where it is said.
     """
     return Files(
         Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief, owned),
-        Events(config.output_dir if chief else ""),
-        Console(not chief, config.log_every_s),
+        Events((config.output_dir or config.checkpoint_dir) if chief else ""),
+        console,
         Trace(config.output_dir if chief else "", config.profiled),
     )
 
@@ -215,6 +223,19 @@ def files(
 def identity(config: Config, precision: str, data: ImageData) -> dict[str, Any]:
     """What decides the run's numbers: a checkpoint with another identity is another run's."""
     return {**config.numbers(), "precision": precision, "data": data.fingerprint}
+
+
+def elsewhere(config: Config) -> Callable[[Iterable[str]], str]:
+    """Of the names in which two runs differ, a command line that keeps both: in a new folder."""
+
+    def command(names: Iterable[str]) -> str:
+        words = (f"{name}{getattr(config, name, '')}" for name in names)
+        name = "-".join(re.sub(r"[^0-9A-Za-z.]+", "_", word).strip("_") for word in words)[:80]
+        runs = Path(config.run_dir).parent if config.run_dir else Path("runs")
+        folders = (runs / (f"{name}-{number}" if number > 1 else name) for number in count(1))
+        return command_line(config, str(next(path for path in folders if not path.exists())))
+
+    return command
 
 
 def origin(config: Config, network: Architecture, replicas: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from mnist_dist.errors import (
 )
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
+from mnist_dist.run.console import Console, complain
 from mnist_dist.run.result import Result
 from mnist_dist.training.stop import Stop
 
@@ -39,21 +40,20 @@ def main(argv: list[str]) -> int:
     except flags.HelpRequested as text:
         print(text)
         return 0
-    except UsageError as error:
-        print(f"mnist_dist: {error}", file=sys.stderr)
-        return EXIT_USAGE
     except ImportError as error:  # another try won't find it either
         print(f"mnist_dist: {shorten(error, 500)}; install what is missing", file=sys.stderr)
         return EXIT_USAGE
-    except ToldToStop as error:
-        print(f"mnist_dist: {error}", file=sys.stderr)
-        return EXIT_SAVED
-    except RunError as error:
-        print(f"mnist_dist: {error}", file=sys.stderr)
-        return EXIT_FAILED
+    except (UsageError, RunError) as error:
+        complain(error)
+        if isinstance(error, ToldToStop):
+            return EXIT_SAVED
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
     except KeyboardInterrupt:
+        stop.close()  # its answer comes first
         print("mnist_dist: interrupted; the last checkpoint is what is left", file=sys.stderr)
         return EXIT_INTERRUPTED
+    finally:
+        stop.close()
     return EXIT_SAVED if result.stopped == "preempted" else 0
 
 
@@ -74,9 +74,20 @@ def run(
     if config.describe:
         raise UsageError("--describe trains nothing; call describe(config), or leave it out")
     where = topology.from_environment(environment or {}, config.cluster)
+    with Console(where.is_chief, config.verbosity, config.log_every_s) as console:
+        return _run(config, where, job.of(environment or {}), console, stop or Stop())
+
+
+def _run(
+    config: Config, where: topology.Topology, launched: job.Job, console: Console, stop: Stop
+) -> Result:
+    stop.say = console.notice
+    console.stage("reading the data")
     # Files are read before anything is started; TFDS needs TensorFlow, so devices come first.
     data = None if config.dataset else _load(config)
-    with without_greetings(one_dnn=config.precision not in ("float64", "mixed_float16")):
+    one_dnn = config.precision not in ("float64", "mixed_float16")
+    with without_greetings(one_dnn, wanted=config.verbosity > 0):
+        console.stage("importing TensorFlow")
         from mnist_dist import parts
         from mnist_dist.cluster import session
         from mnist_dist.data.pipeline import Trainset
@@ -84,17 +95,22 @@ def run(
         from mnist_dist.training.loop import Loop
         from mnist_dist.training.steps import Steps
 
+        console.stage("looking for devices")
         session.tf.config.list_physical_devices()  # the first look greets, too
-    told = (lambda: stop.name) if stop is not None else str
+        console.stage("")
+    if where.num_workers > 1:
+        console.stage(f"waiting for {where.num_workers - 1} other worker(s)")
     with (
-        session.join(parts.wanted(config), parts.terms(config), where, told) as joined,
-        parts.claimed(config, where.is_chief, job.of(environment or {})) as owned,
+        session.join(parts.wanted(config), parts.terms(config), where, lambda: stop.name) as joined,
+        parts.claimed(config, where.is_chief, launched) as owned,
     ):
-        if stop is not None:
+        if stop.listening:
             stop.listen()  # again: with other workers TensorFlow takes SIGTERM for itself
         devices, placement = joined.devices, joined.placement
+        console.stage("reading the data")
         data = data or _load(config)
         joined.agree("the data", data.fingerprint)
+        console.stage("building the network")
         order = parts.order(config, data)
         plan = parts.plan(config, order.steps_per_epoch, devices.kind)
         trainset = Trainset(
@@ -114,9 +130,9 @@ def run(
         network = parts.architecture(config, data, arithmetic)
         trained = state.build(devices.strategy, network, parts.rule(config))
         steps = Steps(devices.strategy, trained, parts.settings(config, arithmetic.xla))
-        files = parts.files(config, trained.variables, where.is_chief, owned)
+        files = parts.files(config, trained.variables, where.is_chief, owned, console)
         for line in (*head.head(joined, arithmetic, why, data.source), *parts.remarks(config)):
-            files.console.line(line)
+            console.line(line)
         loop = Loop(
             plan=plan,
             course=parts.course(config, order.steps_per_epoch),
@@ -126,7 +142,7 @@ def run(
             placement=placement,
             steps=steps,
             files=files,
-            stop=stop or Stop(),
+            stop=stop,
             identity=parts.identity(config, precision, data),
             origin=parts.origin(config, network, placement.replicas),
             arithmetic=parts.bits(devices, arithmetic),
@@ -134,7 +150,7 @@ def run(
             at_step=joined.at_step,
             blocks=parts.blocks(config, trainset, placement, devices.kind),
         )
-        progress = resume.begin(loop, config.resume, joined.agree)
+        progress = resume.begin(loop, config.resume, joined.agree, parts.elsewhere(config))
         facts = finish.Facts(
             num_replicas=placement.replicas,
             num_workers=where.num_workers,
@@ -143,7 +159,7 @@ def run(
             parameters=sum(stage.parameters for stage in network.stages),
             config=config.as_dict(),
         )
-        return finish.finish(loop, progress, bool(config.output_dir), facts)
+        return finish.finish(loop, progress, facts)
 
 
 def describe(config: Config) -> str:

@@ -17,7 +17,7 @@ GREETING = re.compile(
 
 
 @contextlib.contextmanager
-def without_greetings(one_dnn: bool = True) -> Iterator[None]:
+def without_greetings(one_dnn: bool = True, wanted: bool = False) -> Iterator[None]:
     """Holds back what is written to file descriptor 2 meanwhile, and drops the greetings.
 
     Other lines are written on when the block has ended, also if it failed.
@@ -26,9 +26,13 @@ def without_greetings(one_dnn: bool = True) -> Iterator[None]:
         one_dnn: compute with oneDNN's kernels unless the environment says otherwise. TensorFlow
             itself turns them on only for CPUs with AVX512-VNNI and newer; with AVX2 they train
             the notebook's network twice as fast. They have no float64 and no float16.
+        wanted: let TensorFlow greet after all.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1" if one_dnn else "0")
+    if wanted:
+        yield
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -7,6 +7,7 @@ import resource
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,16 @@ def _quota(folder: Path) -> float:
     except OSError:
         return math.inf
     return math.inf if quota in ("max", "-1") else int(quota) / int(period)
+
+
+def memory(devices: Sequence[str]) -> dict[str, float]:
+    """Bytes that this process has in memory now, and that it had at most on its first GPU."""
+    found = {"memory_bytes": float(psutil.Process().memory_info().rss)}
+    if devices[0].startswith("/gpu"):
+        import tensorflow as tf  # on the CPU this module needs none
+
+        found["gpu_memory_bytes"] = float(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+    return found
 
 
 def used() -> dict[str, Any]:

@@ -1,10 +1,21 @@
 """Says what would run here, and whether it would work, before a job is paid for.
 
-    python -m mnist_dist.doctor [--json] [--burn_in=SECONDS] [flags of mnist_dist.train]
+usage: python -m mnist_dist.doctor [--json] [--burn_in=SECONDS] [flags of mnist_dist.train]
 
-In an allocation: srun python -m mnist_dist.doctor, with the flags of the run. Exit code 0 only
-if the run would work. With --burn_in each device trains the same steps over and over for that
-many seconds, and one that comes to other bits than the others of its kind is named.
+In an allocation: srun python -m mnist_dist.doctor, with the flags of the run. It looks at each
+worker's devices, cores, memory, versions, flags and data, at the checkpoint folder and the network
+between the workers, and takes away again what it tries.
+
+  --json
+        print the report as JSON: "verdict" says it in a line, "well" is true or false,
+        "findings" are what isn't well, "workers" what each worker is
+  --burn_in=SECONDS
+        have each device train the same steps over and over for that long, and name one that
+        comes to other bits than the others of its kind
+  --help
+        print this; python -m mnist_dist.train --help lists the flags of a run
+
+Exit code: 0 if the run would work, 1 if it wouldn't, 2 for a wrong flag.
 """
 
 import dataclasses
@@ -22,8 +33,9 @@ from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.config import Config
 from mnist_dist.devices.quiet import without_greetings
 from mnist_dist.doctor import facts, gpu
-from mnist_dist.doctor.report import judge, judge_bits, text
+from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
+from mnist_dist.run.console import Console, complain
 
 GATHER_S = 60.0
 
@@ -35,12 +47,13 @@ def main(argv: list[str]) -> int:
         burn_in_s, rest = _burn_in([word for word in argv if word != "--json"])
         config = flags.parse(rest)
         where = topology.from_environment(os.environ, config.cluster)
-        report = examine(config, where, burn_in_s)
-    except flags.HelpRequested as help_text:
-        print(f"{__doc__.strip()}\n\n{help_text}")
+        with Console(where.is_chief and not as_json) as console:
+            report = examine(config, where, console, burn_in_s)
+    except flags.HelpRequested:
+        print(__doc__.strip())
         return 0
     except (UsageError, RunError) as error:
-        print(f"mnist_dist: {error}", file=sys.stderr)
+        complain(error)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
     if where.is_chief:
         print(json.dumps(report, indent=1) if as_json else text(report), flush=True)
@@ -68,19 +81,22 @@ def _burn_in(argv: list[str]) -> tuple[float, list[str]]:
     return seconds, rest
 
 
-def examine(config: Config, where: topology.Topology, burn_in_s: float = 0.0) -> dict[str, Any]:
+def examine(
+    config: Config, where: topology.Topology, console: Console, burn_in_s: float = 0.0
+) -> dict[str, Any]:
     """Looks at all workers, the same report on each: its keys are those that --json prints.
 
     Args:
         config: the run's flags.
         where: which worker this is.
+        console: where what needs no TensorFlow is printed at once.
         burn_in_s: seconds in which each device trains the same over and over; 0 for none.
 
     Raises:
         UsageError, RunError: the workers can't even meet; the message says why.
     """
     if where.num_workers == 1:
-        return _look(config, where, None, lambda value: [value], burn_in_s)
+        return _look(config, where, console, None, lambda value: [value], burn_in_s)
     apart = dataclasses.replace(where, token=f"{where.token}-doctor")  # from a training
     # What the workers are started with is compared later, all of it, and shown.
     meeting = rendezvous.meet(apart, 0, {}, config.connect_timeout, config.interface)
@@ -88,7 +104,7 @@ def examine(config: Config, where: topology.Topology, burn_in_s: float = 0.0) ->
     try:
         timeout_s = GATHER_S + burn_in_s
         gather = functools.partial(meeting.gather, timeout_s=timeout_s)
-        report = _look(config, where, meeting, gather, burn_in_s)
+        report = _look(config, where, console, meeting, gather, burn_in_s)
         meeting.goodbye()
     except (RunError, UsageError) as error:
         meeting.fail(str(error), usage=isinstance(error, UsageError))
@@ -99,20 +115,24 @@ def examine(config: Config, where: topology.Topology, burn_in_s: float = 0.0) ->
 def _look(
     config: Config,
     where: topology.Topology,
+    console: Console,
     meeting: Meeting | None,
     gather: Callable[[Any], Sequence[Any]],
     burn_in_s: float,
 ) -> dict[str, Any]:
+    own = facts.machine(config, where) | facts.data(config)
+    console.line(head(config, own))
     with without_greetings():
+        console.stage("importing TensorFlow")
         from mnist_dist.doctor import burn_in, network
 
+        console.stage("looking for devices")
         network.tf.config.list_physical_devices()  # the first look greets, too
-    own = facts.machine(config, where)
+        console.stage("looking at the workers")
     own |= network.devices(config, where.num_workers)
     own |= gpu.look(
         network.tf.sysconfig.get_build_info(), len(network.tf.config.list_physical_devices("GPU"))
     )
-    own |= facts.data(config)
     with facts.probe(config.checkpoint_dir, where.is_chief) as problem:
         if not gather(problem)[0]:
             problem = facts.sees(config.checkpoint_dir, gather)
@@ -121,25 +141,31 @@ def _look(
     clocks = gather(facts.now_s())
     own |= {"clock_skew_s": clocks[where.rank] - clocks[0]}
     workers = gather(own)
+    findings = judge(config, workers)
     report: dict[str, Any] = {
+        "verdict": "",  # comes last, and stands first
+        "well": False,
         "workers": workers,
         "source": where.source,
         "note": where.note,
         "config": config.as_dict(),
-        "findings": judge(config, workers),
+        "findings": findings,
         "all_reduce": None,
         "burn_in": None,
     }
-    if not any(finding["bad"] for finding in report["findings"]):
+    if not any(finding["bad"] for finding in findings):
+        console.stage("measuring an all-reduce")
         addresses, names = meeting.workers if meeting else (), tuple(own["devices"])
         built = network.build(config, names, addresses, where.rank, bool(burn_in_s))
         report["all_reduce"] = network.all_reduce(built, where.rank)
         if burn_in_s:
+            console.stage("burning in")
             cores = max(worker["cores"] for worker in workers)
             burned = gather(burn_in.devices(config, built, cores, burn_in_s))
             report["burn_in"] = {"seconds": burn_in_s, "workers": burned}
-            report["findings"] += judge_bits(workers, burned)
-    report["well"] = not any(finding["bad"] for finding in report["findings"])
+            findings += judge_bits(workers, burned)
+    well = not any(finding["bad"] for finding in findings)
+    report |= {"well": well, "verdict": verdict(well)}
     return report
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import socket
 import time
@@ -44,7 +43,7 @@ def machine(config: Config, where: Topology) -> dict[str, Any]:
             **versions(),
             "mnist_dist": f"{__version__} (source {package.hexdigest()})",
         },
-        "flags": {name: json.dumps(value) for name, value in config.as_dict().items()},
+        "flags": config.as_dict(),
     }
 
 

@@ -55,6 +55,24 @@ def judge(config: Config, workers: Sequence[dict[str, Any]]) -> list[dict[str, A
     return findings
 
 
+def verdict(well: bool) -> str:
+    """The last line."""
+    would = "Well: a run with these flags would work."
+    return would if well else "A run with these flags would not work."
+
+
+def head(config: Config, chief: dict[str, Any]) -> str:
+    """The first lines, of what worker 0 knows without TensorFlow."""
+    versions = ", ".join(f"{name} {value}" for name, value in chief["versions"].items())
+    return "\n".join(
+        [
+            f"Data: {chief['data'] or 'not readable'}",
+            f"Checkpoints: {config.checkpoint_dir}",
+            f"Versions of worker 0: {versions}",
+        ]
+    )
+
+
 def judge_bits(
     workers: Sequence[dict[str, Any]], burned: Sequence[Sequence[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
@@ -90,7 +108,7 @@ def _finding(worker: dict[str, Any], message: str, bad: bool = True) -> dict[str
 
 
 def text(report: dict[str, Any]) -> str:
-    """The report as lines of at most about 100 characters."""
+    """The rest of the report as lines of at most about 100 characters."""
     workers, config = report["workers"], report["config"]
     rows = [["rank", "host", "address", "devices", "cores", "memory free/all", "images"]]
     shares = _shares(config, workers)
@@ -107,17 +125,12 @@ def text(report: dict[str, Any]) -> str:
                 share,
             ]
         )
-    chief = workers[0]
     skew_s = max(abs(worker["clock_skew_s"]) for worker in workers)
-    versions = ", ".join(f"{name} {value}" for name, value in chief["versions"].items())
     started = {"none": "this process alone", "tf_config": "TF_CONFIG", "slurm": "SLURM"}
     lines = [
         f"Workers: {len(workers)} ({started[report['source']]}); images: of a global batch of "
         f"{config['batch_size']}, by replica",
         *_table(rows),
-        f"Data: {chief['data'] or 'not readable'}",
-        f"Checkpoints: {config['checkpoint_dir']}",
-        f"Versions of worker 0: {versions}",
     ]
     lines += _gpus(workers)
     if len(workers) > 1:
@@ -137,9 +150,7 @@ def text(report: dict[str, Any]) -> str:
         f"{'NOT WELL' if finding['bad'] else 'Note'}: {finding['text']}"
         for finding in report["findings"]
     ]
-    well = "Well: a run with these flags would work."
-    lines.append(well if report["well"] else "A run with these flags would not work.")
-    return "\n".join(lines)
+    return "\n".join([*lines, report["verdict"]])
 
 
 def _gpus(workers: Sequence[dict[str, Any]]) -> list[str]:

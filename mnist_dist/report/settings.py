@@ -17,9 +17,9 @@ TEST_IMAGES = 10_000
 
 SAME_RUN = frozenset(
     {
-        *("seed", "data_dir", "output_dir", "checkpoint_dir", "log_interval", "log_every_s"),
-        *("resume", "checkpoint_every_steps", "checkpoint_every_s", "keep_checkpoints"),
-        *("describe", "gpus", "interface"),
+        *("seed", "data_dir", "run_dir", "output_dir", "checkpoint_dir", "log_interval"),
+        *("log_every_s", "resume", "checkpoint_every_steps", "checkpoint_every_s"),
+        *("keep_checkpoints", "verbosity", "describe", "gpus", "interface"),
         *("cluster", "connect_timeout", "peer_timeout"),
     }
 )

@@ -12,7 +12,7 @@ from mnist_dist.report.runs import Predictions, Run
 from mnist_dist.report.settings import DASH, SAME_RUN, Setting, differing_flags, shown
 
 MINUS = "\N{MINUS SIGN}"
-PLACES = ("data_dir", "output_dir", "checkpoint_dir")
+PLACES = ("data_dir", "run_dir", "output_dir", "checkpoint_dir")
 
 
 class Table(NamedTuple):

@@ -1,33 +1,83 @@
-"""What a person sees: the notebook's lines, and a progress bar on a terminal. For the chief."""
+"""What a person sees: the notebook's lines and, on a terminal, a last line of what goes on now.
 
+Standard output has the lines. Where it is a terminal, its last line is kept up to date from the
+first second to the last one and leaves no trace. It needs no colours and no escape codes.
+"""
+
+import contextlib
+import os
 import sys
+import textwrap
+import threading
 import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
 
-from tqdm import tqdm
+from mnist_dist.run import bar
+
+TICK_S = 1.0
+DRAW_S = 0.1
 
 
 class Console:
-    """Prints to standard output.
+    """Prints to standard output, for the chief; for all other workers, nothing.
 
-    Args:
-        quiet: prints nothing, for all workers but the chief.
-        loss_every_s: seconds between one loss line and the next, at least.
+    Use it as a context manager: at its end the last line is taken away, and an error's message
+    doesn't stand behind it.
     """
 
-    def __init__(self, quiet: bool, loss_every_s: float = 0.0) -> None:
-        self._quiet = quiet
+    def __init__(self, chief: bool = True, verbosity: int = 0, loss_every_s: float = 0.0) -> None:
+        """Of this worker.
+
+        Args:
+            chief: whether it prints at all.
+            verbosity: below 0 for warnings, errors and the answer to Ctrl-C alone.
+            loss_every_s: seconds between one loss line and the next, at least.
+        """
+        self._chief = chief
+        self._quiet = not chief or verbosity < 0
         self._loss_every_s = loss_every_s
         self._loss_due = 0.0  # by time.monotonic
-        self._bar: tqdm | None = None
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+        self._pace: bar.Pace | None = None
+        self._loss: float | None = None
+        self._doing: tuple[str, float] | None = None
+        self._paused_s, self._block_ended, self._drawn, self._shown = 0.0, 0.0, 0.0, 0
+        # A copy of the terminal's descriptor: while TensorFlow is imported, 2 is another file.
+        streams = () if self._quiet else (sys.stdout, sys.stderr)
+        terminal = next((stream for stream in streams if stream.isatty()), None)
+        self._lines_on_terminal = terminal is sys.stdout
+        self._terminal = os.dup(terminal.fileno()) if terminal else None
+
+    def __enter__(self) -> Self:
+        if self._terminal is not None:
+            threading.Thread(target=self._tick, daemon=True, name="console").start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        with self._lock:
+            self._leave_terminal()
 
     def line(self, text: str) -> None:
-        """One line, or several, above the bar."""
+        """One line, or several, above the last; on a terminal, wrapped at words."""
         if self._quiet:
             return
-        if self._bar is not None and not self._bar.disable:
-            self._bar.write(text)
-        else:
+        with self._lock:
+            self._write("")
+            if self._lines_on_terminal:
+                text = wrapped(text, self._columns())
+            else:  # what is drawn on standard error was for the start alone
+                self._leave_terminal()
             print(text, flush=True)
+            self._draw()
 
     def loss(self, batch: int, loss: float) -> None:
         """The notebook's line for a batch, counted in its epoch; not so soon after the last one."""
@@ -36,32 +86,120 @@ class Console:
             self._loss_due = now + self._loss_every_s
             self.line(f"Batch #{batch}\tLoss: {loss:.6f}")
 
-    def begin(self, step: int, last: int, batch_size: int) -> None:
-        """Shows the bar where standard output is a terminal: step, loss, images/s, time left."""
-        if not self._quiet:
-            form = "{desc} {n:.0f}/{total:.0f} |{bar:20}|{postfix}, {remaining} left"
-            self._batch_size = batch_size
-            self._bar = tqdm(
-                total=last,
-                initial=step,
-                desc="step",
-                bar_format=form,
-                disable=not sys.stdout.isatty(),
-                file=sys.stdout,
-                dynamic_ncols=True,
-                leave=False,
-            )
+    def notice(self, text: str) -> None:
+        """A line on standard error at once, whatever goes on; from any thread."""
+        if not self._chief:
+            return
+        with self._lock:
+            self._write("")
+            line = f"mnist_dist: {text}"
+            if sys.stderr.isatty():
+                line = wrapped(line, self._columns())
+            print(line, file=sys.stderr, flush=True)
+            self._draw()
+
+    def stage(self, what: str) -> None:
+        """Shows what is done from now on, before training begins, and for how long; "": nothing."""
+        self._doing = (what, time.monotonic()) if what else None
+        self._draw()
+
+    @contextlib.contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Shows what is done meanwhile, beside training, and for how long."""
+        before, started = self._doing, time.monotonic()
+        self.stage(what)
+        try:
+            yield
+        finally:
+            self._doing = before
+            self._paused_s += time.monotonic() - started
+
+    def begin(self, pace: bar.Pace) -> None:
+        """From now on it shows where the run is, and at first that a block is compiled."""
+        self._pace, self._block_ended, self._paused_s = pace, time.monotonic(), 0.0
+        self.stage("compiling the first block")
 
     def advance(self, steps: int, loss: float) -> None:
-        """Moves the bar by the steps of a block, and shows the last one's loss."""
-        if self._bar is None or self._bar.disable:
+        """Moves on by the steps of a block, and shows the last one's loss."""
+        if self._pace is None:
             return
-        rate = self._bar.format_dict["rate"]  # steps/s; None before the first block is done
-        speed = f", {rate * self._batch_size:,.0f} images/s" if rate else ""
-        self._bar.set_postfix_str(f"loss {loss:.4f}{speed}", refresh=False)
-        self._bar.update(steps)
+        now = time.monotonic()
+        train_s = now - self._block_ended - self._paused_s
+        self._pace.advance(steps, train_s, self._paused_s)
+        self._loss, self._doing, self._block_ended, self._paused_s = loss, None, now, 0.0
+        if now - self._drawn > DRAW_S:
+            self._draw()
 
-    def end(self) -> None:
-        """Takes the bar away."""
-        if self._bar is not None:
-            self._bar.close()
+    def _tick(self) -> None:
+        while not self._ended.wait(TICK_S):
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._terminal is None:
+            return
+        with self._lock:
+            now = self._drawn = time.monotonic()
+            doing = ""
+            if self._doing:
+                what, started = self._doing
+                doing = f"{what} {now - started:.0f} s" if now - started >= 1 else what
+            left_s = self._pace.left_s(now - self._block_ended) if self._pace else None
+            self._write(bar.text(self._pace, doing, self._loss, left_s, self._columns() - 1))
+
+    def _write(self, text: str) -> None:
+        """Puts `text` in the place of what stands on the last line."""
+        if self._terminal is None or not (text or self._shown):
+            return
+        covered = "\r" + " " * self._shown + "\r" if self._shown > len(text) else "\r"
+        self._shown = len(text)
+        try:
+            os.write(self._terminal, (covered + text).encode())
+        except OSError:  # the terminal is gone, the run is not
+            self._leave_terminal()
+
+    def _columns(self) -> int:
+        try:
+            columns = os.get_terminal_size(self._terminal or 1).columns
+        except OSError:
+            columns = 0
+        return columns or 80
+
+    def _leave_terminal(self) -> None:
+        terminal, self._terminal = self._terminal, None
+        if terminal is not None:
+            with contextlib.suppress(OSError):
+                if self._shown:
+                    os.write(terminal, b"\r" + b" " * self._shown + b"\r")
+                os.close(terminal)
+
+
+def complain(error: Exception) -> None:
+    """An error's one line on standard error.
+
+    On a terminal it is wrapped at words, and the command line that it may end with stands apart,
+    as one line that can be copied.
+    """
+    text, command = f"mnist_dist: {error}", getattr(error, "command", "")
+    if sys.stderr.isatty():
+        with contextlib.suppress(OSError):
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+            text = wrapped(text.removesuffix(command).rstrip(), columns)
+            text += f"\n\n  {command}\n" if command else ""
+    print(text, file=sys.stderr, flush=True)
+
+
+def wrapped(text: str, columns: int) -> str:
+    """The text's lines, those that are longer than `columns` wrapped at words."""
+    return "\n".join(
+        textwrap.fill(
+            line,
+            columns,
+            expand_tabs=False,
+            replace_whitespace=False,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        if len(line) > columns
+        else line
+        for line in text.split("\n")
+    )

@@ -11,21 +11,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from mnist_dist.run import rewind
+from mnist_dist.run import pictures, rewind, tensorboard
 from mnist_dist.run.folders import aside, clear, writing
 from mnist_dist.run.frames import frame
 from mnist_dist.run.logs import Log, Written
 from mnist_dist.run.store import to_disk
 
-SUMMARY_STEPS = 10
 METRICS = "metrics.jsonl"
 TIMES = "times.jsonl"
 RESULT = "result.json"
 PREDICTIONS = "predictions.npz"
 LINES = (METRICS, TIMES)
-CURVES = ("train", "eval")
+CURVES = tuple(tensorboard.FOLDERS.values())
 
 
 class Events:
@@ -51,13 +51,21 @@ class Events:
             for name in CURVES:
                 clear(self._folder / name, [".events.*"])
 
-    def begin(self) -> Path | None:
-        """Moves an earlier run's files out of the way; says where to."""
+    def begin(self, flags: Mapping[str, Any], graph: Callable[[], tf.Graph]) -> Path | None:
+        """Moves an earlier run's files out of the way; says where to.
+
+        Args:
+            flags: what decides the numbers, to be shown.
+            graph: gives the network's, to be shown.
+        """
         if not self._folder:
             return None
         names = (*LINES, RESULT, PREDICTIONS, *CURVES)
         old = [self._folder / name for name in names if (self._folder / name).exists()]
-        return aside(self._folder, old)
+        moved = aside(self._folder, old + sorted(self._folder.glob("events.*")))
+        self._event(tensorboard.ROOT, tensorboard.flags(flags))
+        self._event(tensorboard.ROOT, tensorboard.network(graph()))
+        return moved
 
     def finished(self) -> None:
         """Leaves everything as it is: the history is that of the run that has ended."""
@@ -110,9 +118,9 @@ class Events:
         values = {"loss": loss, "accuracy": accuracy, "lr": lr}
         self._metrics({"step": step, "epoch": epoch, "split": "train", **values})
 
-    def summary(self, step: int, loss: float, accuracy: float) -> None:
-        """One training step's loss and accuracy for TensorBoard."""
-        self._scalars("train", step, {"loss": loss, "accuracy": accuracy})
+    def summary(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of training for TensorBoard alone, after `step` global steps."""
+        self._event(tensorboard.FOLDERS["train"], tensorboard.scalars(step, values))
 
     def evaluation(self, step: int, epoch: int, split: str, loss: float, accuracy: float) -> None:
         """A pass over the "validation" or "test" split, after `step` global steps."""
@@ -120,8 +128,32 @@ class Events:
             self._before = step, self._written()
         values = {"loss": loss, "accuracy": accuracy}
         self._metrics({"step": step, "epoch": epoch, "split": split, **values})
-        prefix = "" if split == "test" else f"{split}_"
-        self._scalars("eval", step, {prefix + name: value for name, value in values.items()})
+        self._event(tensorboard.FOLDERS[split], tensorboard.scalars(step, values))
+
+    def pictures(
+        self,
+        step: int,
+        labels: np.ndarray,
+        predictions: np.ndarray,
+        num_classes: int,
+        worst: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        """The test split's confusion matrix and worst mistakes for TensorBoard.
+
+        Args:
+            step: global steps done.
+            labels: int32 [examples].
+            predictions: int32 [examples].
+            num_classes: how many there are.
+            worst: int64 [mistakes], which examples; uint8 [mistakes, height, width, channels].
+        """
+        if not self._folder:
+            return
+        index, images = worst
+        matrix = pictures.confusion(labels, predictions, num_classes)
+        table = pictures.mistakes(images, labels[index], predictions[index])
+        for name, pixels in (("confusion_matrix", matrix), ("worst_mistakes", table)):
+            self._event(tensorboard.FOLDERS["test"], tensorboard.image(step, name, pixels))
 
     def times(self, step: int, seconds: float) -> None:
         """The training time so far, in seconds, evaluations and start-up not counted."""
@@ -191,16 +223,12 @@ class Events:
             self._logs[name] = Log(self._folder / name)
         self._logs[name].write((json.dumps(record) + "\n").encode())
 
-    def _scalars(self, part: str, step: int, values: dict[str, float]) -> None:
+    def _event(self, part: str, record: bytes) -> None:
         if not self._folder:
             return
         if part not in self._logs:
             stamp = f"{time.time_ns() // 10**9}.{time.time_ns() % 10**9:09d}"
             path = self._folder / part / f"events.out.tfevents.{stamp}"
             self._logs[part] = Log(path, self._kept.get(part, 0))
-            version = tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2")
-            self._logs[part].write(frame(version.SerializeToString()), counts=False)
-        pairs = [tf.compat.v1.Summary.Value(tag=t, simple_value=v) for t, v in values.items()]
-        summary = tf.compat.v1.Summary(value=pairs)
-        event = tf.compat.v1.Event(wall_time=time.time(), step=step, summary=summary)
-        self._logs[part].write(frame(event.SerializeToString()))
+            self._logs[part].write(frame(tensorboard.head()), counts=False)
+        self._logs[part].write(frame(record))

@@ -40,17 +40,21 @@ class Evaluation(NamedTuple):
         """Loss and accuracy by name."""
         return {"loss": self.loss, "accuracy": self.accuracy}
 
+    def worst(self, labels: np.ndarray) -> np.ndarray:
+        """The wrong predictions of the largest losses, at most MISTAKES: int64 indices."""
+        wrong = np.flatnonzero(self.predictions != labels)
+        return wrong[np.argsort(-self.losses[wrong], kind="stable")][:MISTAKES].astype(np.int64)
+
     def save(self, path: Path, split: Split) -> None:
         """Writes all predictions and the gravest mistakes: docs/files.md has the schema."""
-        wrong = np.flatnonzero(self.predictions != split.labels)
-        gravest = wrong[np.argsort(-self.losses[wrong], kind="stable")][:MISTAKES]
+        gravest = self.worst(split.labels)
         with path.open("wb") as file:
             np.savez_compressed(
                 file,
                 label=split.labels.astype(np.int32),
                 prediction=self.predictions,
                 loss=self.losses.astype(np.float32),
-                mistake_index=gravest.astype(np.int64),
+                mistake_index=gravest,
                 mistake_image=split.images[gravest],
             )
 

@@ -22,13 +22,12 @@ class Facts(NamedTuple):
     config: dict[str, Any]
 
 
-def finish(loop: Loop, progress: Progress, predictions: bool, facts: Facts) -> Result:
+def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
     """Trains on from `progress` until there is a reason to stop.
 
     Args:
         loop: the run's parts.
         progress: where it stands.
-        predictions: whether predictions.npz is wanted; all workers say the same.
         facts: what the result says of the cluster, the network and the flags.
 
     Raises:
@@ -43,12 +42,11 @@ def finish(loop: Loop, progress: Progress, predictions: bool, facts: Facts) -> R
     try:
         stopped = progress.stopped or loop.run(progress)
     finally:
-        console.end()  # an error's line doesn't stand behind the bar
         loop.files.checkpoints.close()
     if stopped == "preempted":
         name = loop.stop.name or "a signal to another worker"
         console.line(f"Stopped by {name}: saved at global step {progress.step}, to go on later.")
-    elif predictions or loop.patience.epochs:
+    else:
         test = _score(loop, progress)
         if not finished or events.incomplete:
             events.predictions(lambda path: test.save(path, loop.data.test))

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,11 +13,14 @@ import tensorflow as tf
 from mnist_dist.data.pipeline import Trainset, ahead
 from mnist_dist.data.resident import Blocks
 from mnist_dist.data.sources import ImageData
+from mnist_dist.devices import resources
 from mnist_dist.devices.placement import Placement
 from mnist_dist.errors import RunError
+from mnist_dist.run.bar import Pace
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
-from mnist_dist.run.events import SUMMARY_STEPS, Events
+from mnist_dist.run.events import Events
+from mnist_dist.run.tensorboard import SUMMARY_STEPS
 from mnist_dist.run.trace import Trace
 from mnist_dist.training.evaluation import Evaluation, evaluate
 from mnist_dist.training.patience import Rule
@@ -70,7 +73,9 @@ class Loop:
         Raises:
             RunError: a loss that isn't finite, a full disk.
         """
-        self.files.console.begin(progress.step, self.plan.last_step, self.trainset.order.batch_size)
+        scored = len(self.data.validation.labels) + len(self.data.test.labels)
+        size, per_epoch = self.trainset.order.batch_size, self.plan.steps_per_epoch
+        self.files.console.begin(Pace(progress.step, self.plan.last_step, size, per_epoch, scored))
         made = ahead(self.blocks, self.plan.blocks(progress.step))
         with contextlib.closing(made), contextlib.closing(self.files.trace):
             return self._run(progress, made)
@@ -89,7 +94,8 @@ class Loop:
             self.save(progress)
             if told and not progress.stopped:
                 break
-        self.files.checkpoints.wait()
+        with self._saving():
+            self.files.checkpoints.wait()
         return progress.stopped or "preempted"
 
     def save(self, progress: Progress) -> None:
@@ -113,14 +119,22 @@ class Loop:
             **dataclasses.asdict(progress),
             "written": events.written(progress.step, self.plan.epoch_ended(progress.step)),
         }
-        self.files.checkpoints.save(progress.step, state, before=events.sync)
+        with self._saving():
+            self.files.checkpoints.save(progress.step, state, before=events.sync)
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        with self.files.console.doing("saving"), self.stop.during("a save"):
+            yield
 
     def evaluate(self, split: str) -> Evaluation:
         """Scores the "validation" or "test" split, with the averaged weights if there are any."""
-        self.steps.swap_averages()
-        shards = self.trainset.shards
-        result = evaluate(self.steps, self.placement, getattr(self.data, split), shards)
-        self.steps.swap_averages()
+        doing = self.files.console.doing(f"evaluating {split}")
+        with doing, self.stop.during("an evaluation"):
+            self.steps.swap_averages()
+            shards = self.trainset.shards
+            result = evaluate(self.steps, self.placement, getattr(self.data, split), shards)
+            self.steps.swap_averages()
         return result
 
     def _train_epoch(self, progress: Progress, blocks: Made) -> bool:
@@ -128,6 +142,7 @@ class Loop:
         epoch, _ = self.trainset.order.position(progress.step)
         told, started, epoch_seconds = False, time.monotonic(), 0.0
         for steps, block in blocks:
+            waited = time.monotonic() - started
             self.files.trace.at(steps.start)
             told = self._train_block(steps, block)
             progress.step = steps.stop
@@ -137,6 +152,7 @@ class Loop:
             progress.train_seconds += now - started
             epoch_seconds += now - started
             self.files.events.times(progress.step, progress.train_seconds)
+            self.files.events.summary(progress.step, self._speed(steps, now - started, waited))
             if told and not self.plan.evaluation_due(progress.step):
                 return True
             self.files.checkpoints.poll()
@@ -158,13 +174,17 @@ class Loop:
         told = tf.constant(1.0 if self.stop.name else 0.0, dtype)
         records = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), told)
         values = records.numpy()[: len(steps)].astype(float)
-        for step, (loss, accuracy, _, *unfit), rate in zip(steps, values, rates, strict=False):
+        for step, value, rate in zip(steps, values, rates, strict=False):
+            loss, accuracy, _, *unfit, norm = value
             if not math.isfinite(loss) or any(unfit):
                 finite = math.isfinite(loss)
                 what = "a gradient isn't finite" if finite else f"the loss is {loss}"
                 where = [replica for replica, bad in enumerate(unfit) if bad]
                 raise self._diverged(what, step + 1, self._batch(step, where))
             self._log(step, loss, accuracy, rate)
+            if (step + 1) % SUMMARY_STEPS == 0:
+                shown = {"loss": loss, "accuracy": accuracy, "learning_rate": rate}
+                self.files.events.summary(step + 1, {**shown, "gradient_norm": norm})
         self.files.console.advance(len(steps), values[-1, 0])
         return bool(values[:, 2].any())
 
@@ -175,8 +195,15 @@ class Loop:
             self.files.console.loss(batch, loss)
         if interval and (step + 1) % interval == 0:
             self.files.events.train(step + 1, epoch + 1, loss, accuracy, float(rate))
-        if (step + 1) % SUMMARY_STEPS == 0:
-            self.files.events.summary(step + 1, loss, accuracy)
+
+    def _speed(self, steps: range, seconds: float, waited: float) -> dict[str, float]:
+        """What a block's computation took, for TensorBoard."""
+        order = self.trainset.order
+        images = len(steps) * order.batch_size
+        if self.plan.epoch_ended(steps.stop):  # its last batch may be smaller
+            images -= self.plan.steps_per_epoch * order.batch_size - order.examples
+        speed = {"images_per_s": images / seconds, "input_wait": waited / seconds}
+        return speed | resources.memory(self.placement.devices) | self.steps.loss_scale
 
     def _evaluate_all(self, progress: Progress) -> None:
         epoch = self.trainset.order.position(progress.step - 1)[0] + 1
@@ -189,8 +216,21 @@ class Loop:
             progress.scores[split] = score.means()
             self.files.events.evaluation(progress.step, epoch, split, score.loss, score.accuracy)
             self.files.console.line(score_line(split, progress.scores[split]))
+            if split == "test":
+                self._show(score, progress.step)
         if self.patience.epochs and self.plan.epoch_ended(progress.step):
             progress.patience.look(self.patience, progress.step, progress.scores["validation"])
+
+    def _show(self, score: Evaluation, step: int) -> None:
+        test = self.data.test
+        worst = score.worst(test.labels)
+        self.files.events.pictures(
+            step,
+            test.labels,
+            score.predictions,
+            self.data.num_classes,
+            worst=(worst, test.images[worst]),
+        )
 
     def _diverged(self, what: str, step: int, batch: str = "") -> RunError:
         return RunError(

@@ -1,6 +1,6 @@
 """Brings a run to where an earlier attempt of it was, or begins anew."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,20 @@ from mnist_dist.training.digest import digest
 from mnist_dist.training.loop import Loop
 from mnist_dist.training.progress import Progress
 
+Elsewhere = Callable[[Iterable[str]], str]
+"""From the names in which two runs differ to the command line that keeps both."""
 
-def begin(loop: Loop, mode: str, agree: Callable[[str, Any], None]) -> Progress:
+
+def begin(
+    loop: Loop, mode: str, agree: Callable[[str, Any], None], elsewhere: Elsewhere
+) -> Progress:
     """Restores the newest whole checkpoint if there is one and it is to be used.
 
     Args:
         loop: the run's parts.
         mode: --resume: auto, never or must.
         agree: checks that all workers have the same value of something.
+        elsewhere: what to do instead where the checkpoint is of another run.
 
     Raises:
         UsageError: --resume=must without one; one of another model, other flags or other data.
@@ -41,23 +47,26 @@ def begin(loop: Loop, mode: str, agree: Callable[[str, Any], None]) -> Progress:
                 "give the run's --checkpoint_dir, or --resume=auto"
             )
         _set_aside(loop, list(damaged))
-        moved = loop.files.events.begin()
+        shape = loop.data.train.images.shape[1:]
+        flags = {"epochs": loop.plan.epochs, **loop.identity}
+        moved = loop.files.events.begin(flags, lambda: loop.steps.graph(shape))
         if moved:
             console.line(f"An earlier run's files are in {moved}.")
         return Progress()
-    progress = _restored(loop, saved, list(damaged))
+    progress = _restored(loop, saved, list(damaged), elsewhere)
     agree("the weights after restoring", digest(checkpoints.variables))
     return progress
 
 
-def _restored(loop: Loop, saved: Saved, damaged: list[Path]) -> Progress:
+def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewhere) -> Progress:
     then, now = saved.state["identity"], loop.identity
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     if names:
         differences = "; ".join(f"{n}: {then.get(n)} then, {now.get(n)} now" for n in names)
         raise UsageError(
             f"{saved.path} is of a run with other flags or data ({differences}); give those, "
-            "another --checkpoint_dir, or --resume=never"
+            "--resume=never to begin anew in its place, or keep both",
+            elsewhere(names),
         )
     progress = Progress.restored(saved.state)
     loop.files.checkpoints.restore(saved)

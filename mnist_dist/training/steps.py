@@ -1,6 +1,7 @@
 """How the replicas' parts become one update of the weights, and one evaluation."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -8,6 +9,7 @@ import tensorflow as tf
 from mnist_dist.data.pipeline import Block
 from mnist_dist.network.layers import BatchNorm
 from mnist_dist.network.model import Branch
+from mnist_dist.run.tensorboard import SUMMARY_STEPS
 from mnist_dist.training.replica import Replica, ReplicaStep, Settings, as_pixels, cross_entropy
 from mnist_dist.training.shards import Shards
 from mnist_dist.training.state import State
@@ -25,7 +27,7 @@ class Steps:
         self._strategy = strategy
         self._network, self._optimizer, self._loss_scale = state
         self.dtype = tf.as_dtype(self._network.dtype)
-        compiled: Callable = (lambda f: f) if settings.eager else tf.function
+        compiled: Callable = (lambda f: f) if settings.eager else _compiled
         xla, alone = settings.xla, strategy.num_replicas_in_sync == 1
         if xla == "step" and (any(settings.augmentation) or not alone):
             xla = "gradients"  # XLA reduces over no replicas, and knows no bilinear sampling
@@ -34,8 +36,8 @@ class Steps:
         part = Shards if settings.shards else Replica
         self._replica = part(self._network, self._loss_scale, settings._replace(xla=xla))
         block, step = xla == "block", xla == "step"
-        self.train = tf.function(self._train, jit_compile=True) if block else compiled(self._train)
-        self._step = tf.function(self._whole_step, jit_compile=True) if step else self._whole_step
+        self.train = _compiled(self._train, jit_compile=True) if block else compiled(self._train)
+        self._step = _compiled(self._whole_step, jit_compile=True) if step else self._whole_step
         self.score = compiled(self._score)
         self.merge = compiled(self._merge)
         self.swap_averages = compiled(lambda: self._optimizer.swap_averages(strategy))
@@ -50,11 +52,12 @@ class Steps:
             stop: dtype scalar, 1 where this worker was told to stop.
 
         Returns:
-            dtype [K, 3 + replicas]: loss and accuracy of each step's global batch, how many
-            replicas are on workers that were told to stop, and 1 for each replica whose own
-            gradients weren't finite; rows past `steps` are zero.
+            dtype [K, 4 + replicas]: loss and accuracy of each step's global batch, how many
+            replicas are on workers that were told to stop, 1 for each replica whose own gradients
+            weren't finite, and for every SUMMARY_STEPS-th step the gradient's global norm; rows
+            past `steps` are zero.
         """
-        shape = [3 + self._strategy.num_replicas_in_sync]
+        shape = [4 + self._strategy.num_replicas_in_sync]
         records = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=shape)
         for k in tf.range(steps):
             records = records.write(k, self._step(block, k, rates[k], stop))
@@ -64,7 +67,16 @@ class Steps:
         """Step `k` of a block: its row of what `_train` returns."""
         result = self._strategy.run(self._replica.step, args=(block, k, stop))
         self._update(result, rate)
-        return self._local(result.sums)
+        wanted = (self._local(block.step)[k] + 1) % SUMMARY_STEPS == 0
+        norm = self._norm(result.gradients, wanted)
+        return tf.concat([self._local(result.sums), [norm]], 0)
+
+    def _norm(self, gradients: list[tf.Tensor], wanted: tf.Tensor) -> tf.Tensor:
+        """The global norm of what is applied, where it is wanted: it takes a look at all of it."""
+        local = [self._local(gradient) for gradient in gradients]
+        return tf.cond(
+            wanted, lambda: tf.linalg.global_norm(local), lambda: tf.zeros([], self.dtype)
+        )
 
     def _update(self, result: ReplicaStep, rate: tf.Tensor) -> None:
         """Applies a step outside the replicas: all of them, or none where it isn't finite."""
@@ -77,6 +89,18 @@ class Steps:
 
         local = [self._local(gradient) for gradient in result.gradients]
         self._loss_scale.guard(local, update)
+
+    def graph(self, image_shape: Sequence[int]) -> tf.Graph:
+        """The network's forward pass on images of a shape, to be shown."""
+        images = tf.TensorSpec([None, *image_shape], tf.uint8, name="images")
+        forward = tf.function(lambda images: self._network(as_pixels(images, self.dtype))[0])
+        return forward.get_concrete_function(images).graph
+
+    @property
+    def loss_scale(self) -> dict[str, float]:
+        """The factor on the loss in float16, by its name; else nothing."""
+        scale = self._loss_scale.variables.get("scale")
+        return {"loss_scale": float(scale.numpy())} if scale is not None else {}
 
     def _score(self, block: Any) -> Any:
         """A block of an evaluation: [loss, predicted class] of each row, dtype [parts, rows, 2]."""
@@ -105,6 +129,13 @@ class Steps:
 
     def _local(self, value: Any) -> tf.Tensor:
         return self._strategy.experimental_local_results(value)[0]
+
+
+def _compiled(function: Callable, **options: Any) -> Callable:
+    """A graph of its own: TensorFlow counts a function's traces by its code, over all runs of a
+    process, and warns of many.
+    """
+    return tf.function(functools.partial(function), **options)
 
 
 def _move(moving: tf.Variable, value: tf.Tensor) -> None:

@@ -93,11 +93,16 @@ class Trainer:
         folder = folder or self._folder / f"run-{self._number}"
         folder.mkdir(exist_ok=True)
         argv = [*map(str, flags), *folders(folder)]
-        return Run(*self._ask("command_line", argv), folder)
+        return self._ran(argv, folder)
 
     def main(self, *argv):
         """Runs the command line with nothing added."""
-        return Run(*self._ask("command_line", [str(word) for word in argv]), self._folder)
+        return self._ran([str(word) for word in argv], self._folder)
+
+    def _ran(self, argv, folder):
+        run = Run(*self._ask("command_line", argv), folder)
+        assert "retracing" not in run.err  # which TensorFlow warns of after some runs
+        return run
 
     def tool(self, module, *argv):
         """The command `python -m mnist_dist.MODULE`."""
@@ -122,7 +127,10 @@ class Trainer:
             return {name.replace("|", "/"): arrays[name] for name in arrays.files}
 
     def series(self, folder):
-        """Tag -> [(step, value)] as TensorBoard reads a folder of event files."""
+        """Tag -> [(step, value)] as TensorBoard reads a folder of event files.
+
+        A picture's value is [width, height]; that of "graph" is the number of operations.
+        """
         found = self._ask("series", [str(folder)])
         return {tag: [tuple(pair) for pair in pairs] for tag, pairs in found.items()}
 
@@ -220,9 +228,14 @@ def predict(folder, run_dir):
 def series(folder, place):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(place, size_guidance={"scalars": 0}).Reload()
-    tags = events.Tags()["scalars"]
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+    events = EventAccumulator(place, size_guidance={"scalars": 0, "images": 0}).Reload()
+    tags = events.Tags()
+    found = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags["scalars"]}
+    for tag in tags["images"]:
+        found[tag] = [(e.step, [e.width, e.height]) for e in events.Images(tag)]
+    for tag in tags["tensors"]:  # of HParams, whose values are in the tag's metadata
+        found[tag] = [(e.step, 0) for e in events.Tensors(tag)]
+    return found | ({"graph": [(0, len(events.Graph().node))]} if tags["graph"] else {})
 
 
 def serve(folder):

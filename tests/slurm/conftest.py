@@ -108,7 +108,7 @@ class Job:
 
     def losses(self):
         """The training's loss by step; a step twice is an error."""
-        path = self.run / "output" / "metrics.jsonl"
+        path = self.run / "metrics.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         rows = [json.loads(line) for line in lines if line.endswith("\n")]
         train = [row for row in rows if row["split"] == "train"]

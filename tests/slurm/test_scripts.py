@@ -48,8 +48,7 @@ def arguments(folder, job, rank=0):
 def test_arguments_pass_as_they_are(submit, stand_in, tmp_path):
     job = submit(["--nodes=2"], flags=HOSTILE, MNIST_DIST_PYTHON=stand_in).wait()
     folder = tmp_path / "all runs" / f"mnist_dist-{job.number}"
-    own = [f"--checkpoint_dir={folder}/checkpoints", f"--output_dir={folder}/output"]
-    own.append("--log_every_s=30")  # first, so that a user's wins
+    own = [f"--run_dir={folder}", "--log_every_s=30"]  # first, so that a user's win
     for rank in (0, 1):
         assert arguments(tmp_path, job.number, rank) == own + HOSTILE
     assert str(folder) in job.log.split("\n")[1]
@@ -66,7 +65,7 @@ def test_site_settings(submit, stand_in, tmp_path):
     ).wait()
     assert "0: gpus=0,1 cpus=2 word=given" in job.log
     assert "1: gpus=0,1 cpus=2 word=given" in job.log
-    assert arguments(tmp_path, job.number)[0] == f"--checkpoint_dir={tmp_path}/mine/checkpoints"
+    assert arguments(tmp_path, job.number)[0] == f"--run_dir={tmp_path}/mine"
 
 
 def test_a_task_per_gpu(submit, stand_in):
@@ -202,14 +201,14 @@ def test_a_sweep(cluster, submit, stand_in, tmp_path):
     for task in "012":
         cluster.wait_state(f"{job.number}_{task}", *ended)
     found = {
-        path.read_bytes().split(b"\0")[3]: path.read_text().split("\0")[:-1]
+        path.read_bytes().split(b"\0")[2]: path.read_text().split("\0")[:-1]
         for path in tmp_path.glob("arguments-*-0")
     }
     folders = [tmp_path / "all runs" / f"sweep-{job.number}_{task}" for task in "01"]
-    assert found[b"--lr=0.1"][3:] == ["--lr=0.1", "--dataset=a b", "--x=$HOME", "--epochs=1"]
-    assert found[b"--lr=0.2"][3:] == ["--lr=0.2", "--epochs=1"]
-    assert [f"--output_dir={folder}/output" for folder in folders] == [
-        found[name][1] for name in (b"--lr=0.1", b"--lr=0.2")
+    assert found[b"--lr=0.1"][2:] == ["--lr=0.1", "--dataset=a b", "--x=$HOME", "--epochs=1"]
+    assert found[b"--lr=0.2"][2:] == ["--lr=0.2", "--epochs=1"]
+    assert [f"--run_dir={folder}" for folder in folders] == [
+        found[name][0] for name in (b"--lr=0.1", b"--lr=0.2")
     ]
     assert cluster.job(f"{job.number}_2")["JobState"] == "FAILED"
     logs = "".join(path.read_text() for path in tmp_path.glob("sweep-*.log"))
@@ -225,7 +224,7 @@ def test_a_sweep_of_real_trainings(cluster, submit, tmp_path):
     for task, optimizer in enumerate(("momentum", "adam")):
         cluster.wait_state(f"{job.number}_{task}", "COMPLETED")
         folder = tmp_path / "all runs" / f"sweep-{job.number}_{task}"
-        result = json.loads((folder / "output/result.json").read_text())
+        result = json.loads((folder / "result.json").read_text())
         assert result["config"]["optimizer"] == optimizer
 
 

@@ -45,7 +45,7 @@ def assert_same_curve(job, alone, steps):
     assert sorted(losses) == list(range(1, steps + 1))
     worst = max(abs(losses[step] - alone[step]) for step in losses)
     assert worst < TOLERANCE, worst
-    result = json.loads((job.run / "output/result.json").read_text())
+    result = json.loads((job.run / "result.json").read_text())
     assert result["steps"] == steps
     return result
 

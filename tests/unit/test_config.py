@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 
@@ -61,9 +62,10 @@ LIMITS = {
     "checkpoint_every_s": ([0.0, 0.5], [-1.0, math.inf]),
     "keep_checkpoints": ([1], [0]),
     "resume": (["auto", "never", "must"], ["", "yes"]),
+    "verbosity": ([-3, -1, 1, 3], [-4, 4]),
 }
 WITHOUT = {
-    *("data_dir", "dataset", "gpus", "interface", "output_dir", "checkpoint_dir"),
+    *("data_dir", "dataset", "gpus", "interface", "run_dir", "output_dir", "checkpoint_dir"),
     *("eager", "batch_norm", "residual", "no_gpu", "describe", "nondeterministic", "profile"),
 }
 
@@ -149,6 +151,37 @@ def test_combinations(flags, words):
 def test_types(flags):
     with pytest.raises(UsageError, match=f"--{next(iter(flags))}=.*: give a value of type"):
         Config(**flags)
+
+
+def test_run_dir_sets_both_folders():
+    config = Config(run_dir="runs/a")
+    assert (config.output_dir, config.checkpoint_dir) == ("runs/a", "runs/a/checkpoints")
+    config = Config(run_dir="runs/a", output_dir="o", checkpoint_dir="c")
+    assert (config.output_dir, config.checkpoint_dir) == ("o", "c")  # what is given is taken
+    assert Config(**{**dataclasses.asdict(config), "conv_filters": (2,)}).output_dir == "o"
+
+
+FOLDERS = ("data_dir", "run_dir", "output_dir", "checkpoint_dir")
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_home_is_looked_up(name, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert getattr(Config(**{name: "~/x/"}), name) == "/home/ada/x"
+    assert getattr(Config(**{name: "a/~/x"}), name) == "a/~/x"
+    with pytest.raises(UsageError) as caught:
+        Config(**{name: "~nobody-of-this-name/x"})
+    assert str(caught.value) == (
+        f"--{name}=~nobody-of-this-name/x: there is no such home; give the whole path"
+    )
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("scheme", ["gs", "s3", "hdfs", "abfs+x.y-z", "file"])
+def test_what_is_no_folder_here_is_refused(name, scheme):
+    with pytest.raises(UsageError, match=rf"--{name}={re.escape(scheme)}://b/x: give a folder of"):
+        Config(**{name: f"{scheme}://b/x"})
+    assert getattr(Config(**{name: f"{scheme}:/x"}), name) == f"{scheme}:/x"
 
 
 def test_a_float_may_be_given_as_an_int():

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shlex
 
 import pytest
 
@@ -73,7 +74,6 @@ def test_every_flag_is_read():
                 float: 10.25 if isinstance(default, float) and default > 1 else 0.25,
                 tuple: (3, 4, 5),
             }[type(default)]
-    given["profile"] = "8:4"
     del given["gpus"]  # not with --no_gpu
     del given["shards"]  # nor these with --eager
     given["profile"] = "100:10"  # not any text
@@ -237,3 +237,20 @@ def test_help_lists_each_flag_with_its_default():
     assert "--resume=auto|never|must" in entries["resume"]
     for name, entry in entries.items():
         assert re.search(r"\(default: \S+\)$", entry), name
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["--no_gpu", "--lr=0.02", "--conv_filters=2,4", "--dense_units=", "--data_dir=a b"],
+        ["--optimizer=adamw", "--weight_decay=0", "--ema=0.99", "--batch_norm", "--epochs=3"],
+    ],
+)
+def test_a_command_line_of_a_config(argv):
+    """The same run in another folder, as a shell takes it; no more words than are needed."""
+    config = flags.parse([*argv, "--run_dir=old", "--checkpoint_dir=ck"])
+    words = shlex.split(flags.command_line(config, "runs/new one"))
+    assert words[:3] == ["python", "-m", "mnist_dist.train"]
+    assert flags.parse(words[3:]) == flags.parse([*argv, "--run_dir=runs/new one"])
+    assert len(words) == 3 + len(argv) + 1

@@ -79,6 +79,7 @@ RUN_BY = {
 
 NOT_RUN = {
     # A command, as a regular expression -> why no test runs it.
+    r"scontrol suspend|sbatch --time": "named in a sentence; alone they are no command",
     r"pip install .*": "installs from the network; .ci/run does so on a bare machine",
     r"pip (freeze|show) .*": "tells versions, changes nothing",
     r"python\S* -m venv \S+|\. \S+/activate|cd \S+|git clone .*|module load .*|tail -F .*": (

@@ -34,8 +34,8 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
     "run": [
-        "folders frames lock store trace versions console result",
-        "logs",
+        "bar folders frames lock pictures result store trace versions",
+        "console tensorboard logs",
         "rewind",
         "events checkpoint",
     ],
@@ -247,7 +247,8 @@ LIGHT = """
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.failures devices.nvidia devices.quiet devices.resources
     network.architecture network.describe
-    run.folders run.frames run.lock run.logs run.result run.store run.versions
+    run.bar run.console run.folders run.frames run.lock run.logs run.pictures run.result run.store
+    run.versions
     training.choice training.patience training.plan training.schedule training.stop
 """
 

@@ -62,6 +62,12 @@ def pair(doctor, *flags, changes=({}, {})):
     return [end(process) for process in started]
 
 
+def rows_of(output):
+    """The table of workers, a list of words a line."""
+    lines = [line.split() for line in output.splitlines()]
+    return lines[lines.index(next(line for line in lines if line[:1] == ["rank"])) + 1 :]
+
+
 def bad(output):
     report = json.loads(output)
     assert not report["well"]
@@ -72,8 +78,8 @@ def test_alone_it_says_what_would_run_and_leaves_nothing(doctor, tmp_path):
     folder = tmp_path / "made" / "up"
     code, output, errors = end(doctor(f"--checkpoint_dir={folder}", "--batch_size=10"))
     assert (code, errors) == (0, "")
-    assert output.splitlines()[-1] == "Well: a run with these flags would work."
-    row = output.splitlines()[2].split()
+    assert output.splitlines()[-1] == "A run with these flags would work."
+    row = rows_of(output)[0]
     assert row[:4] == ["0", socket.gethostname(), "-", "/cpu:0"]
     assert row[-1] == "10"
     assert "embedded MNIST" in output
@@ -86,7 +92,11 @@ def test_two_workers_that_are_well(doctor, tmp_path):
     (code, output, _), (other_code, other_output, _) = pair(doctor, *flags)
     assert (code, other_code, other_output) == (0, 0, "")  # worker 0 alone speaks
     report = json.loads(output)
-    assert report["well"]
+    assert report["verdict"] == "A run with these flags would work."
+    assert report["well"] is True
+    flags = report["workers"][1]["flags"]
+    assert (flags["batch_size"], flags["conv_filters"], flags["no_gpu"]) == (7, [32, 64], True)
+    assert flags == report["config"]
     assert [worker["rank"] for worker in report["workers"]] == [0, 1]
     assert [worker["devices"] for worker in report["workers"]] == [["/cpu:0"], ["/cpu:0"]]
     assert all(abs(worker["clock_skew_s"]) < 2 for worker in report["workers"])
@@ -106,7 +116,7 @@ def test_several_replicas_of_one_worker_are_measured(doctor, tmp_path):
     assert code == 0
     assert "All-reduce over 3 replicas" in output
     assert "fit: " in output
-    row = output.splitlines()[2].split()
+    row = rows_of(output)[0]
     assert sorted(row[-1].split("+")) == ["21", "21", "22"]
 
 
@@ -193,3 +203,28 @@ def test_help(doctor):
     code, output, _ = end(doctor("--help"))
     assert code == 0
     assert "srun python -m mnist_dist.doctor" in output
+    assert "\n  --json\n" in output
+    assert "--batch_size" not in output  # the trainer's
+
+
+# The doctor's main, with a stand-in for what is imported with TensorFlow.
+WITHOUT = """
+import sys
+from mnist_dist.doctor.__main__ import main
+class Stop(dict):
+    def __getattr__(self, name):
+        print("TensorFlow is wanted", sys.modules.keys() & {"tensorflow", "keras"}, flush=True)
+        raise SystemExit(9)
+sys.modules["mnist_dist.doctor.network"] = Stop()
+main(["--no_gpu"])
+"""
+
+
+def test_its_first_lines_need_no_tensorflow():
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, cwd=ROOT)
+    lines = done.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines[:3]] == [
+        *("Data", "Checkpoints", "Versions of worker 0"),
+    ]
+    assert lines[3:] == ["TensorFlow is wanted set()"]
+    assert done.returncode == 9

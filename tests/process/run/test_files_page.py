@@ -102,12 +102,14 @@ def test_predictions(base):
 def test_tensorboard(base, trainer):
     found = [
         f"{folder}/{tag}"
-        for folder in ("train", "eval")
+        for folder in (".", "train", "validation", "eval")
         for tag in trainer.series(base.folder / "out" / folder)
     ]
     (table,) = TABLES["TensorBoard"]
-    assert sorted(found) == sorted(table)
-    assert set(table.values()) == {"scalar"}
+    elsewhere = {"train/loss_scale", "train/gpu_memory_bytes"}  # in float16, and on a GPU
+    found = ["./HParams" if "_hparams_" in name else name for name in found]
+    assert sorted(found) == sorted(set(table) - elsewhere)
+    assert set(table.values()) == {"scalar", "image", "graph", "flags"}
 
 
 def test_checkpoint(base, trainer):
@@ -122,6 +124,9 @@ def test_checkpoint(base, trainer):
 
 
 def test_nothing_else_is_written(base):
-    assert sorted(path.name for path in (base.folder / "out").iterdir()) == [
+    names = sorted(path.name for path in (base.folder / "out").iterdir())
+    assert names.pop(1).startswith("events.out.tfevents.")
+    assert names == [
         *("eval", "metrics.jsonl", "predictions.npz", "result.json", "times.jsonl", "train"),
+        "validation",
     ]

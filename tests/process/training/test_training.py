@@ -52,6 +52,7 @@ def test_the_notebooks_lines(base, every, subset):
             (score,) = (s for s in every.metrics(split) if s["step"] == end)
             figures = f"Average loss: {score['loss']:.4f}, Accuracy: {100 * score['accuracy']:4f}%"
             lines += [re.escape(f"{name}: {figures}"), ""]
+    lines.append("weights_sha256: [0-9a-f]{64}")
     found = base.out.splitlines()
     assert len(found) == len(lines), base.out
     for line, pattern in zip(found, lines, strict=True):
@@ -91,20 +92,67 @@ def test_floats_in_full_precision(base):
 
 
 def test_tensorboard(base, every, trainer):
-    """Read by TensorBoard: every 10 steps in train/, each evaluation in eval/."""
+    """Read by TensorBoard: every 10 steps in train/, each evaluation in a folder of its split.
+
+    A quantity has one name in all of them, and so one chart.
+    """
     found = trainer.series(base.folder / "out/train")
-    assert set(found) == {"loss", "accuracy"}
-    for tag, points in found.items():
-        assert points == [
-            (line["step"], line[tag]) for line in every.metrics("train") if line["step"] % 10 == 0
+    for tag, key in {"loss": "loss", "accuracy": "accuracy", "learning_rate": "lr"}.items():
+        assert found[tag] == [
+            (line["step"], float(np.float32(line[key])))
+            for line in every.metrics("train")
+            if line["step"] % 10 == 0
         ]
-    found = trainer.series(base.folder / "out/eval")
-    assert set(found) == {"loss", "accuracy", "validation_loss", "validation_accuracy"}
-    for split, prefix in (("test", ""), ("validation", "validation_")):
+    for split, folder in (("test", "eval"), ("validation", "validation")):
+        found = trainer.series(base.folder / "out" / folder)
         for name in ("loss", "accuracy"):
-            assert found[prefix + name] == [
+            assert found[name] == [
                 (line["step"], float(np.float32(line[name]))) for line in base.metrics(split)
             ]
+
+
+def test_tensorboard_shows_what_the_machine_does(base, trainer):
+    """After each block of ten steps."""
+    found = trainer.series(base.folder / "out/train")
+    ends = [line["step"] for line in base.lines("times.jsonl")]
+    for tag, low, high in (
+        *(("images_per_s", 1.0, 1e6), ("input_wait", 0.0, 1.0)),
+        ("memory_bytes", 200 << 20, 4 << 30),
+    ):
+        assert [step for step, _ in found[tag]] == ends
+        assert all(low <= value <= high for _, value in found[tag])
+    seconds = [0.0] + [line["seconds"] for line in base.lines("times.jsonl")]
+    for number, (step, rate) in enumerate(found["images_per_s"]):
+        images = 9 * 64 + 4 if step % 40 == 0 else 10 * 64  # an epoch's last batch is of 4
+        took = seconds[number + 1] - seconds[number]
+        assert rate * took == pytest.approx(images, rel=1e-3)
+
+
+def test_the_gradients_norm(trainer, small, tmp_path):
+    """Of plain descent it is what the weights moved by, over the rate; and what clipping left."""
+    flags = [*small, "--optimizer=sgd", "--lr=0.1", "--steps_per_loop=1", "--max_steps=10"]
+    run = trainer(*flags, "--checkpoint_every_steps=9")
+    before, after = (trainer.weights(run.folder / f"ck/ckpt-{step}") for step in (9, 10))
+    moved = [after[name] - before[name] for name in after if name.startswith("model/")]
+    norm = np.sqrt(sum(float((part.astype(float) ** 2).sum()) for part in moved)) / 0.1
+    ((step, value),) = trainer.series(run.folder / "out/train")["gradient_norm"]
+    assert (step, value) == (10, pytest.approx(norm, rel=1e-3))
+    clipped = trainer(*flags, "--clip_norm=0.01")
+    ((_, value),) = trainer.series(clipped.folder / "out/train")["gradient_norm"]
+    assert value == pytest.approx(0.01)
+
+
+def test_tensorboard_shows_the_run_once(base, trainer):
+    """The flags and the graph at its start, pictures with each evaluation of the test set."""
+    found = trainer.series(base.folder / "out")
+    assert found["graph"][0][1] > 10
+    (key,) = set(found) - {"graph"}
+    assert key.startswith("_hparams_/")
+    found = trainer.series(base.folder / "out/eval")
+    wrong = round((1 - base.result()["test_accuracy"]) * 1003)
+    rows = -(-min(wrong, 48) // 8)
+    assert found["confusion_matrix"] == [(40, [440, 440]), (80, [440, 440])]
+    assert found["worst_mistakes"][1] == (80, [8 * (84 + 4), rows * (84 + 14 + 4)])
 
 
 def test_result(base, subset):
@@ -254,12 +302,6 @@ def test_without_a_validation_split(trainer, subset):
     assert run.metrics("validation") == []
     assert run.result()["validation_accuracy"] is None
     assert run.result()["validation_loss"] is None
-
-
-def test_without_an_output_folder(trainer, small, tmp_path):
-    run = trainer.main(*small, "--max_steps=1", f"--checkpoint_dir={tmp_path / 'ck'}")
-    assert run.code == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["ck"]
 
 
 AFFINITY = """

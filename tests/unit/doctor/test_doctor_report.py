@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mnist_dist.config import Config
 from mnist_dist.doctor.gpu import missing, problem
-from mnist_dist.doctor.report import judge, judge_bits, text
+from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
 
 
 def worker(rank, **changes):
@@ -113,7 +113,7 @@ def test_the_page():
         worker(1, devices=["/cpu:0", "/cpu:1"]),
     ]
     report = {
-        "workers": workers, "source": "slurm", "note": "a note", "well": False,
+        "workers": workers, "source": "slurm", "note": "a note", "verdict": "it says",
         "config": {"batch_size": 7, "accumulate_steps": 1, "checkpoint_dir": "/ck"},
         "findings": judge(Config(), workers),
         "all_reduce": {"replicas": 3, "bytes": [1000, 4000], "seconds": [0.001, 0.002],
@@ -125,7 +125,7 @@ def test_the_page():
     shares = [line.split()[-1] for line in lines[2:4]]
     assert sum(int(n) for share in shares for n in share.split("+")) == 7
     assert "a note" in lines
-    assert lines[7] == (
+    assert lines[4] == (
         "GPUs of worker 0: NVIDIA H200 (127.0 of 128.0 GiB free); driver 580.1, TensorFlow was "
         "built for CUDA 12.5.1 and cuDNN 9"
     )
@@ -136,4 +136,14 @@ def test_the_page():
     )
     assert "  fit: 0.500 ms + bytes / 2 MB/s" in lines
     assert lines[-2].startswith("NOT WELL: worker 1 (host n1): 2 device(s)")
-    assert lines[-1] == "A run with these flags would not work."
+    assert lines[-1] == "it says"
+
+
+def test_the_verdict():
+    assert verdict(True) == "Well: a run with these flags would work."
+    assert verdict(False) == "A run with these flags would not work."
+
+
+def test_the_head():
+    lines = head(Config(checkpoint_dir="/ck"), worker(0)).splitlines()
+    assert lines == ["Data: MNIST", "Checkpoints: /ck", "Versions of worker 0: numpy 2.4.0"]

@@ -1,4 +1,4 @@
-"""Signals are remembered; a second Ctrl-C ends at once. Each in a process of its own."""
+"""Signals are remembered, Ctrl-C is answered. Each in a process of its own."""
 
 import subprocess
 import sys
@@ -12,7 +12,9 @@ from mnist_dist.training.stop import Stop
 stop = Stop()
 assert stop.name == ""
 stop.listen()
-for name in sys.argv[1:]:
+stage = stop.during(sys.argv[1])
+stage.__enter__()
+for name in sys.argv[2:]:
     try:
         os.kill(os.getpid(), getattr(signal, name))
         print(stop.name)
@@ -21,8 +23,9 @@ for name in sys.argv[1:]:
 """
 
 
-def said(*signals):
-    done = subprocess.run([sys.executable, "-c", CODE, *signals], capture_output=True, text=True)
+def said(*signals, stage="training"):
+    command = [sys.executable, "-c", CODE, stage, *signals]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -36,9 +39,63 @@ def test_the_first_is_the_reason():
     assert said("SIGUSR1", "SIGTERM", "SIGTERM", "SIGINT") == ["SIGUSR1"] * 4
 
 
-def test_a_second_ctrl_c_ends_at_once():
+def test_a_second_ctrl_c_leaves():
     assert said("SIGINT", "SIGINT") == ["SIGINT", "KeyboardInterrupt"]
     assert said("SIGTERM", "SIGINT", "SIGINT") == ["SIGTERM", "SIGTERM", "KeyboardInterrupt"]
+
+
+def test_a_second_ctrl_c_waits_for_a_save_and_a_third_does_not():
+    assert said("SIGINT", "SIGINT", "SIGINT", stage="a save") == [
+        *("SIGINT", "SIGINT", "KeyboardInterrupt"),
+    ]
+    assert said("SIGINT", "SIGINT", stage="an evaluation") == ["SIGINT", "KeyboardInterrupt"]
+
+
+# Its main thread is in a system call that no signal interrupts, as in a computation: no handler of
+# Python's can run until it returns, which is when the answer was printed.
+DEAF = """
+import ctypes, os, signal, sys, threading, time
+from mnist_dist.training.stop import Stop
+stop, (reader, writer) = Stop(), os.pipe()
+def say(text):
+    print(text, flush=True)
+    os.write(writer, b"x")
+stop.say = say
+stop.listen()
+signal.siginterrupt(signal.SIGINT, False)
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+libc, buffer = ctypes.CDLL(None), ctypes.create_string_buffer(1)
+with stop.during(sys.argv[1]):
+    for number in range(int(sys.argv[2])):
+        timer = threading.Timer(0.1, press)
+        timer.start()
+        try:
+            libc.read(reader, buffer, 1)
+            time.sleep(0)  # here a handler may run
+        except KeyboardInterrupt:
+            print("left")
+stop.close()
+"""
+
+
+def answers(stage, presses):
+    command = [sys.executable, "-c", DEAF, stage, str(presses)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_ctrl_c_is_answered_at_once():
+    first = "stopping after a block, saving; again to leave without saving"
+    assert answers("training", 2) == [first, "leaving without saving", "left"]
+    assert answers("an evaluation", 1) == [
+        "stopping after this evaluation and a block, saving; again to leave without saving"
+    ]
+    assert answers("a save", 3) == [
+        *(first, "stopping when this save is done; again to leave at once"),
+        *("leaving without saving", "left"),
+    ]
 
 
 # The trainer's main, told twice while it reads the data, before anything else was started.
@@ -60,6 +117,10 @@ def test_the_command_ends_with_one_line(tmp_path):
     command = [sys.executable, "-c", MAIN, f"--checkpoint_dir={tmp_path}/ck"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout == "still here\n"
-    assert done.stderr == "mnist_dist: interrupted; the last checkpoint is what is left\n"
+    assert done.stderr.splitlines() == [
+        "mnist_dist: stopping after a block, saving; again to leave without saving",
+        "mnist_dist: leaving without saving",
+        "mnist_dist: interrupted; the last checkpoint is what is left",
+    ]
     assert done.returncode == 130
     assert not list(tmp_path.iterdir())
