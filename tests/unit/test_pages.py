@@ -56,11 +56,6 @@ RUN_BY = {
     r"sbatch --signal=USR1@300|scancel --signal=USR2 <job>": (
         "tests/slurm/test_training_jobs.py::test_a_signal_saves_and_requeues"
     ),
-    r"scontrol suspend": "tests/slurm/test_training_jobs.py::test_suspended_and_resumed",
-    r"sbatch --time": (
-        "tests/slurm/test_scripts.py::"
-        "test_a_time_limit_below_the_signals_lead_is_said_at_the_first_start"
-    ),
     r"scontrol requeue <job>": "tests/slurm/test_training_jobs.py::test_requeued_by_the_operator",
     r"scontrol suspend": "tests/slurm/test_training_jobs.py::test_suspended_and_resumed",
     r"sbatch --time": (
