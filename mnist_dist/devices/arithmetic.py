@@ -12,8 +12,8 @@ Capability: TypeAlias = tuple[int, int] | None
 """NVIDIA's number for what a GPU can do, such as (9, 0); None on a CPU."""
 
 TF32 = (8, 0)  # the first that has it, and bfloat16
-GPU_XLA = "step"
-GPU_POOL_OF_SLICES = True
+GPU_XLA = ""
+GPU_POOL_OF_SLICES = False
 
 
 class Arithmetic(NamedTuple):
