@@ -24,15 +24,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = [sys.executable, "-m", "mnist_dist.train"]
 BLOCK_STEPS = 50
-# (kernels, what XLA compiles, the pool of slices, precision, channels_first, global batch)
+# (precision, channels_first, global batch)
 VARIANTS = [
-    *[("", False, "float32", True, batch) for batch in (64, 256, 1024)],
-    *[("", False, "float32", False, batch) for batch in (64, 256, 1024)],
-    *[("", False, "tf32", True, batch) for batch in (64, 1024)],
-    *[("", False, "mixed_bfloat16", False, batch) for batch in (64, 1024)],
-    *[("", False, "mixed_bfloat16", True, batch) for batch in (64, 1024)],
+    *[("float32", True, batch) for batch in (64, 256, 1024)],
+    *[("float32", False, batch) for batch in (64, 256, 1024)],
+    *[("tf32", True, batch) for batch in (64, 1024)],
+    *[("mixed_bfloat16", False, batch) for batch in (64, 1024)],
+    *[("mixed_bfloat16", True, batch) for batch in (64, 1024)],
 ]
-QUICK = [(way, True, "float32", False, 64) for way in ("", "gradients", "step", "block")]
+QUICK = [("float32", False, 64)]
 
 
 def say(*words: Any) -> None:
@@ -64,7 +64,7 @@ def child_steps(nondeterministic: bool, cpu: bool) -> None:
     variants = QUICK if cpu else VARIANTS[:3] if nondeterministic else VARIANTS
     placed: dict[int, Any] = {}
     steps_of_block = 2 if cpu else BLOCK_STEPS
-    for way, slices, precision, channels_first, batch in variants:
+    for precision, channels_first, batch in variants:
         config = Config(no_gpu=cpu, nondeterministic=nondeterministic, batch_size=batch)
         if batch not in placed:
             trainset = Trainset(data.train, parts.order(config, data), 1, 1, steps_of_block)
@@ -72,15 +72,13 @@ def child_steps(nondeterministic: bool, cpu: bool) -> None:
             placed[batch] = parts.blocks(config, trainset, placement, built.kind)(
                 range(steps_of_block)
             )
-        how = parts.arithmetic(config, built, precision)._replace(
-            xla=way, pool_of_slices=slices, channels_first=channels_first
-        )
+        how = parts.arithmetic(config, built, precision)._replace(channels_first=channels_first)
         started = time.perf_counter()
         try:
             trained = state.build(
                 built.strategy, parts.architecture(config, data, how), parts.rule(config)
             )
-            steps = Steps(built.strategy, trained, parts.settings(config, how.xla))
+            steps = Steps(built.strategy, trained, parts.settings(config))
             rates = tf.constant(np.full(steps_of_block, 0.01), steps.dtype)
             told = tf.constant(0.0, steps.dtype)
 
@@ -93,22 +91,18 @@ def child_steps(nondeterministic: bool, cpu: bool) -> None:
             compiled_s = time.perf_counter() - started
             taken = [call() for _ in range(4)]
         except tf.errors.OpError as error:
-            say(
-                f"| {batch} | {precision} | XLA {way or 'off'} | failed: "
-                f"{' '.join(error.message.split())[:200]} |"
-            )
+            say(f"| {batch} | {precision} | failed: {' '.join(error.message.split())[:200]} |")
             continue
         kernels = "nondeterministic" if nondeterministic else "deterministic"
         layout = "NCHW" if channels_first else "NHWC"
-        pool = "slices" if slices else "op"
         say(
-            f"| {batch} | {precision} {layout} | {kernels}, XLA {way or 'off'}, pool {pool} "
+            f"| {batch} | {precision} {layout} | {kernels} "
             f"| {min(ms for ms, _ in taken):.3f} | {sorted(ms for ms, _ in taken)[2]:.3f} "
             f"| {compiled_s:.1f} s to start, loss {taken[-1][1]:.6f} |"
         )
 
 
-def child_kernels(way: str, cpu: bool) -> None:
+def child_kernels(cpu: bool) -> None:
     """Prints the kernels that one block's steps spend their time in, as the profiler saw them."""
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
@@ -118,9 +112,7 @@ def child_kernels(way: str, cpu: bool) -> None:
         flags += [f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out"]
         flags += ["--no_gpu", "--conv_filters=2", "--dense_units=8"] if cpu else []
         from mnist_dist import train
-        from mnist_dist.devices import arithmetic
 
-        arithmetic.GPU_XLA, arithmetic.GPU_POOL_OF_SLICES = way, bool(way)
         train.main(flags)
         del tf
         found = sorted(Path(folder).rglob("*.xplane.pb"))
@@ -143,10 +135,7 @@ def child_kernels(way: str, cpu: bool) -> None:
                     entry[1] += 1
             whole = sum(ms for ms, _ in totals.values())
             number = sum(count for _, count in totals.values())
-            say(
-                f"{plane.name}, XLA {way or 'off'}: {whole / 20:.3f} ms and {number / 20:.0f} "
-                "kernels a step"
-            )
+            say(f"{plane.name}: {whole / 20:.3f} ms and {number / 20:.0f} kernels a step")
             for name, (ms, count) in sorted(totals.items(), key=lambda item: -item[1][0])[:14]:
                 say(f"  {ms / 20:.4f} ms a step, {count / 20:.1f} times: {name[:110]}")
 
@@ -287,9 +276,7 @@ def part_kernels(left_s: Callable[[float], float], cpu: bool) -> None:
     """Where a step's time goes."""
     say("\n## Kernels of a step at batch 64\n")
     more = ["--cpu"] if cpu else []
-    for way in ("step", ""):
-        child = [sys.executable, __file__, "--child=kernels", f"--way={way}", *more]
-        Command(child, left_s(60), echo=True)
+    Command([sys.executable, __file__, "--child=kernels", *more], left_s(60), echo=True)
 
 
 def part_runs(left_s: Callable[[float], float], cpu: bool) -> None:
@@ -456,14 +443,13 @@ def main() -> None:
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--child", default="")
     parser.add_argument("--nondeterministic", action="store_true")
-    parser.add_argument("--way", default="")
     given = parser.parse_args()
     if given.child == "steps":
         child_steps(given.nondeterministic, given.cpu)
     elif given.child == "torch":
         child_torch(given.cpu)
     elif given.child == "kernels":
-        child_kernels(given.way, given.cpu)
+        child_kernels(given.cpu)
     else:
         _parent(given.parts.split(","), given.budget_s, given.cpu)
 

@@ -116,7 +116,6 @@ def architecture(config: Config, data: ImageData, arithmetic: Arithmetic) -> Arc
         shape,
         channels_first=arithmetic.channels_first,
         precision=arithmetic.layers,
-        pool_of_slices=arithmetic.pool_of_slices,
     )
 
 
@@ -126,8 +125,8 @@ def rule(config: Config) -> optim.Rule:
     return optim.Rule(config.optimizer, **values)
 
 
-def settings(config: Config, xla: str = "") -> Settings:
-    """How a step is computed, and what XLA compiles of it."""
+def settings(config: Config) -> Settings:
+    """How a step is computed."""
     return Settings(
         seed=config.seed,
         label_smoothing=config.label_smoothing,
@@ -135,7 +134,6 @@ def settings(config: Config, xla: str = "") -> Settings:
         wire_dtype=config.wire_dtype,
         augmentation=Augmentation(config.shift_px, config.rotate_deg, config.zoom),
         eager=config.eager,
-        xla=xla,
         shards=config.shards,
         accumulate_steps=config.accumulate_steps,
     )
@@ -164,7 +162,7 @@ def chosen_precision(
     def build(precision: str) -> Steps:
         how = arithmetic(config, devices, precision)
         trained = state.build(alone, architecture(config, data, how), rule(config))
-        return Steps(alone, trained, settings(config, how.xla))
+        return Steps(alone, trained, settings(config))
 
     with tf.device(devices.names[0]):
         block = tf.nest.map_structure(tf.constant, trainset.block(steps, 0))

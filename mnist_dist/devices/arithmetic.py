@@ -12,8 +12,6 @@ Capability: TypeAlias = tuple[int, int] | None
 """NVIDIA's number for what a GPU can do, such as (9, 0); None on a CPU."""
 
 TF32 = (8, 0)  # the first that has it, and bfloat16
-GPU_XLA = ""
-GPU_POOL_OF_SLICES = False
 
 
 class Arithmetic(NamedTuple):
@@ -23,15 +21,11 @@ class Arithmetic(NamedTuple):
         precision: float32, tf32, mixed_bfloat16, mixed_float16 or float64; never "auto".
         channels_first: the layout of images inside the network.
         deterministic: whether the same command gives the same bits again.
-        xla: what XLA compiles of a step: nothing on a CPU, where it is slower.
-        pool_of_slices: the max-pool in the operations that XLA fuses.
     """
 
     precision: str
     channels_first: bool
     deterministic: bool
-    xla: str = ""
-    pool_of_slices: bool = False
 
     @property
     def layers(self) -> str:
@@ -76,8 +70,7 @@ def settle(
     if data_format == "auto":
         channels_first = on_gpu
     deterministic = not (on_gpu and nondeterministic)
-    xla, slices = (GPU_XLA, GPU_POOL_OF_SLICES) if on_gpu and not eager else ("", False)
-    return Arithmetic(precision, channels_first, deterministic, xla, slices)
+    return Arithmetic(precision, channels_first, deterministic)
 
 
 def make_deterministic(capability: Capability, nondeterministic: bool) -> None:

@@ -53,7 +53,6 @@ class Architecture:
         channels_first: layout of the images inside the network.
         precision: Keras's name of the layers' arithmetic.
         seed: decides the initial weights.
-        pool_of_slices: the max-pool in the operations that XLA fuses.
     """
 
     image_shape: tuple[int, int, int]
@@ -67,7 +66,6 @@ class Architecture:
     channels_first: bool = False
     precision: str = "float32"
     seed: int = 0
-    pool_of_slices: bool = False
 
     @classmethod
     def from_flags(

@@ -1,7 +1,7 @@
 """The parts of the network that Keras doesn't have as this program needs them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import keras
 import numpy as np
@@ -118,46 +118,6 @@ class BatchNorm:
 def max_pool(x: tf.Tensor, data_format: str) -> tf.Tensor:
     """The largest of each 2x2 square; an odd last row or column counts as a square."""
     return tf.nn.max_pool2d(x, 2, 2, "SAME", "NCHW" if data_format == "channels_first" else "NHWC")
-
-
-def max_pool_of_slices(x: tf.Tensor, data_format: str) -> tf.Tensor:
-    """`max_pool`, to the bit and with its gradient, in elementwise operations that XLA fuses."""
-    rows = 2 if data_format == "channels_first" else 1  # the axis; that of the columns is the next
-
-    def halves(y: tf.Tensor, axis: int) -> list[tf.Tensor]:
-        """The even and the odd rows, or columns."""
-        shape = [*y.shape[:axis], y.shape[axis] // 2, 2, *y.shape[axis + 1 :]]
-        return tf.unstack(tf.reshape(y, _static(shape)), axis=axis + 1)
-
-    def joined(parts: list[tf.Tensor], axis: int) -> tf.Tensor:
-        """What `halves` takes apart."""
-        shape = [*parts[0].shape[:axis], 2 * parts[0].shape[axis], *parts[0].shape[axis + 1 :]]
-        return tf.reshape(tf.stack(parts, axis + 1), _static(shape))
-
-    @tf.custom_gradient
-    def pool(even: tf.Tensor) -> Any:
-        squares = [part for half in halves(even, rows) for part in halves(half, rows + 1)]
-        most = tf.maximum(tf.maximum(*squares[:2]), tf.maximum(*squares[2:]))
-
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            parts, free = [], tf.ones_like(most, tf.bool)
-            for square in squares:  # the first of equals has it, as in TensorFlow's kernels
-                mine = free & tf.equal(square, most)
-                parts.append(tf.where(mine, upstream, tf.zeros([], upstream.dtype)))
-                free = free & ~mine
-            return joined([joined(parts[:2], rows + 1), joined(parts[2:], rows + 1)], rows)
-
-        return most, gradient
-
-    odd = [side % 2 if axis in (rows, rows + 1) else 0 for axis, side in enumerate(x.shape)]
-    if any(odd):
-        x = tf.pad(x, [[0, more] for more in odd], constant_values=x.dtype.min)
-    return pool(x)
-
-
-def _static(shape: list[int | None]) -> list[int]:
-    """A shape to reshape to, of which the number of rows may be unknown."""
-    return [-1 if side is None else side for side in shape]
 
 
 def residual_add(y: tf.Tensor, shortcut: tf.Tensor) -> tf.Tensor:

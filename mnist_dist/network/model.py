@@ -13,7 +13,6 @@ from mnist_dist.network.layers import (
     Layer,
     Statistics,
     max_pool,
-    max_pool_of_slices,
     residual_add,
 )
 from mnist_dist.network.rows import Rows
@@ -66,11 +65,6 @@ class Network:
             if stage.kernel:
                 self._build(stage)
 
-    @property
-    def has_batch_norm(self) -> bool:
-        """Whether replicas talk within a step."""
-        return bool(self._norms)
-
     def __call__(self, images: tf.Tensor, rows: Rows | None = None) -> tuple[tf.Tensor, Statistics]:
         """The forward pass.
 
@@ -112,8 +106,7 @@ class Network:
             x = [tf.transpose(part, [0, 3, 1, 2]) for part in x]
         for number in range(1, len(self.what.conv_filters) + 1):
             x = self._conv(f"conv{number}", x, each, normalise)
-            pool = max_pool_of_slices if self.what.pool_of_slices else max_pool
-            x = [pool(part, self._format) for part in x]
+            x = [max_pool(part, self._format) for part in x]
         if self.what.channels_first:  # so that the dense weights fit both layouts
             x = [tf.transpose(part, [0, 2, 3, 1]) for part in x]
         x = [tf.reshape(part, [part.shape[0] or tf.shape(part)[0], -1]) for part in x]

@@ -46,13 +46,11 @@ class Rows(NamedTuple):
         groups = -(-columns // 4)  # a count of the generator gives four numbers
         low = tf.cast(self.first * groups, tf.uint64)
         high = tf.cast(self.step * 256 + stream, tf.uint64)
-        words = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        numbers = tf.raw_ops.StatelessRandomUniformV2(
             shape=[rows, groups * 4],
             key=tf.constant([self.seed], tf.uint64),
             counter=tf.stack([low, high]),
             alg=PHILOX,
-            dtype=tf.uint32,
+            dtype=tf.float32,
         )
-        # As TensorFlow makes floats of them, which XLA does from other bits of the same words.
-        mantissa = tf.bitwise.bitwise_and(words[:, :columns], 0x7FFFFF)
-        return tf.bitcast(tf.bitwise.bitwise_or(mantissa, 0x3F800000), tf.float32) - 1.0
+        return numbers[:, :columns]

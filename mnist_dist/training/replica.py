@@ -27,7 +27,6 @@ class Settings(NamedTuple):
         eager: run without a graph.
         shards: fixed parts of the global batch, each computed by itself; 0 for none.
         accumulate_steps: with shards, the groups in which a replica computes its own.
-        xla: what XLA compiles: "" for nothing, "gradients" of a micro-batch, "step", or "block".
     """
 
     seed: int
@@ -38,7 +37,6 @@ class Settings(NamedTuple):
     eager: bool
     shards: int = 0
     accumulate_steps: int = 1
-    xla: str = ""
 
 
 class ReplicaStep(NamedTuple):
@@ -107,20 +105,6 @@ class Replica:
     ) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
         """Of one micro-batch: gradients of its part of the mean loss, [loss, right] sums."""
         pixels = self._settings.augmentation.apply(as_pixels(images, self._dtype), rows)
-        if self._settings.xla != "gradients":
-            return self._backward(pixels, labels, rows, total)
-
-        def backward(
-            pixels: tf.Tensor, labels: tf.Tensor, at: dict[str, tf.Tensor], total: tf.Tensor
-        ) -> Any:
-            return self._backward(pixels, labels, rows._replace(**at), total)
-
-        at = {"step": rows.step, "first": rows.first, "real": rows.real}
-        return tf.function(backward, jit_compile=True)(pixels, labels, at, total)
-
-    def _backward(
-        self, pixels: tf.Tensor, labels: tf.Tensor, rows: Rows, total: tf.Tensor
-    ) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
         with tf.GradientTape() as tape:
             logits, statistics = self._network(pixels, rows)
             sums = scores(logits, labels, rows, self._settings.label_smoothing)

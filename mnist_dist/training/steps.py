@@ -28,16 +28,9 @@ class Steps:
         self._network, self._optimizer, self._loss_scale = state
         self.dtype = tf.as_dtype(self._network.dtype)
         compiled: Callable = (lambda f: f) if settings.eager else _compiled
-        xla, alone = settings.xla, strategy.num_replicas_in_sync == 1
-        if xla == "step" and (any(settings.augmentation) or not alone):
-            xla = "gradients"  # XLA reduces over no replicas, and knows no bilinear sampling
-        if settings.shards or (xla == "gradients" and self._network.has_batch_norm and not alone):
-            xla = ""  # shards are the same bits on any number of replicas
         part = Shards if settings.shards else Replica
-        self._replica = part(self._network, self._loss_scale, settings._replace(xla=xla))
-        block, step = xla == "block", xla == "step"
-        self.train = _compiled(self._train, jit_compile=True) if block else compiled(self._train)
-        self._step = _compiled(self._whole_step, jit_compile=True) if step else self._whole_step
+        self._replica = part(self._network, self._loss_scale, settings)
+        self.train = compiled(self._train)
         self.score = compiled(self._score)
         self.merge = compiled(self._merge)
         self.swap_averages = compiled(lambda: self._optimizer.swap_averages(strategy))
@@ -63,7 +56,7 @@ class Steps:
             records = records.write(k, self._step(block, k, rates[k], stop))
         return records.stack()
 
-    def _whole_step(self, block: Any, k: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+    def _step(self, block: Any, k: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
         """Step `k` of a block: its row of what `_train` returns."""
         result = self._strategy.run(self._replica.step, args=(block, k, stop))
         self._update(result, rate)
@@ -131,11 +124,11 @@ class Steps:
         return self._strategy.experimental_local_results(value)[0]
 
 
-def _compiled(function: Callable, **options: Any) -> Callable:
+def _compiled(function: Callable) -> Callable:
     """A graph of its own: TensorFlow counts a function's traces by its code, over all runs of a
     process, and warns of many.
     """
-    return tf.function(functools.partial(function), **options)
+    return tf.function(functools.partial(function))
 
 
 def _move(moving: tf.Variable, value: tf.Tensor) -> None:
