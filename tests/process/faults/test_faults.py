@@ -64,10 +64,10 @@ class Lab:
         assert "Skipped" not in again.out, what
         assert_same(self.trainer, again, self.whole)
         left = [p.name for part in ("ck", "out") for p in (folder / part).iterdir()]
-        names = {"ckpt-24", "train", "eval", "metrics.jsonl", "times.jsonl", "result.json"}
-        assert {name for name in left if not name.startswith("previous-")} == {
+        names = {"ckpt-24", "metrics.jsonl", "times.jsonl", "result.json", "predictions.npz"}
+        assert {name for name in left if not name.startswith(("previous-", "events."))} == {
             *names,
-            "predictions.npz",
+            *("train", "validation", "eval"),
         }, what
         shutil.rmtree(folder)
         return call
