@@ -60,12 +60,12 @@ def test_deleted_and_emptied(trainer, saved, copy):
     (copy / "out/times.jsonl").write_bytes(b"")
     (events,) = (copy / "out/train").iterdir()
     data = bytearray(events.read_bytes())
-    data[len(data) // 2] ^= 1  # in the middle of the first of two records
+    data[len(data) // 2] ^= 1  # in the middle of one of four records
     events.write_bytes(data)
     run, (lost,) = goes_on(trainer, saved, copy)
     assert re.fullmatch(
         r"20 of 20 lines of metrics.jsonl, (\d) of \1 lines of times.jsonl, "
-        r"1 of 2 records of train/",
+        r"1 of 4 records of train/",
         lost,
     )
     assert list(run.losses()) == list(range(21, 31))

@@ -12,6 +12,7 @@ from mnist_dist.config import Config
 
 PAGE = Path(__file__).parents[3] / "docs/files.md"
 TYPES = {
+    "boolean": lambda value: type(value) is bool,
     "integer": lambda value: type(value) is int,
     "number": lambda value: type(value) is float,
     "string": lambda value: type(value) is str,
@@ -48,6 +49,7 @@ def test_the_page_is_read():
     assert {heading: len(found) for heading, found in TABLES.items()} == {
         **{"metrics.jsonl": 1, "times.jsonl": 1, "result.json": 2, "predictions.npz": 1},
         **{"TensorBoard": 1, "Checkpoints": 3},
+        **{"One run folder, one run": 0, "After a fault": 0},
     }
     with pytest.raises(AssertionError):
         check({"step": 1.5, "seconds": 1.0}, TABLES["times.jsonl"][0])
