@@ -49,7 +49,8 @@ def keras_model(what: Architecture, weights: dict[str, np.ndarray]) -> keras.Mod
         return relu(layers.Add(dtype=what.precision, name=f"{name}_add")([y, x]))
 
     images = keras.Input(what.image_shape, dtype="uint8", name="images")
-    x = layers.Rescaling(1.0 / 255.0, dtype=full, name="pixels")(images)
+    # A division, as in training; Rescaling would multiply, by a factor that is float32 always.
+    x = layers.Normalization(None, mean=0.0, variance=255.0**2, dtype=full, name="pixels")(images)
     for number, filters in enumerate(what.conv_filters, 1):
         x = block(f"conv{number}", filters, x)
         x = layers.MaxPooling2D(2, padding="same", dtype=what.precision, name=f"pool{number}")(x)

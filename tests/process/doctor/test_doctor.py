@@ -78,7 +78,7 @@ def test_alone_it_says_what_would_run_and_leaves_nothing(doctor, tmp_path):
     folder = tmp_path / "made" / "up"
     code, output, errors = end(doctor(f"--checkpoint_dir={folder}", "--batch_size=10"))
     assert (code, errors) == (0, "")
-    assert output.splitlines()[-1] == "A run with these flags would work."
+    assert output.splitlines()[-1] == "Well: a run with these flags would work."
     row = rows_of(output)[0]
     assert row[:4] == ["0", socket.gethostname(), "-", "/cpu:0"]
     assert row[-1] == "10"
@@ -92,7 +92,7 @@ def test_two_workers_that_are_well(doctor, tmp_path):
     (code, output, _), (other_code, other_output, _) = pair(doctor, *flags)
     assert (code, other_code, other_output) == (0, 0, "")  # worker 0 alone speaks
     report = json.loads(output)
-    assert report["verdict"] == "A run with these flags would work."
+    assert report["verdict"] == "Well: a run with these flags would work."
     assert report["well"] is True
     flags = report["workers"][1]["flags"]
     assert (flags["batch_size"], flags["conv_filters"], flags["no_gpu"]) == (7, [32, 64], True)
@@ -209,12 +209,13 @@ def test_help(doctor):
 
 # The doctor's main, with a stand-in for what is imported with TensorFlow.
 WITHOUT = """
-import sys
+import sys, types
 from mnist_dist.doctor.__main__ import main
 class Stop(dict):
     def __getattr__(self, name):
         print("TensorFlow is wanted", sys.modules.keys() & {"tensorflow", "keras"}, flush=True)
         raise SystemExit(9)
+sys.modules["mnist_dist.doctor.burn_in"] = types.ModuleType("burn_in")
 sys.modules["mnist_dist.doctor.network"] = Stop()
 main(["--no_gpu"])
 """
