@@ -211,12 +211,14 @@ def test_help(doctor):
 WITHOUT = """
 import sys, types
 from mnist_dist.doctor.__main__ import main
-class Stop(dict):
+class Stop(types.ModuleType):
     def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)  # asked by the import itself
         print("TensorFlow is wanted", sys.modules.keys() & {"tensorflow", "keras"}, flush=True)
         raise SystemExit(9)
 sys.modules["mnist_dist.doctor.burn_in"] = types.ModuleType("burn_in")
-sys.modules["mnist_dist.doctor.network"] = Stop()
+sys.modules["mnist_dist.doctor.network"] = Stop("network")
 main(["--no_gpu"])
 """
 
