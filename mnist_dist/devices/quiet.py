@@ -32,7 +32,7 @@ def without_greetings(one_dnn: bool = True, wanted: bool = False) -> Iterator[No
     if wanted:
         yield
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # a failure is said once, by us
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a failure is said once, by us
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
