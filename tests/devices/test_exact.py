@@ -1,7 +1,8 @@
 """--shards: the same bits on any number of replicas, workers, threads and micro-batches.
 
 5,003 images of MNIST and a global batch of 50: the 101st step has 3 images, so most of its shards
-have none. All comparisons are ==. MNIST_DIST_EXACT=whole trains the whole table.
+have none. All comparisons are ==. MNIST_DIST_EXACT=whole trains the whole table,
+which was not yet seen green; two and four workers: tests/slurm/test_exact_on_slurm.py.
 """
 
 import hashlib
@@ -39,10 +40,8 @@ ONE, ONE_THREAD, RESUMED = (1, 1), "one inter-op thread", "saved on 4 resumed on
 SUITE = {  # (devices of a worker, workers) -> what is trained there and on one device
     ONE_THREAD: ("momentum",),
     (2, 1): ("momentum", "adam"),
-    (4, 1): ("momentum in 2", "everything"),
-    (8, 1): ("adam",),
-    (1, 2): ("adam",),  # four tasks: tests/slurm/test_exact_on_slurm.py
-    RESUMED: ("adam",),
+    (4, 1): ("momentum in 2",),
+    (8, 1): ("momentum",),
 }
 WHOLE = {  # half an hour
     ONE_THREAD: ("momentum", "adam", "everything"),
