@@ -32,4 +32,4 @@ def test_training(command, trainer, small, tmp_path):
 
 
 def test_there_are_such_commands():
-    assert f"{TRAIN} --no_gpu" in training()
+    assert f"{TRAIN} --no_gpu --run_dir=runs/first" in training()
