@@ -33,8 +33,8 @@ def expected(split):
     return [list(images.shape), np.bincount(labels).tolist(), int(weighed.sum())]
 
 
-def test_plain_tfds_reads_it(tmp_path):
-    """All images with their labels; also where it was stopped with -9 while it wrote."""
+def test_plain_tfds_reads_it(subset, tmp_path):
+    """All images with their labels; also where it was stopped with -9 while it wrote MNIST."""
     command = [*PREPARE, f"--data_dir={tmp_path}"]
     process = subprocess.Popen(command)
     try:
@@ -47,6 +47,7 @@ def test_plain_tfds_reads_it(tmp_path):
     place = tmp_path / "mnist" / "3.0.1"
     assert not place.exists()
 
+    command += [f"--idx_dir={subset}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"Prepared {place}\n"
@@ -54,10 +55,10 @@ def test_plain_tfds_reads_it(tmp_path):
     plain = [sys.executable, "-c", PLAIN, "mnist", tmp_path]
     read = subprocess.run(plain, capture_output=True, text=True, timeout=300)
     assert read.returncode == 0, read.stderr
-    data = sources.load("", "", 0)
+    data = sources.load(str(subset), "", 0)
     found = json.loads(read.stdout.splitlines()[-1])
     assert found == {"train": expected(data.train), "test": expected(data.test)}
-    assert found["train"][0] == [60000, 28, 28, 1]
+    assert found["train"][0] == [3000, 28, 28, 1]
 
 
 @pytest.mark.parametrize(
