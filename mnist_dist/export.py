@@ -47,14 +47,15 @@ def _run(argv: list[str]) -> int:
         console.stage("exporting")
         with answers.model(made, no_gpu=True) as (model, _):  # nothing is computed
             place = export(model, Path(args.out))
-    height, width, channels = model.image_shape
-    print(
-        f"Exported {model.origin.saved.path}:\n"
-        f"{place}  a SavedModel; its signature serving_default takes images, uint8 "
-        f"[n, {height}, {width}, {channels}], and gives class, int64 [n], and probabilities "
-        f"[n, {model.num_classes}]\n"
-        f"{place / KERAS_FILE}  the same for keras.models.load_model"
-    )
+        height, width, channels = model.image_shape
+        console.stage("")
+        console.line(
+            f"Exported {model.origin.saved.path}:\n"
+            f"{place}  a SavedModel; its signature serving_default takes images, uint8 "
+            f"[n, {height}, {width}, {channels}], and gives class, int64 [n], and probabilities "
+            f"[n, {model.num_classes}]\n"
+            f"{place / KERAS_FILE}  the same for keras.models.load_model"
+        )
     return 0
 
 

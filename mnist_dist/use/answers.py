@@ -119,9 +119,9 @@ def score(
         about = {**where, "split": split, "data": data.fingerprint, "source": data.source}
         print(json.dumps({**about, **_record(scores)}, allow_nan=False))
         return
-    print(_weights(model))
+    console.line(_weights(model))
     other = "" if data.fingerprint == model.origin.data else " (not what the run was trained on)"
-    print(f"Data: {data.source}{other}.")
+    console.line(f"Data: {data.source}{other}.")
     print("\n".join(_text(split, scores)))
     if mistakes:
         print(f"The {drawn} worst mistakes are drawn in {mistakes}.")
