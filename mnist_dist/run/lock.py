@@ -182,7 +182,7 @@ class Lock:
         """Whether the owner of a lock is certainly not there any more."""
         if other.job and other.job == self._owner.job and other.restart < self._owner.restart:
             return True  # the scheduler has ended that try before it began this one
-        return other.system == self._owner.system and _started(other.pid) != other.started
+        return _gone(other, self._owner.system)
 
     def _beat(self) -> None:
         while not self._released.wait(self._beat_s):
@@ -248,6 +248,16 @@ def held(folders: dict[str, str], owner: Owner) -> Iterator[Callable[[], None]]:
         yield check
 
 
+def gone(text: str) -> bool:
+    """Whether a lock file's text is of a process of this machine that isn't there any more."""
+    owner = _owner(text)
+    return owner is not None and _gone(owner, _system(platform.node()))
+
+
+def _gone(owner: Owner, system: str) -> bool:
+    return owner.system == system and _started(owner.pid) != owner.started
+
+
 def _owner(text: str) -> Owner | None:
     try:
         record: dict[str, Any] = json.loads(text)
@@ -255,7 +265,8 @@ def _owner(text: str) -> Owner | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     kinds = (str, int, str, str, int, str, str)
-    return owner if all(type(v) is kind for v, kind in zip(owner, kinds, strict=True)) else None
+    fits = all(type(v) is kind for v, kind in zip(owner, kinds, strict=True))
+    return owner if fits and 0 < owner.pid < 2**31 else None
 
 
 def _system(host: str) -> str:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mnist_dist.devices.quiet import GREETING
 from tests.process.trainer import environment
 
 LESSON = Path(__file__).parents[3] / "docs/lesson.ipynb"
@@ -35,5 +34,4 @@ def test_it_runs(tmp_path):
     assert sum(text.count("Python is here, with") for text in said) == 2
     assert any("two replicas" in text for text in said)
     errors = [o["text"] for cell in code for o in cell["outputs"] if o.get("name") == "stderr"]
-    lines = [line for line in "".join(map("".join, errors)).splitlines() if line]
-    assert all(GREETING.match(line) for line in lines), lines
+    assert not errors  # no greeting of TensorFlow's either
