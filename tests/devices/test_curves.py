@@ -13,6 +13,7 @@ far from one another. APART bounds that, and is checked to be no looser than it 
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -39,23 +40,15 @@ CASES = {
     "float64 batch_norm": ("--precision=float64", "--batch_norm"),
     "float64 everything": ("--precision=float64", *EVERYTHING),
 }
+SLOW = "avx512_bf16" not in Path("/proc/cpuinfo").read_text()
 ONE = (1, 1)
-ON = {  # (devices of a worker, workers) -> what is trained there
-    ONE: tuple(case for case in CASES if case not in ("wire", "float64 in 3")),
-    (2, 1): ("float32", "float32 in 4", "wire"),
-    (3, 1): (
-        "float32",
-        "float32 in 4",
-        "bfloat16",
-        "float16",
-        "float64 in 3",
-        "float64 everything",
-    ),
-    (4, 1): ("float32", "float32 in 4"),
-    (8, 1): ("float32", "float32 in 4", "float64 batch_norm"),
-    (1, 2): ("float32", "float32 in 4", "wire", "bfloat16"),
-    (2, 2): ("float32", "float32 batch_norm", "float64 everything"),
-    (1, 3): ("float32", "float64 in 3"),
+ON = {  # (devices of a worker, workers) -> what is trained there; equal bits: test_exact.py
+    (2, 1): ("wire",),
+    (3, 1): ("float32 in 4", "bfloat16", "float16", "float64 in 3", "float64 everything"),
+    (8, 1): ("float32", "float64 batch_norm"),
+    (1, 2): ("float32", "wire", "bfloat16"),
+    (2, 2): ("float32 batch_norm", "float64 everything"),
+    (1, 3): ("float64 in 3",),
 }
 
 
@@ -107,6 +100,7 @@ def reference(case):
         pytest.param(topology, case, id=f"{topology[0]}x{topology[1]}-{case.replace(' ', '-')}")
         for topology, cases in ON.items()
         for case in cases
+        if not (SLOW and case == "bfloat16")  # 7 times slower than float32 on such a CPU
     ],
 )
 def test_the_same_curve(runs, topology, case):
@@ -133,7 +127,7 @@ def test_the_same_curve(runs, topology, case):
         assert apart(run, one, ROUNDED_STEPS) < ROUNDED
 
 
-@pytest.mark.parametrize("case", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("case", ["float32", "float16"] + ["bfloat16"] * (not SLOW))
 def test_the_bounds_are_what_rounding_does(runs, case):
     run, truth = runs(ONE, case), runs(ONE, "float64")
     assert truth.losses[-1] < 0.6 * truth.losses[0]  # it has learnt
