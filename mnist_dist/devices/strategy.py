@@ -58,11 +58,14 @@ def build(
         RunError: TensorFlow uses other devices than these.
     """
     # An operation cuts its sums by the number of its threads. The optimizer of graphs makes one
-    # AddN of a chain or a tree of sums, which adds its inputs in the order that memory comes free.
+    # AddN of a chain of sums, which adds its inputs in the order that memory comes free, and moves
+    # constants from product to product, on one device otherwise than on another.
     with set_once("threads"):
         tf.config.threading.set_intra_op_parallelism_threads(1 if wanted.shards else threads)
         tf.config.threading.set_inter_op_parallelism_threads(max(threads, 2 * len(names)))
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+    tf.config.optimizer.set_experimental_options(
+        {"arithmetic_optimization": False, "constant_folding": False}
+    )
     strategy = _strategy(wanted, names, workers, rank)
     expected = len(names) * max(len(workers), 1)
     if strategy.num_replicas_in_sync != expected:

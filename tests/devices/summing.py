@@ -35,7 +35,8 @@ def main(command_lines):
     codes = [train.main(arguments) for arguments in command_lines]
     graphs = [c.graph.as_graph_def() for f in made for c in f._list_all_concrete_functions()]
     nodes = sum(len(f.node_def) for graph in graphs for f in graph.library.function)
-    rewritten = tf.config.optimizer.get_experimental_options().get("arithmetic_optimization", True)
+    options = tf.config.optimizer.get_experimental_options()
+    rewritten = [o for o in ("arithmetic_optimization", "constant_folding") if options.get(o, True)]
     found = [name for graph in graphs for name in unordered(graph)]
     print(json.dumps([codes, len(graphs), nodes, rewritten, found]))
 

@@ -22,16 +22,16 @@ COMMON = (
     *("--shards=8", "--conv_filters=4,8", "--kernel_size=3", "--dense_units=32", "--dropout=0.5"),
     *("--validation_size=0", "--batch_size=50", f"--max_steps={STEPS}"),
 )
-CLIPPED = ("--optimizer=adam", "--clip_norm=0.5", "--ema=0.9", "--label_smoothing=0.1")
+CLIPPED = ("--clip_norm=0.5", "--ema=0.9", "--label_smoothing=0.1")
 CASES = {
     "momentum": (),
     "momentum in 2": ("--accumulate_steps=2",),
     "adam": ("--optimizer=adam", "--schedule=cosine", "--weight_decay=0.01"),
-    "clipped": CLIPPED,
-    "clipped in 2": ("--accumulate_steps=2", *CLIPPED),
+    "muon": ("--optimizer=muon", *CLIPPED),
+    "muon in 2": ("--optimizer=muon", "--accumulate_steps=2", *CLIPPED),
     "everything": (
         *("--batch_norm", "--residual", "--shift_px=2", "--rotate_deg=10", "--zoom=0.1"),
-        *("--lr=0.003", *CLIPPED),
+        *("--optimizer=adam", "--lr=0.003", *CLIPPED),
     ),
     "float16": ("--precision=mixed_float16", "--batch_norm"),
     "bfloat16": ("--precision=mixed_bfloat16", "--batch_norm"),
@@ -39,15 +39,15 @@ CASES = {
 ONE, ONE_THREAD, RESUMED = (1, 1), "one inter-op thread", "saved on 4 resumed on 2 workers then 1"
 SUITE = {  # (devices of a worker, workers) -> what is trained there and on one device
     ONE_THREAD: ("momentum",),
-    (2, 1): ("momentum", "adam"),
+    (2, 1): ("adam", "muon"),
     (4, 1): ("momentum in 2",),
     (8, 1): ("momentum",),
 }
 WHOLE = {  # half an hour
     ONE_THREAD: ("momentum", "adam", "everything"),
-    (2, 1): ("momentum", "adam", "clipped", "everything", "bfloat16"),
-    (4, 1): ("momentum", "momentum in 2", "adam", "clipped in 2", "everything", "float16"),
-    (8, 1): ("momentum", "adam", "clipped", "everything", "float16", "bfloat16"),
+    (2, 1): ("momentum", "adam", "muon", "everything", "bfloat16"),
+    (4, 1): ("momentum", "momentum in 2", "adam", "muon in 2", "everything", "float16"),
+    (8, 1): ("momentum", "adam", "muon", "everything", "float16", "bfloat16"),
     (1, 2): ("everything", "adam"),
     (2, 2): ("everything",),
     (1, 4): ("everything",),
