@@ -12,12 +12,9 @@ differs by rounding and nothing else. Two float32 runs are each so far from the 
 far from one another. APART bounds that, and is checked to be no looser than it has to be.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
 import pytest
 
-from tests.curves import apart, images_apart, train, train_each
+from tests.curves import SLOW_BFLOAT16, apart, images_apart, train_on, two_at_a_time
 
 EXACT = 1e-12
 ROUNDED, ROUNDED_STEPS = 8 * 2**-22, 40
@@ -40,7 +37,6 @@ CASES = {
     "float64 batch_norm": ("--precision=float64", "--batch_norm"),
     "float64 everything": ("--precision=float64", *EVERYTHING),
 }
-SLOW = "avx512_bf16" not in Path("/proc/cpuinfo").read_text()
 ONE = (1, 1)
 ON = {  # (devices of a worker, workers) -> what is trained there; equal bits: test_exact.py
     (2, 1): ("wire",),
@@ -59,24 +55,11 @@ def runs(request, tmp_path_factory):
     wanted = needed(item for item in request.session.items if item.module is request.module)
 
     def on(topology):
-        devices, workers = topology
-        flags = (f"--virtual_devices={devices}",)
-        place = folder / f"{devices}x{workers}"
         cases = {name: CASES[name] for name in sorted(wanted[topology])}
-        if workers == 1:  # TensorFlow takes oneDNN or leaves it when it is loaded
-            without = {n: c for n, c in cases.items() if n.startswith(("float64", "float16"))}
-            others = {name: case for name, case in cases.items() if name not in without}
-            return {**train_each(place, others, *flags), **train_each(place, without, *flags)}
-        return {
-            name: train(place / name, *flags, *case, workers=workers)
-            for name, case in cases.items()
-        }
+        return train_on(topology, folder / "{}x{}".format(*topology), cases)
 
-    with ThreadPoolExecutor(max_workers=2) as two:
-        waiting = {topology: two.submit(on, topology) for topology in wanted}
-        yield lambda topology, case: waiting[topology].result()[case]
-        for future in waiting.values():
-            future.cancel()
+    with two_at_a_time(wanted, on) as found:
+        yield found
 
 
 def needed(tests):
@@ -100,7 +83,7 @@ def reference(case):
         pytest.param(topology, case, id=f"{topology[0]}x{topology[1]}-{case.replace(' ', '-')}")
         for topology, cases in ON.items()
         for case in cases
-        if not (SLOW and case == "bfloat16")  # 7 times slower than float32 on such a CPU
+        if not (SLOW_BFLOAT16 and case == "bfloat16")
     ],
 )
 def test_the_same_curve(runs, topology, case):
@@ -127,7 +110,7 @@ def test_the_same_curve(runs, topology, case):
         assert apart(run, one, ROUNDED_STEPS) < ROUNDED
 
 
-@pytest.mark.parametrize("case", ["float32", "float16"] + ["bfloat16"] * (not SLOW))
+@pytest.mark.parametrize("case", ["float32", "float16"] + ["bfloat16"] * (not SLOW_BFLOAT16))
 def test_the_bounds_are_what_rounding_does(runs, case):
     run, truth = runs(ONE, case), runs(ONE, "float64")
     assert truth.losses[-1] < 0.6 * truth.losses[0]  # it has learnt
