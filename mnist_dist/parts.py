@@ -174,10 +174,8 @@ def chosen_precision(
 
 def remembered(folder: Path) -> str | None:
     """The precision in the identity of the newest whole checkpoint; None where there is none."""
-    for path in reversed(store.visible(folder)):
-        with contextlib.suppress(ValueError):
-            return store.read(path).state["identity"].get("precision")
-    return None
+    saved, _ = store.newest(folder)
+    return saved.state["identity"].get("precision") if saved else None
 
 
 def claimed(

@@ -110,6 +110,32 @@ def visible(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (step_of(path), path.suffix != OLDER))
 
 
+def newest(
+    folder: Path, step: int | None = None, look: Callable[[Saved], Any] = lambda saved: None
+) -> tuple[Saved | None, dict[Path, str]]:
+    """The newest whole checkpoint, and each newer one that isn't whole with the reason.
+
+    Args:
+        folder: --checkpoint_dir.
+        step: of this global step alone; None for any.
+        look: raises ValueError where a state isn't one of this program.
+
+    Raises:
+        UsageError: one is of another format, or this user may not read it.
+    """
+    damaged: dict[Path, str] = {}
+    for path in reversed(visible(folder)):
+        if step not in (None, step_of(path)):
+            continue
+        try:
+            saved = read(path)
+            look(saved)
+            return saved, damaged
+        except ValueError as error:
+            damaged[path] = str(error)
+    return None, damaged
+
+
 def step_of(path: Path) -> int:
     """The global step in a visible checkpoint's name."""
     return int(path.name.removesuffix(OLDER).removeprefix("ckpt-"))

@@ -22,10 +22,9 @@ class Found(NamedTuple):
     result: dict[str, Any]
 
     @property
-    def newest(self) -> Path:
-        """The checkpoint of the step that was asked for, or the last one, whole or not."""
-        paths = store.visible(self.folder)
-        return [p for p in paths if self.step in (None, store.step_of(p))][-1]
+    def newest_step(self) -> int:
+        """The step that was asked for, or that of the last checkpoint, whole or not."""
+        return store.step_of(store.visible(self.folder)[-1]) if self.step is None else self.step
 
 
 def find(run_dir: str) -> Found:
