@@ -25,6 +25,7 @@ class Checkpoints:
         folder: --checkpoint_dir.
         variables: name -> variable, what is saved.
         chief: whether this worker writes.
+        took_s: seconds that the last save took till it counted; 0 before the first.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="save")
         self._saving: Future[None] | None = None
         self._begun_s = monotonic()
+        self.took_s = 0.0
 
     def claim(self) -> None:
         """Clears what a killed run left half-written or half-deleted."""
@@ -142,10 +144,12 @@ class Checkpoints:
         copies: dict[str, np.ndarray],
         before: Callable[[], None],
     ) -> None:
+        begun_s = monotonic()
         try:
             before()
             self._owned()
             store.publish(self.folder, step, state, lambda place: _write_weights(place, copies))
+            self.took_s = monotonic() - begun_s
             store.prune(self.folder, self._keep)
         except (OSError, tf.errors.OpError) as error:
             reason = " ".join(str(error).split())
