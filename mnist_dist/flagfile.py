@@ -9,7 +9,7 @@ from mnist_dist.errors import UsageError, shorten
 
 MOST_FILES = 100
 MOST_BYTES = 2**20  # of each
-PATH = 400  # characters of a path that are shown: one that is to be checked is needed whole
+PATH = 200  # characters that are shown: a path that is to be checked is needed whole
 
 
 def expand(argv: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from mnist_dist.errors import RunError, UsageError
 from mnist_dist.run import store
-from mnist_dist.run.folders import clear
+from mnist_dist.run.folders import clear, writing
 from mnist_dist.run.store import Saved
 
 
@@ -60,6 +60,16 @@ class Checkpoints:
         if self.chief:
             store.clear(self.folder)
             clear(self.folder, [])
+
+    def prune(self) -> None:
+        """Deletes all but those that are kept: a run that was killed after a save hadn't yet.
+
+        Raises:
+            RunError: it can't be done.
+        """
+        if self.chief:
+            with writing(self.folder):
+                store.prune(self.folder, self._keep)
 
     def save(
         self, step: int, state: dict[str, Any], before: Callable[[], None] = lambda: None

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mnist_dist import bounded
+from mnist_dist.errors import RunError
 from mnist_dist.run.folders import writing
 
 BUFFER_BYTES = 8192
+MOST_BYTES = 1 << 30  # ten million lines
 
 
 class Written(NamedTuple):
@@ -70,6 +73,22 @@ class Log:
         """Flushes and closes."""
         self.flush()
         self._file.close()
+
+
+def contents(path: Path) -> bytes:
+    """A file's bytes; none where there is no file.
+
+    Raises:
+        RunError: it can't be read, or is no file.
+    """
+    try:
+        return bounded.read_bytes(path, MOST_BYTES)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise RunError(f"could not read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise RunError(f"could not read {path}: it {error}") from error
 
 
 class Rest(NamedTuple):

@@ -76,6 +76,8 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewher
     if progress.stopped == "patience" or (progress.step >= loop.plan.last_step and scored):
         progress.stopped = progress.stopped or "completed"
         loop.files.events.finished()
+        if not damaged:
+            loop.files.checkpoints.prune()
         return progress
     progress.stopped = ""  # it had an end, and now has a later one
     # Else they would be counted among the newest, and be taken for the newest again.

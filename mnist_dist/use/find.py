@@ -1,11 +1,13 @@
 """From the folder that a person names to the run's checkpoints. No TensorFlow."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mnist_dist import bounded
 from mnist_dist.errors import UsageError
 from mnist_dist.run import store
+
+MOST_BYTES = 1 << 24  # of a result.json
 
 
 class Found(NamedTuple):
@@ -59,12 +61,13 @@ def find(run_dir: str) -> Found:
 def _named_by(path: Path) -> Found:
     """The checkpoints that a result.json speaks of."""
     try:
-        result = json.loads(path.read_text())
+        result = bounded.loads(bounded.read_text(path, MOST_BYTES))
         folder = Path(result["config"]["checkpoint_dir"])
+        there = store.visible(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"{path}: can't be read ({reason}); give --checkpoint_dir") from error
-    if not store.visible(folder):
+    if not there:
         raise UsageError(
             f"{path} names {folder}, and no checkpoint is there; give the folder that has them"
         )

@@ -24,6 +24,15 @@ def test_every_so_many_seconds(trainer, small, often):
     assert rare.checkpoints() == [30]
 
 
+def test_a_run_killed_between_its_last_save_and_pruning(trainer, small, often, tmp_path):
+    """The next start finds it finished, and deletes what is no longer kept."""
+    for part in ("ck", "out"):
+        shutil.copytree(often.folder / part, tmp_path / part)
+    again = trainer(*small, "--max_steps=30", "--keep_checkpoints=2", folder=tmp_path)
+    assert "This run is finished" in again.out
+    assert again.checkpoints() == [28, 30]
+
+
 def test_a_save_that_takes_longer_than_the_schedulers_lead(trainer, small):
     """On standard error, once, though each save does."""
     flags = ("--checkpoint_every_steps=10", "--steps_per_loop=5", "--max_steps=40")

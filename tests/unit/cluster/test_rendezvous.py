@@ -319,8 +319,9 @@ def test_it_listens_where_the_others_come(host, rank, chosen, listens):
     """By the name for worker 0; what listens elsewhere is in the way of TensorFlow's server."""
     port = free_ports(1)[0]
     topology = Topology(tuple(f"{host}:{port}" for _ in range(2)), rank, "tf_config", "token")
+    with ports.listen(port) as listener:
+        everywhere = listener.getsockname()[0]
     listener, found = ports.claim(topology, chosen)
-    everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
     with listener:
         assert listener.getsockname()[:2] == (listens or everywhere, port)
     assert found == port
