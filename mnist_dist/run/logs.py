@@ -138,8 +138,8 @@ def rest_of(data: bytes, then: Written | None, kept: Callable[[dict[str, Any]], 
 def _record(line: bytes) -> dict[str, Any] | None:
     """A whole line's object, of some global step; None for anything else."""
     try:
-        record = json.loads(line) if line.endswith(b"\n") else None
-    except (ValueError, RecursionError):
+        record = bounded.loads(line.decode()) if line.endswith(b"\n") else None
+    except ValueError:
         return None
     fits = isinstance(record, dict) and type(record.get("step")) is int
     return record if fits else None
