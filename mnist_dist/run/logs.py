@@ -1,5 +1,6 @@
 """Files that a run appends to, and what of them is left when it goes on."""
 
+import bisect
 import hashlib
 import json
 import os
@@ -120,19 +121,38 @@ def rest_of(data: bytes, then: Written | None, kept: Callable[[dict[str, Any]], 
         data = data[: then.size_bytes]
         lines = data.splitlines(keepends=True)
         return Rest([json.loads(line) for line in lines], data, 0, False)
-    lines, records = [], []
-    last: dict[str, int] = {}
+    lines, records = list[bytes](), list[dict[str, Any]]()
+    by_split: dict[str, list[int]] = {}
     for line in data.splitlines(keepends=True):
         record = _record(line)
-        if record is None or not kept(record):
-            continue
-        split = str(record.get("split"))
-        if last.get(split, 0) < record["step"]:  # else by a run that was killed, and done again
-            last[split] = record["step"]
+        if record is not None and kept(record):
+            by_split.setdefault(str(record.get("split")), []).append(len(lines))
             lines.append(line)
             records.append(record)
-    lost = max(then.records - len(lines), 0) if then else 0
-    return Rest(records, b"".join(lines), lost, then is not None)
+    # A step may stand twice, by a run that was killed and done again, or have become another.
+    stay = sorted(
+        places[n]
+        for places in by_split.values()
+        for n in _longest_rise([records[place]["step"] for place in places])
+    )
+    lost = max(then.records - len(stay), 0) if then else 0
+    contents = b"".join(lines[place] for place in stay)
+    return Rest([records[place] for place in stay], contents, lost, then is not None)
+
+
+def _longest_rise(numbers: list[int]) -> list[int]:
+    """Where the longest of the rising subsequences is (Schensted 1961: patience sorting)."""
+    ends, values = list[int](), list[int]()  # of the best rise of each length: where, how high
+    before: list[int | None] = []
+    for place, number in enumerate(numbers):
+        length = bisect.bisect_left(values, number)
+        before.append(ends[length - 1] if length else None)
+        ends[length : length + 1] = [place]
+        values[length : length + 1] = [number]
+    found = ends[-1:]
+    while found and (earlier := before[found[-1]]) is not None:
+        found.append(earlier)
+    return found[::-1]
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

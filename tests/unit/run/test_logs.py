@@ -110,6 +110,13 @@ def test_lines_of_a_step_done_again_stand_once(then):
     assert steps == sorted(set(steps))
 
 
+def test_a_step_that_became_another_costs_its_own_line(then):
+    data = b"".join([*LINES[:3], line(35), *LINES[4:]])
+    rest = rest_of(data, then, up_to(36))
+    assert [record["step"] for record in rest.records] == [1, 2, 3, *range(5, 37)]
+    assert (rest.lost, rest.changed) == (1, True)
+
+
 @pytest.mark.parametrize("data", [b"", DATA[: len(DATA) // 2]])
 def test_a_file_cut_short(then, data):
     rest = rest_of(data, then, up_to(36))
