@@ -61,6 +61,7 @@ LIMITS = {
     "checkpoint_every_steps": ([0], [-1]),
     "checkpoint_every_s": ([0.0, 0.5], [-1.0, math.inf]),
     "keep_checkpoints": ([1], [0]),
+    "stop_lead_s": ([0.0, 120.0], [-1.0, math.inf]),
     "resume": (["auto", "never", "must"], ["", "yes"]),
     "verbosity": ([-3, -1, 1, 3], [-4, 4]),
 }
