@@ -22,7 +22,7 @@ from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
 from mnist_dist.run.tensorboard import SUMMARY_STEPS
 from mnist_dist.run.trace import Trace
-from mnist_dist.training.evaluation import Evaluation, evaluate
+from mnist_dist.training.evaluation import Evaluation, evaluate, on_any_worker
 from mnist_dist.training.lead import Lead
 from mnist_dist.training.patience import Rule
 from mnist_dist.training.plan import Plan
@@ -89,6 +89,7 @@ class Loop:
                 self.save(progress)
                 break
             self._evaluate_all(progress)
+            told = told or on_any_worker(self.steps, self.placement, bool(self.stop.name))
             if self.patience.epochs and progress.patience.waited >= self.patience.epochs:
                 progress.stopped = "patience"
             elif progress.step >= self.plan.last_step:

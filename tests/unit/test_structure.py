@@ -36,7 +36,7 @@ INSIDE = {
     "run": [
         "bar folders frames lock pictures result store trace versions",
         "console tensorboard logs",
-        "rewind",
+        "command rewind",
         "events checkpoint",
     ],
     "devices": [
@@ -247,8 +247,8 @@ LIGHT = """
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.failures devices.nvidia devices.quiet devices.resources
     network.architecture network.describe
-    run.bar run.console run.folders run.frames run.lock run.logs run.pictures run.result run.store
-    run.versions
+    run.bar run.command run.console run.folders run.frames run.lock run.logs run.pictures
+    run.result run.store run.versions
     training.choice training.lead training.patience training.plan training.schedule training.stop
 """
 

@@ -55,7 +55,7 @@ def workers(tmp_path):
     """Starts trainers as TF_CONFIG says, each with flags and a folder of its own."""
     started = []
 
-    def start(*flags_by_rank, cluster=None):
+    def start(*flags_by_rank, cluster=None, command=("-m", "mnist_dist.train")):
         cluster = cluster or addresses(len(flags_by_rank))
         for rank, flags in enumerate(flags_by_rank):
             task = {"cluster": {"worker": cluster}, "task": {"type": "worker", "index": rank}}
@@ -63,7 +63,7 @@ def workers(tmp_path):
             common = [f"--checkpoint_dir={tmp_path}/ck", "--connect_timeout=60"]
             started.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "mnist_dist.train", *SMALL, *common, *flags],
+                    [sys.executable, *command, *SMALL, *common, *flags],
                     env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(task)},
                     cwd=tmp_path / str(rank),
                     stdout=subprocess.PIPE,
@@ -173,13 +173,37 @@ def newest(folder):
     return max(int(path.name.removeprefix("ckpt-")) for path in folder.glob("ckpt-*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
-def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, number):
+# Worker 1 tells itself to stop in the first evaluation.
+IN_AN_EVALUATION = """
+import json, os, signal, sys
+from mnist_dist import train
+from mnist_dist.training.stop import Stop
+
+rank = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+
+class Told(Stop):
+    def during(self, stage):
+        if (stage, rank) == ("an evaluation", 1):
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return super().during(stage)
+
+train.Stop = Told
+sys.exit(train.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("stage", ["training", "an evaluation"])
+def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, stage):
+    """One is told, all stop; in an evaluation without another block."""
     flags = ("--max_steps=0", "--epochs=1000", "--steps_per_loop=5", "--keep_checkpoints=99")
     flags += (f"--output_dir={tmp_path}/out", "--checkpoint_every_steps=20")
-    processes = workers(flags, flags)
-    wait_until_saved(20, tmp_path, processes)
-    processes[1].send_signal(number)  # one is told, all stop
+    if stage == "training":
+        processes = workers(flags, flags)
+        wait_until_saved(20, tmp_path, processes)
+        processes[1].send_signal(signal.SIGTERM)
+    else:
+        flags += ("--batch_size=3000",)  # an epoch of 20 steps
+        processes = workers(flags, flags, command=("-c", IN_AN_EVALUATION))
     found = ends(processes)
     assert [code for code, _, _ in found] == [75, 75]
     assert [errors for _, _, errors in found] == ["", ""]
@@ -188,6 +212,8 @@ def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, 
     assert result["stopped"] == "preempted"
     assert newest(tmp_path / "ck") == result["steps"]
     assert f"saved at global step {result['steps']}" in found[0][1]
+    if stage == "an evaluation":
+        assert result["epochs"] == 1.0
 
 
 def answers(address):
