@@ -34,6 +34,7 @@ from mnist_dist.run.events import Events
 from mnist_dist.run.trace import Trace
 from mnist_dist.run.versions import versions
 from mnist_dist.training import choice, optim, patience, state
+from mnist_dist.training.lead import Lead
 from mnist_dist.training.loop import Files
 from mnist_dist.training.plan import Plan
 from mnist_dist.training.replica import Settings
@@ -174,10 +175,8 @@ def chosen_precision(
 
 def remembered(folder: Path) -> str | None:
     """The precision in the identity of the newest whole checkpoint; None where there is none."""
-    for path in reversed(store.visible(folder)):
-        with contextlib.suppress(ValueError):
-            return store.read(path).state["identity"].get("precision")
-    return None
+    saved, _ = store.newest(folder)
+    return saved.state["identity"].get("precision") if saved else None
 
 
 def claimed(
@@ -216,6 +215,11 @@ def files(
         console,
         Trace(config.output_dir if chief else "", config.profiled),
     )
+
+
+def lead(config: Config, console: Console) -> Lead:
+    """Whether there is time to save when told to stop."""
+    return Lead(config.stop_lead_s, console.notice)
 
 
 def identity(config: Config, precision: str, data: ImageData) -> dict[str, Any]:

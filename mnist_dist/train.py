@@ -143,6 +143,7 @@ def _run(
             steps=steps,
             files=files,
             stop=stop,
+            lead=parts.lead(config, console),
             identity=parts.identity(config, precision, data),
             origin=parts.origin(config, network, placement.replicas),
             arithmetic=parts.bits(devices, arithmetic),

@@ -22,12 +22,14 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from mnist_dist import bounded
 from mnist_dist.errors import RunError, UsageError
 
 BEAT_S = 5.0
 DEAD_AFTER_S = 30.0
 POLL_S = 0.2
 MOST_BYTES = 4096
+MOST_PID = 1 << 31
 OUT_OF_ORDER = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
 
 
@@ -203,10 +205,11 @@ class Lock:
     def _read(self, number: int) -> tuple[str | None, Owner | None]:
         """A lock's text, None where there is none; and its owner, None while it is being made."""
         try:
-            with self._path(number).open("rb") as file:
-                text = file.read(MOST_BYTES).decode(errors="replace")
+            text = bounded.read_text(self._path(number), MOST_BYTES)
         except FileNotFoundError:
             return None, None
+        except (ValueError, IsADirectoryError) as error:
+            return str(error), None
         return text, _owner(text)
 
     def _numbers(self) -> list[int]:
@@ -260,13 +263,13 @@ def _gone(owner: Owner, system: str) -> bool:
 
 def _owner(text: str) -> Owner | None:
     try:
-        record: dict[str, Any] = json.loads(text)
+        record: dict[str, Any] = bounded.loads(text)
         owner = Owner(*(record[name] for name in Owner._fields))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return None
     kinds = (str, int, str, str, int, str, str)
-    fits = all(type(v) is kind for v, kind in zip(owner, kinds, strict=True))
-    return owner if fits and 0 < owner.pid < 2**31 else None
+    fits = all(type(value) is kind for value, kind in zip(owner, kinds, strict=True))
+    return owner if fits and 0 < owner.pid < MOST_PID else None
 
 
 def _system(host: str) -> str:

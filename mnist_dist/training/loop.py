@@ -23,6 +23,7 @@ from mnist_dist.run.events import Events
 from mnist_dist.run.tensorboard import SUMMARY_STEPS
 from mnist_dist.run.trace import Trace
 from mnist_dist.training.evaluation import Evaluation, evaluate, on_any_worker
+from mnist_dist.training.lead import Lead
 from mnist_dist.training.patience import Rule
 from mnist_dist.training.plan import Plan
 from mnist_dist.training.progress import Progress
@@ -57,6 +58,7 @@ class Loop:
     steps: Steps
     files: Files
     stop: Stop
+    lead: Lead
     identity: dict[str, Any]
     origin: dict[str, Any]
     arithmetic: dict[str, str]
@@ -157,6 +159,7 @@ class Loop:
             if told and not self.plan.evaluation_due(progress.step):
                 return True
             self.files.checkpoints.poll()
+            self.lead.look(now - started, self.files.checkpoints.took_s)
             if self.plan.evaluation_due(progress.step):
                 break
             if self.plan.save_due(progress.step, self.files.checkpoints.age_s()):

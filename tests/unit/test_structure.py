@@ -55,7 +55,7 @@ INSIDE = {
         "session",
     ],
     "training": [
-        "choice digest loss_scale optim patience plan schedule stop",
+        "choice digest lead loss_scale optim patience plan schedule stop",
         "progress replica state",
         "shards head",
         "steps",
@@ -249,7 +249,7 @@ LIGHT = """
     network.architecture network.describe
     run.bar run.command run.console run.folders run.frames run.lock run.logs run.pictures
     run.result run.store run.versions
-    training.choice training.patience training.plan training.schedule training.stop
+    training.choice training.lead training.patience training.plan training.schedule training.stop
 """
 
 

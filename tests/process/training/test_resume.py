@@ -328,8 +328,8 @@ def test_resume_never(trainer, saved_thrice, tmp_path):
     run, whole, flags = saved_thrice
     subprocess.run(["cp", "-r", f"{run.folder}/ck", f"{run.folder}/out", tmp_path], check=True)
     anew = trainer(*flags, "--max_steps=50", "--resume=never", folder=tmp_path)
-    assert f"the earlier checkpoints are in {tmp_path}/ck/previous-1.\n" in anew.out
-    assert f"An earlier run's files are in {tmp_path}/out/previous-1.\n" in anew.out
+    places = " and ".join(f"{tmp_path}/{part}/previous-1" for part in ("ck", "out"))
+    assert f"Begins anew: what was there is in {places}.\n" in anew.out
     assert_same(trainer, anew, whole)
     for part in ("ck", "out"):
         moved = {
