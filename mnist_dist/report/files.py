@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mnist_dist.errors import shorten
-from mnist_dist.run import lock
+from mnist_dist.run.owner import owner_of
 
 RESULT_BYTES = 1 << 20
 LINES_BYTES = 12 << 20  # some 100,000 lines
+LOCK_BYTES = 4096
 LARGEST = 1e30
 
 SCORES = ("split", "step", "loss", "accuracy")
@@ -119,11 +120,12 @@ def sign_of_life(folder: Path, written: Sequence[str]) -> str:
     if locks:
         newest = max(locks, key=lambda path: int(path.stem[4:][:9]))
         try:
-            text = content(newest, lock.MOST_BYTES) or b""
+            text = content(newest, LOCK_BYTES) or b""
         except Damaged:
             text = b""
         age_s = _age_s(newest)
-        if lock.gone(text.decode(errors="replace")):
+        owner = owner_of(text.decode(errors="replace"))
+        if owner and owner.gone:
             return f"killed ({_owner(text)}): that process isn't there any more"
         if age_s < ALIVE_S:
             return f"still going ({_owner(text)})"

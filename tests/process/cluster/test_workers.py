@@ -27,7 +27,7 @@ def saved(tmp_path_factory):
     return whole, folder / "part"
 
 
-@pytest.mark.parametrize(("devices", "workers"), [(1, 1), (3, 1), (4, 1), (1, 2)])
+@pytest.mark.parametrize(("devices", "workers"), [(1, 1), (3, 1), (1, 2)])
 def test_saved_by_two_workers_and_resumed_on(saved, tmp_path, devices, workers):
     whole, part = saved
     shutil.copytree(part, tmp_path / "run")
@@ -36,18 +36,9 @@ def test_saved_by_two_workers_and_resumed_on(saved, tmp_path, devices, workers):
     assert run.result["num_replicas"] == devices * workers
     assert apart(run, whole) < EXACT
     assert images_apart(run, whole) == 0
-    if workers == 2:
-        assert run.losses == whole.losses
-
-
-def test_on_the_same_workers_it_is_the_same_bit_for_bit(tmp_path):
-    whole = train(tmp_path / "whole", workers=2)
-    train(tmp_path / "part", "--max_steps=137", workers=2)
-    run = train(tmp_path / "part", workers=2)
-    assert run.losses == whole.losses
-    names = ("ck/ckpt-200/weights.data-00000-of-00001", "out/metrics.jsonl")
-    for name in names:
-        assert (run.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+    if workers == 2:  # the same bit for bit
+        for name in ("ck/ckpt-200/weights.data-00000-of-00001", "out/metrics.jsonl"):
+            assert (run.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
 
 
 @pytest.fixture

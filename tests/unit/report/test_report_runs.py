@@ -24,7 +24,7 @@ from mnist_dist.report.tables import (
     settings_table,
     unfinished_table,
 )
-from mnist_dist.run import lock
+from mnist_dist.run.owner import Owner
 from tests.unit.report.run_folders import answers, lines, write
 
 
@@ -673,7 +673,7 @@ def test_a_process_of_this_machine_that_is_gone_was_killed(tmp_path):
     """Though its lock is fresh; one that is there is not."""
     folder = write(tmp_path / "run")
     (folder / "result.json").unlink()
-    owner = lock.Owner.this_process()
+    owner = Owner.this_process()
     touch(folder / "run-1.lock", 3.0, json.dumps(owner._asdict()))
     assert unfinished(folder).unfinished == f"still going ({owner})"
     gone = owner._replace(started="1")  # a process of that number, but not the one
