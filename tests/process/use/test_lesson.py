@@ -22,7 +22,7 @@ def test_it_runs(tmp_path):
     )
     done = subprocess.run(
         [*tool, LESSON],
-        **{"capture_output": True, "text": True, "timeout": 290},
+        **{"capture_output": True, "text": True, "timeout": 600},
         env=environment(IPYTHONDIR=str(tmp_path / "ipython")),
     )
     assert done.returncode == 0, done.stderr
