@@ -191,7 +191,6 @@ class Config:
             ("--wire_dtype=bfloat16", self.wire_dtype == "bfloat16", "rounds on the way only"),
             ("--eager", self.eager, "computes by other kernels than a graph"),
             ("--nondeterministic", self.nondeterministic, "gives other last digits each time"),
-            ("--optimizer=muon", self.optimizer == "muon", "rounds otherwise on a second device"),
         ):
             if given:
                 raise UsageError(f"--shards with {flag}, which {why}; leave out one of the two")

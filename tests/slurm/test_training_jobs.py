@@ -95,7 +95,7 @@ def test_a_signal_saves_and_requeues(cluster, submit, alone, name):
 
 
 def test_requeued_by_the_operator(cluster, submit, alone):
-    job = submit(["--nodes=3"], flags=[*FLAGS, "--max_steps=150", "--eager"]).wait_step(20)
+    job = submit(["--nodes=2"], flags=[*FLAGS, "--max_steps=150", "--eager"]).wait_step(20)
     cluster.ask("scontrol", "requeue", job.number)
     job.wait_log("train.slurm: attempt 2").wait_log("train.slurm: finished").wait()
     assert job.log.count("train.slurm: attempt") == 2
@@ -166,7 +166,7 @@ def test_preempted_by_a_job_of_higher_priority(cluster, submit, alone, partition
 
 def test_suspended_and_resumed(cluster, submit, alone):
     """For longer than --peer_timeout: nobody was silent, since nobody ran."""
-    job = submit(["--nodes=3"], flags=[*FLAGS, "--max_steps=150", "--eager"]).wait_step(20)
+    job = submit(["--nodes=2"], flags=[*FLAGS, "--max_steps=150", "--eager"]).wait_step(20)
     cluster.ask("scontrol", "suspend", job.number)
     job.wait("SUSPENDED")
     resume = time.monotonic() + 10

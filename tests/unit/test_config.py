@@ -121,7 +121,6 @@ def test_what_a_refusal_says():
         ({"shards": 4, "wire_dtype": "bfloat16"}, ["--shards", "--wire_dtype=bfloat16"]),
         ({"shards": 4, "eager": True}, ["--shards", "--eager"]),
         ({"shards": 4, "nondeterministic": True}, ["--shards", "--nondeterministic"]),
-        ({"shards": 4, "optimizer": "muon"}, ["--shards", "--optimizer=muon"]),
         (
             {"shards": 4, "batch_norm": True, "accumulate_steps": 2},
             ["--shards", "--batch_norm", "--accumulate_steps=2"],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mnist_dist.errors import RunError, UsageError
 from mnist_dist.run import frames, lock, logs, store
+from mnist_dist.run.owner import Owner
 from mnist_dist.training.progress import Progress
 from mnist_dist.use.find import find
 from tests.unit.hostile import bounded, damaged, damaged_json, fuzzed
@@ -141,7 +142,7 @@ def test_a_file_that_a_crash_left_full_of_zeros():
     assert found == [b"before", b"behind"]
 
 
-OWNER = lock.Owner.this_process("7", 0)._asdict()
+OWNER = Owner.this_process("7", 0)._asdict()
 
 
 @fuzzed()
@@ -152,7 +153,7 @@ def test_locks(text):
     """Taken over at once, or refused as alive; what can't be read counts once it doesn't change."""
     with tempfile.TemporaryDirectory() as place:
         Path(place, "run-1.lock").write_bytes(text)
-        mine = lock.Owner.this_process("8", 0)
+        mine = Owner.this_process("8", 0)
         new = lock.Lock(Path(place), "--output_dir", mine, lambda line: None, 60.0, 0.0)
         with bounded(), contextlib.suppress(UsageError):  # in use
             new.acquire()
