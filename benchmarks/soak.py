@@ -32,7 +32,7 @@ from mnist_dist.run import store
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--no_gpu", "--conv_filters=2,4", "--dense_units=16", "--batch_size=48")
 SAVING = ("--checkpoint_every_s=1", "--log_interval=1", "--steps_per_loop=5", "--peer_timeout=10")
-SUSPENDED_S = 3.0
+SUSPENDED_S = 12.0  # longer than --peer_timeout
 EXIT_USAGE, EXIT_SAVED = 2, 75
 
 
