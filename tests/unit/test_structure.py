@@ -35,8 +35,8 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
     "run": [
-        "bar folders frames owner pictures result store trace versions",
-        "console lock logs tensorboard",
+        "bar folders frames owner pictures result seal trace versions",
+        "console lock logs store tensorboard",
         "command rewind",
         "events checkpoint",
     ],
@@ -250,7 +250,7 @@ LIGHT = """
     devices.failures devices.nvidia devices.quiet devices.resources
     network.architecture network.describe
     run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner run.pictures
-    run.result run.store run.versions
+    run.result run.seal run.store run.versions
     training.choice training.lead training.patience training.plan training.schedule training.stop
 """
 
