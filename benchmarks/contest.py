@@ -224,7 +224,9 @@ def _first_losses(
 ) -> dict[str, list[float]]:
     """Of each whose batches are those of the others; two at a time, for nothing is timed."""
     job = dataclasses.replace(job, check=True)
-    compared = [c for c in contestants if c.together]
+    # A control computes what another one does.
+    different = {(c.module, str(c.options)): c for c in reversed(contestants) if c.together}
+    compared = list(reversed(different.values()))
     found = {}
     for begin in range(0, len(compared), 2):
         with contextlib.ExitStack() as stack:
