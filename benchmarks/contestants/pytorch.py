@@ -67,7 +67,7 @@ class Trainer:
         """One update; the global batch's mean loss, of this process's part of it."""
         processes = len(self._job.ports)
         ids = np.split(self._arrays.batch_ids(self._step), processes)[self._job.rank]
-        rows = torch.from_numpy(ids)
+        rows = torch.from_numpy(ids.copy())  # the permutation is shared, and not to be written
         self._step += 1
         self._rule.zero_grad()
         with self.arithmetic():
@@ -80,12 +80,14 @@ class Trainer:
     def evaluate(self) -> list[float]:
         """Loss and accuracy on the test set."""
         test = self._arrays.test
-        images = torch.from_numpy(test.images.transpose(0, 3, 1, 2)).split(EVALUATED_TOGETHER)
+        images = torch.from_numpy(test.images.transpose(0, 3, 1, 2).copy()).split(
+            EVALUATED_TOGETHER
+        )
         labels = torch.from_numpy(test.labels.astype(np.int64)).split(EVALUATED_TOGETHER)
         self.net.eval()
         total, right = 0.0, 0
         with torch.inference_mode(), self.arithmetic():
-            for x, y in zip(images, labels, strict=True):
+            for x, y in parts:
                 logits = self.net(self.pixels(x)).float()
                 total += nn.functional.cross_entropy(logits, y, reduction="sum").item()
                 right += int((logits.argmax(1) == y).sum())
