@@ -80,14 +80,13 @@ class Trainer:
     def evaluate(self) -> list[float]:
         """Loss and accuracy on the test set."""
         test = self._arrays.test
-        images = torch.from_numpy(test.images.transpose(0, 3, 1, 2).copy()).split(
-            EVALUATED_TOGETHER
-        )
-        labels = torch.from_numpy(test.labels.astype(np.int64)).split(EVALUATED_TOGETHER)
+        images = torch.from_numpy(test.images.transpose(0, 3, 1, 2).copy())
+        labels = torch.from_numpy(test.labels.astype(np.int64))
+        split = images.split(EVALUATED_TOGETHER), labels.split(EVALUATED_TOGETHER)
         self.net.eval()
         total, right = 0.0, 0
         with torch.inference_mode(), self.arithmetic():
-            for x, y in parts:
+            for x, y in zip(*split, strict=True):
                 logits = self.net(self.pixels(x)).float()
                 total += nn.functional.cross_entropy(logits, y, reduction="sum").item()
                 right += int((logits.argmax(1) == y).sum())
