@@ -60,30 +60,31 @@ def main(job: Job, turns: Turns) -> None:
     """Trains until there are no more turns; or the first steps."""
     block_steps = job.options.get("block_steps", job.steps)
     environment, workers = dict(os.environ), len(job.ports)
+    folder = Path(tempfile.mkdtemp())  # in a folder that the contest removes
     if workers > 1:
         addresses = [f"localhost:{port}" for port in job.ports]
         task = {"type": "worker", "index": job.rank}
         environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
         environment[TOKEN] = "-".join(map(str, job.ports))
-    with tempfile.TemporaryDirectory() as folder:
-        config = Config(
-            no_gpu=True,
-            batch_size=job.batch,
-            precision=job.precision,
-            dropout=job.dropout,
-            epochs=1000,
-            max_steps=CHECKED_STEPS if job.check else 0,
-            steps_per_loop=1 if job.check else block_steps,
-            log_interval=1 if job.check else 10,
-            run_dir=folder,
-            **job.options.get("flags", {}),
-        )
-        if not job.check:
-            train.run(config, environment, Turnstile(job.steps // block_steps, turns, workers))
-            return
-        train.run(config, environment)
-        rows = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").open()]
-        turns.say(losses=first([row["loss"] for row in rows if row["split"] == "train"]))
+        folder = folder.parent / environment[TOKEN]  # one for all workers
+    config = Config(
+        no_gpu=True,
+        batch_size=job.batch,
+        precision=job.precision,
+        dropout=job.dropout,
+        epochs=1000,
+        max_steps=CHECKED_STEPS if job.check else 0,
+        steps_per_loop=1 if job.check else block_steps,
+        log_interval=1 if job.check else 10,
+        run_dir=str(folder),
+        **job.options.get("flags", {}),
+    )
+    if not job.check:
+        train.run(config, environment, Turnstile(job.steps // block_steps, turns, workers))
+        return
+    train.run(config, environment)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    turns.say(losses=first([row["loss"] for row in rows if row["split"] == "train"]))
 
 
 if __name__ == "__main__":
