@@ -1,6 +1,7 @@
 """A comparison's outcome as a table and as JSON."""
 
 import importlib.metadata
+import os
 import statistics
 from typing import Any
 
@@ -10,14 +11,18 @@ from mnist_dist.devices.processor import CACHES, CPUINFO, processor
 from mnist_dist.local import available_cores
 from mnist_dist.run.versions import versions
 
+BUSY = 0.5
+"""Load average from which on a machine isn't quiet."""
+
 HEAD = """| who | ms: least, median, most | times as long as {reference} (95 % interval) | \
 spread | start, s | peak MiB |
 | --- | --- | --- | --- | --- | --- |"""
 
 
 def machine() -> dict[str, Any]:
-    """The CPU and the versions that a figure is of."""
+    """The CPU and the versions that a figure is of, and how busy others keep the machine."""
     found = {**versions(), **processor(CPUINFO, CACHES), "cores": len(available_cores())}
+    found["load_before"] = os.getloadavg()[0]
     try:
         found["torch"] = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
@@ -69,6 +74,9 @@ def table(found: dict[str, Any]) -> str:
 
 
 def say(found: dict[str, Any]) -> str:
-    """The machine in a line."""
+    """The machine in a line, and another where it isn't quiet."""
     names = ("cpu", "cores", "cpu_features", "tensorflow", "keras", "torch", "python")
-    return ", ".join(f"{name} {found[name]}" for name in names)
+    line = ", ".join(f"{name} {found[name]}" for name in names)
+    if found["load_before"] > BUSY:
+        line += f"\n(!) load {found['load_before']:.1f} before the start: other processes disturb"
+    return line

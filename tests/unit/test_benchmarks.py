@@ -96,3 +96,9 @@ def test_recipes_are_compared_over_the_seeds_that_both_reach():
     assert second.startswith(
         "| PyTorch's example | 80.0, 200.0, 90.0; median 140.0 | 9.00 (8.00 to 10.00) "
     )
+
+
+def test_a_busy_machine_is_said():
+    found = {**tables.machine(), "load_before": 0.2}
+    assert "\n" not in tables.say(found)
+    assert "(!) load 3.0 before the start" in tables.say({**found, "load_before": 3.0})
