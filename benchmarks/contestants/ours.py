@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.contestants.turns import Turns, first
@@ -22,14 +23,14 @@ class Turnstile(Stop):
 
     Args:
         blocks: of a turn.
-        turns: who is asked for the next one.
+        over: called when a turn is over; tells whether there is another one.
         workers: how many this process is one of.
     """
 
-    def __init__(self, blocks: int, turns: Turns, workers: int) -> None:
+    def __init__(self, blocks: int, over: Callable[[], bool], workers: int) -> None:
         super().__init__()
         self._blocks, self._left = blocks, blocks
-        self._turns, self._workers = turns, workers
+        self._over, self._workers = over, workers
 
     @property
     def name(self) -> str:
@@ -37,7 +38,7 @@ class Turnstile(Stop):
         if not self._training():
             return ""
         if not self._left:
-            if not self._turns.over():
+            if not self._over():
                 return "the benchmark's end"
             self._left = self._blocks
         self._left -= 1
@@ -73,16 +74,15 @@ def main(job: Job, turns: Turns) -> None:
         precision=job.precision,
         dropout=job.dropout,
         epochs=1000,
-        max_steps=CHECKED_STEPS if job.check else 0,
         steps_per_loop=1 if job.check else block_steps,
         log_interval=1 if job.check else 10,
         run_dir=str(folder),
         **job.options.get("flags", {}),
     )
     if not job.check:
-        train.run(config, environment, Turnstile(job.steps // block_steps, turns, workers))
+        train.run(config, environment, Turnstile(job.steps // block_steps, turns.over, workers))
         return
-    train.run(config, environment)
+    train.run(config, environment, Turnstile(CHECKED_STEPS, lambda: False, workers))
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
     turns.say(losses=first([row["loss"] for row in rows if row["split"] == "train"]))
 
