@@ -106,7 +106,8 @@ class Network:
             x = [tf.transpose(part, [0, 3, 1, 2]) for part in x]
         for number in range(1, len(self.what.conv_filters) + 1):
             x = self._conv(f"conv{number}", x, each, normalise)
-            x = [max_pool(part, self._format) for part in x]
+            # As max_pool(relu(part)), also in its gradient, on a quarter of the numbers.
+            x = [tf.nn.relu(max_pool(part, self._format)) for part in x]
         if self.what.channels_first:  # so that the dense weights fit both layouts
             x = [tf.transpose(part, [0, 2, 3, 1]) for part in x]
         x = [tf.reshape(part, [part.shape[0] or tf.shape(part)[0], -1]) for part in x]
@@ -120,14 +121,15 @@ class Network:
     def _conv(
         self, name: str, x: list[tf.Tensor], each: Callable, normalise: Callable
     ) -> list[tf.Tensor]:
+        """A convolution, or a residual block, before its last ReLU."""
         y = normalise(name, each(self._layers[name], x))
         if not self.what.residual:
-            return [tf.nn.relu(part) for part in y]
+            return y
         y = each(self._layers[f"{name}b"], [tf.nn.relu(part) for part in y])
         y = normalise(f"{name}b", y)
         if f"{name}s" in self._layers:
             x = each(self._layers[f"{name}s"], x)
-        return [tf.nn.relu(residual_add(*pair)) for pair in zip(y, x, strict=True)]
+        return [residual_add(*pair) for pair in zip(y, x, strict=True)]
 
     def _build(self, stage: Stage) -> None:
         """Makes a layer, its variables, and its normalisation if it has one."""
