@@ -41,8 +41,8 @@ INSIDE = {
         "events checkpoint",
     ],
     "devices": [
-        "arithmetic failures hardware multi_worker nvidia placement quiet resources",
-        "visible",
+        "arithmetic failures multi_worker nvidia placement processor quiet resources",
+        "hardware visible",
         "strategy",
     ],
     "network": ["architecture rows", "augment layers describe", "model"],
@@ -247,7 +247,7 @@ LIGHT = """
     __init__ evaluate export use.find use.handwriting use.loading use.origin
     cluster.job cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
-    devices.failures devices.nvidia devices.quiet devices.resources
+    devices.failures devices.nvidia devices.processor devices.quiet devices.resources
     network.architecture network.describe
     run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner run.pictures
     run.result run.seal run.store run.versions
