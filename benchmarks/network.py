@@ -34,7 +34,7 @@ from mnist_dist.bench import model
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = "10.213.78"
 PORT = 21789
-MTU = 32_000
+MTU = 9000  # bytes: jumbo frames
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 
 
@@ -73,7 +73,7 @@ class Links:
             "link set lo up",
         ):
             run("ip", "-n", name, *words.split())
-        shape = f"root tbf rate {mbits}mbit burst 64kb limit 16mb"
+        shape = f"root tbf rate {mbits}mbit burst 10kb limit 16mb"
         run("tc", "-n", name, "qdisc", "add", "dev", device, *shape.split())
         return end
 
@@ -128,7 +128,7 @@ def bench(made: Links, flags: list[str]) -> dict[str, Any]:
             process = subprocess.Popen(
                 ["taskset", "-c", str(cores[rank % len(cores)]), *words],
                 env=environment,
-                stdout=subprocess.DEVNULL,
+                stdout=sys.stderr if rank == 0 else subprocess.DEVNULL,
             )
             processes.append(process)
         codes = [process.wait() for process in processes]

@@ -161,6 +161,7 @@ def _measure(
 
     def level(part: plan.Level, devices: int, argv: Sequence[str]) -> list[dict[str, Any]]:
         """What the workers of a level find; all workers call it."""
+        started = time.monotonic()
         console.stage(f"measuring {part.replicas} replica(s)")
         workers = tuple(addresses[: part.workers]) if part.workers > 1 else ()
         task = plan.Task(workers, where.rank, devices, options.seconds)
@@ -168,6 +169,7 @@ def _measure(
         with start.measured(task, argv) if mine else contextlib.nullcontext() as own:
             found = gather(own)[: part.workers]
         gather("ended")  # the next level's processes take the same ports
+        console.line(f"{part.replicas} replica(s): measured in {time.monotonic() - started:.0f} s")
         return list(found)
 
     argv = list(options.flags)

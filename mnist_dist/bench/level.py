@@ -26,7 +26,7 @@ from mnist_dist.errors import UsageError
 from mnist_dist.training import state
 from mnist_dist.training.steps import Steps
 
-LEAST_BLOCKS = 3
+BLOCKS = 5  # at least, in a timed stretch
 SMALL_BYTES = 1024
 
 
@@ -161,9 +161,7 @@ def _scaling(
         (a step on this worker's slowest replica when all train at once, each by itself).
     """
     timed = _Trainee(config, data, built, together.placement)
-    block_s = timed.warm()
-    count = max(LEAST_BLOCKS, math.ceil(seconds / together.mean(block_s)))
-    step_s, wait_s = timed.run(count)
+    step_s, wait_s = timed.run(together.mean(timed.warm()), seconds)
     timed.close()
     micro, replicas = config.accumulate_steps, together.placement.replicas
     images = rows_per_replica(config.batch_size, micro, replicas) * micro
@@ -189,10 +187,10 @@ def _alone(
         _Trainee(config, data, built, Placement(default, (name,), 0), name) for name in built.names
     ]
     with ThreadPoolExecutor(len(trainees)) as pool:
-        blocks_s = list(pool.map(_Trainee.warm, trainees))
+        about_s = list(pool.map(_Trainee.warm, trainees))
         together.wait()  # all begin at once
-        counts = [max(LEAST_BLOCKS, math.ceil(seconds / block_s)) for block_s in blocks_s]
-        steps_s = [step_s for step_s, _ in pool.map(_Trainee.run, trainees, counts)]
+        timings = pool.map(_Trainee.run, trainees, about_s, itertools.repeat(seconds))
+        steps_s = [step_s for step_s, _ in timings]
     together.wait()  # and go on till all have been timed
     for trainee in trainees:
         trainee.close()
@@ -246,30 +244,37 @@ class _Trainee:
         self._made = ahead(blocks, _ranges(self._order, self._block_steps))
 
     def warm(self) -> float:
-        """A block to compile, and another, whose seconds are returned."""
-        self._block()
-        return sum(self._block())
+        """A step to compile, and another, whose seconds are returned."""
+        self._train(1)
+        return sum(self._train(1))
 
-    def run(self, blocks: int) -> _Timing:
-        """The median of that many blocks, and the mean time of a step that it waited."""
-        taken = [self._block() for _ in range(blocks)]
+    def run(self, about_s: float, seconds: float) -> _Timing:
+        """The median of blocks of steps, and the mean time of a step that it waited.
+
+        Args:
+            about_s: what a step takes, the same on all replicas that train together.
+            seconds: how long to train.
+        """
+        steps = max(1, min(self._block_steps, round(seconds / BLOCKS / about_s)))
+        blocks = max(BLOCKS, math.ceil(seconds / (steps * about_s)))
+        taken = [self._train(steps) for _ in range(blocks)]
         waits = statistics.mean(waited for waited, _ in taken)
         whole = statistics.median(waited + trained for waited, trained in taken)
-        return _Timing(whole / self._block_steps, waits / self._block_steps)
+        return _Timing(whole / steps, waits / steps)
 
     def close(self) -> None:
         """Ends the thread that makes blocks."""
         self._made.close()
 
-    def _block(self) -> tuple[float, float]:
-        """Trains a block; the seconds that it waited for it, and those that it trained."""
+    def _train(self, steps: int) -> tuple[float, float]:
+        """A block's first steps; the seconds that it waited for the block, and those it trained."""
         began = time.perf_counter()
-        steps, block = next(self._made)
+        numbers, block = next(self._made)
         came = time.perf_counter()
-        rates = tf.constant([self._course.rate(step) for step in steps], self._steps.dtype)
+        rates = tf.constant([self._course.rate(step) for step in numbers], self._steps.dtype)
         told = tf.zeros([], self._steps.dtype)
         with self._here():
-            self._steps.train(block, rates, tf.constant(len(steps)), told).numpy()
+            self._steps.train(block, rates, tf.constant(steps), told).numpy()
         return came - began, time.perf_counter() - came
 
     def _here(self) -> contextlib.AbstractContextManager[Any]:

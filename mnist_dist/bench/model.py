@@ -130,7 +130,10 @@ def doubling(most: int) -> list[int]:
 
 
 def fit_ring(rows: Iterable[tuple[int, int, float]]) -> Ring:
-    """Latency and bandwidth by least squares, each row with the same relative weight.
+    """Latency and bandwidth by least squares of relative errors.
+
+    Of each number of replicas, the largest size counts as much as all others together: it is the
+    gradients' own, and what is predicted.
 
     Args:
         rows: replicas (2 or more), bytes and seconds of an all-reduce. With one number of replicas
@@ -141,7 +144,9 @@ def fit_ring(rows: Iterable[tuple[int, int, float]]) -> Ring:
     messages = 2.0 * (replicas - 1.0)
     launch = np.ones_like(messages) * (len({*replicas}) > 1)
     columns = np.stack([launch, messages, messages / replicas * sizes], 1)
-    launch_s, alpha_s, byte_s = _non_negative(columns / seconds[:, None])
+    largest = sizes == sizes.max()
+    weights = np.where(largest, np.sqrt(np.sum(~largest) / np.sum(largest)), 1.0)
+    launch_s, alpha_s, byte_s = _non_negative(columns / seconds[:, None], weights)
     return Ring(launch_s, alpha_s, 1.0 / max(byte_s, 1e-15))
 
 
@@ -159,13 +164,20 @@ def fit_step(
     """
     images, seconds = np.array(rows, float).T
     fixed = np.full_like(images, micro_batches * (len({*images}) > 1))
-    fixed_s, image_s = _non_negative(np.stack([fixed, images], 1) / seconds[:, None])
+    fixed_s, image_s = _non_negative(
+        np.stack([fixed, images], 1) / seconds[:, None], np.ones_like(seconds)
+    )
     return Step(fixed_s, image_s, size_bytes, reductions)
 
 
-def _non_negative(columns: np.ndarray) -> list[float]:
-    """The x >= 0 for which columns x is nearest to ones: the best of all choices of columns."""
-    count, ones = columns.shape[1], np.ones(len(columns))
+def _non_negative(columns: np.ndarray, weights: np.ndarray) -> list[float]:
+    """The x >= 0 for which columns x is nearest to ones: the best of all choices of columns.
+
+    Args:
+        columns: [rows, unknowns].
+        weights: [rows], of the errors before they are squared.
+    """
+    count, ones, columns = columns.shape[1], weights, columns * weights[:, None]
     best, least = [0.0] * count, float("inf")
     for chosen in itertools.product([False, True], repeat=count):
         x = np.zeros(count)
