@@ -26,8 +26,8 @@ def _head(report: dict[str, Any]) -> Iterator[str]:
     )
     if report["shared"]:
         yield (
-            "Note: these replicas share cores, so more of them can't be faster; what they say of "
-            "a cluster is the trainer's own cost."
+            "Note: these replicas share cores, so more of them are hardly faster; to try out, not "
+            "to measure."
         )
 
 
@@ -82,13 +82,14 @@ def _prediction(report: dict[str, Any]) -> Iterator[str]:
         f"  a step computes {1e3 * step['fixed_s']:.2f} ms + images x "
         f"{1e3 * step['image_s']:.3f} ms; an all-reduce of S bytes takes\n"
         f"  {1e3 * ring['launch_s']:.2f} ms + 2(n-1) x {1e3 * ring['alpha_s']:.3f} ms + 2(n-1)/n x "
-        f"S / {ring['bytes_per_s'] / 1e6:,.0f} MB/s (a ring); nothing of it overlaps with computing"
+        f"S / {ring['bytes_per_s'] / 1e6:,.0f} MB/s (a ring),\n"
+        "  and nothing of it overlaps with computing"
     )
     if len(report["workers"]) == 1:
         yield (
             "  These are links between devices of one machine: for several, run it on two of them."
         )
-    rows = [["replicas", "weak: ms", "images/s", "efficiency", "communication"]]
+    rows = [["replicas", "weak: ms", "images/s", "efficiency", "comm."]]
     rows[0] += ["strong: ms", *rows[0][2:]]
     strong = {point["replicas"]: point for point in found["strong"]["points"]}
     for point in found["weak"]["points"]:
