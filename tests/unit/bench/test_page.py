@@ -99,7 +99,7 @@ def test_the_page():
     [last] = [line.split() for line in lines if line.split()[:1] == ["1024"]]
     assert last[-4:] == ["-"] * 4  # strong: an image for each is the most
     border = next(line for line in lines if line.startswith("  as it is"))
-    assert border.split()[3:] == ["1", "1", "2"]
+    assert border.split()[3:] == ["3", "1", "1"]  # 3 weak ones: 68 ms beside 59; 4: 69
     assert max(map(len, lines)) <= 110
     assert "+" not in border
 
