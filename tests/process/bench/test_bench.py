@@ -12,12 +12,13 @@ from tests.process.trainer import ROOT, SMALL, environment
 QUICK = (*SMALL, "--seconds=0.2")
 
 
-def run(folder, *words, cwd=None):
+def run(folder, *words):
+    places = (f"--json={folder}/bench.json", f"--checkpoint_dir={folder}/ck")
     return subprocess.run(
-        [sys.executable, "-m", *words, f"--json={folder}/bench.json", f"--checkpoint_dir={folder}/ck"],
+        [sys.executable, "-m", *words, *places],
         env=environment(PYTHONPATH=str(ROOT)),
-        **{"capture_output": True, "text": True, "cwd": cwd or ROOT, "timeout": 240},
-    )  # fmt: skip
+        **{"capture_output": True, "text": True, "cwd": ROOT, "timeout": 240},
+    )
 
 
 def report(folder):
@@ -50,7 +51,7 @@ def check(found, batch):
     assert one["all_reduce"] is None
     sizes = two["all_reduce"]["bytes"]
     assert sizes[0] == 1024
-    assert sizes[-1] == found["bytes"]
+    assert sizes[-1] == found["bytes"] // 4 * 4  # whole float32 numbers
     assert len(two["all_reduce"]["seconds"]) == len(sizes)
     assert min(two["all_reduce"]["seconds"]) > 0
     said = found["prediction"]
