@@ -2,18 +2,20 @@
 
     python -m benchmarks.soak --kills=100 [--workers=3] [--seed=0] [--max_steps=600]
 
-Workers under launch/local.sh, a small network. At random moments, of start-up too, one, two or all
-of them get SIGKILL; among these are stops (SIGTERM, saved and left) and suspensions (SIGSTOP to
-all, then SIGCONT). What ended is started again with the same command. A run that comes to its end
-must have the metrics.jsonl and the weights of the run that nobody touched; then the next one
-begins, till there were as many kills as asked for. Prints a line a kill and a summary; exit code
-1 where a run differs.
+One, two and three workers in turn under launch/local.sh, a small network. At random moments, of
+start-up too, one, two or all of them get SIGKILL; among these are stops (SIGTERM, saved and left)
+and suspensions (SIGSTOP to all, then SIGCONT). What ended is started again with the same command. A
+run that comes to its end must have the metrics.jsonl and the weights of the run of as many workers
+that nobody touched; then the next one begins, till there were as many kills as asked for. Prints a
+line a kill and a summary; exit code 1 where a run differs.
 """
 
 import argparse
+import collections
 import json
 import os
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -24,6 +26,8 @@ import time
 from pathlib import Path
 
 import psutil
+
+from mnist_dist.run import store
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--no_gpu", "--conv_filters=2,4", "--dense_units=16", "--batch_size=48")
@@ -41,6 +45,7 @@ class Try:
         launcher = ["bash", f"{ROOT}/launch/local.sh", "-n", str(workers), "--grace=5", "--"]
         self.started = time.monotonic()
         self.first_step_s: float | None = None
+        self.step = 0  # the last that it said it had done
         self.lines: list[str] = []
         self.process = subprocess.Popen(
             [*launcher, *flags],
@@ -69,22 +74,16 @@ class Try:
     def _read(self) -> None:
         for line in self.process.stdout or ():
             self.lines.append(line)
-            if "Batch #" in line and self.first_step_s is None:
-                self.first_step_s = time.monotonic() - self.started
+            batch = re.search(r"Batch #(\d+)", line)  # counted in the first epoch, which is longer
+            if batch:
+                self.step = int(batch[1]) + 1
+                self.first_step_s = self.first_step_s or time.monotonic() - self.started
 
 
-def newest(folder: Path) -> int:
-    """The step of the newest checkpoint; 0 if there is none."""
-    names = [path.name.removeprefix("ckpt-") for path in folder.glob("ck/ckpt-*")]
-    return max((int(name) for name in names if name.isdigit()), default=0)
-
-
-def written(folder: Path) -> int:
-    """The last step in times.jsonl; 0 if there is none."""
-    path = folder / "out/times.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    steps = [json.loads(line)["step"] for line in lines if line.endswith("}")]
-    return steps[-1] if steps else 0
+def saved_step(folder: Path) -> int:
+    """The step of the newest whole checkpoint; 0 if there is none."""
+    saved, _ = store.newest(folder / "ck")
+    return saved.step if saved else 0
 
 
 def outcome(folder: Path) -> tuple[bytes, str]:
@@ -93,10 +92,9 @@ def outcome(folder: Path) -> tuple[bytes, str]:
     return (folder / "out/metrics.jsonl").read_bytes(), result["weights_sha256"]
 
 
-def disturb(attempt: Try, draw: random.Random) -> int:
+def disturb(attempt: Try, kind: str, draw: random.Random) -> int:
     """Kills, stops or suspends; returns how many workers were killed."""
     workers = attempt.workers()
-    kind = draw.choices(["kill", "stop", "suspend"], [8, 1, 1])[0]
     if kind == "stop":
         attempt.process.send_signal(signal.SIGTERM)
         return 0
@@ -116,34 +114,36 @@ def disturb(attempt: Try, draw: random.Random) -> int:
 class Soak:
     """What the kills cost, over all runs."""
 
-    def __init__(self, kills: int, workers: int, max_steps: int, seed: int) -> None:
+    def __init__(self, kills: int, max_steps: int, seed: int) -> None:
         self.victims, self.lost, self.back_s = list[int](), list[int](), list[float]()
         self.starts = 0
-        self._kills, self._workers, self._max_steps = kills, workers, max_steps
+        self.kinds = collections.Counter[str]()
+        self._kills, self._max_steps = kills, max_steps
         self._draw = random.Random(seed)  # noqa: S311
-        self._longest_s = 0.0
+        self._longest_s = dict[int, float]()  # by the number of workers
 
     @property
     def enough(self) -> bool:
         """Whether there were as many kills as asked for."""
         return len(self.victims) >= self._kills
 
-    def alone(self, folder: Path) -> tuple[bytes, str]:
+    def alone(self, folder: Path, workers: int) -> tuple[bytes, str]:
         """The run that nobody touches."""
-        attempt = self._start(folder)
+        attempt = self._start(folder, workers)
         attempt.wait()
         if attempt.process.returncode:
             raise SystemExit("".join(attempt.lines[-20:]))
-        self._longest_s = time.monotonic() - attempt.started
-        print(f"left alone: {self._max_steps} steps, {self._longest_s:.0f} s", flush=True)
+        self._longest_s[workers] = time.monotonic() - attempt.started
+        text = f"{self._max_steps} steps, {self._longest_s[workers]:.0f} s"
+        print(f"{workers} worker(s) left alone: {text}", flush=True)
         return outcome(folder)
 
-    def run(self, folder: Path) -> tuple[bytes, str]:
+    def run(self, folder: Path, workers: int) -> tuple[bytes, str]:
         """A run that is disturbed till it comes to its end, or there were enough kills."""
         killed = 0
         while True:
-            attempt, after_a_kill = self._start(folder), killed
-            killed = self._disturbed(attempt, folder)
+            attempt, after_a_kill = self._start(folder, workers), killed
+            killed = self._disturbed(attempt, folder, self._longest_s[workers])
             if after_a_kill and attempt.first_step_s is not None:
                 self.back_s.append(attempt.first_step_s)
             code = attempt.process.returncode
@@ -154,18 +154,20 @@ class Soak:
             if not killed and code != EXIT_SAVED:
                 print(f"ended by itself, exit code {code}: {attempt.lines[-1:]}", flush=True)
 
-    def _start(self, folder: Path) -> Try:
+    def _start(self, folder: Path, workers: int) -> Try:
         self.starts += 1
-        return Try(folder, self._workers, self._max_steps)
+        return Try(folder, workers, self._max_steps)
 
-    def _disturbed(self, attempt: Try, folder: Path) -> int:
+    def _disturbed(self, attempt: Try, folder: Path, longest_s: float) -> int:
         """Returns when a try has ended; how many of its workers were killed."""
-        while not self.enough and not attempt.wait(self._draw.uniform(0.5, self._longest_s)):
-            killed = disturb(attempt, self._draw)
+        while not self.enough and not attempt.wait(self._draw.uniform(0.5, longest_s)):
+            kind = self._draw.choices(["kill", "stop", "suspend"], [8, 1, 1])[0]
+            self.kinds[kind] += 1
+            killed = disturb(attempt, kind, self._draw)
             if killed:
                 attempt.wait()
                 self.victims.append(killed)
-                self.lost.append(max(written(folder) - newest(folder), 0))
+                self.lost.append(max(attempt.step - saved_step(folder), 0))
                 text = f"{killed} worker(s), {self.lost[-1]} steps lost"
                 print(f"kill {len(self.victims)}: {text}", flush=True)
                 return killed
@@ -181,18 +183,23 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max_steps", type=int, default=600)
     given = parser.parse_args()
-    soak = Soak(given.kills, given.workers, given.max_steps, given.seed)
+    soak = Soak(given.kills, given.max_steps, given.seed)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        expected, runs, wrong = soak.alone(Path(folder) / "alone"), 0, 0
+        expected, runs, wrong = dict[int, tuple[bytes, str]](), 0, 0
         while not soak.enough:
+            workers = runs % given.workers + 1
+            if workers not in expected:
+                expected[workers] = soak.alone(Path(folder) / f"alone-{workers}", workers)
             runs += 1
-            found = soak.run(Path(folder) / f"run-{runs}")
-            for what, a, b in zip(("curve", "weights"), found, expected, strict=True):
+            found = soak.run(Path(folder) / f"run-{runs}", workers)
+            for what, a, b in zip(("curve", "weights"), found, expected[workers], strict=True):
                 if a != b:
                     wrong += 1
                     print(f"run {runs}: another {what} than the run left alone", flush=True)
+            print(f"run {runs} of {workers} worker(s) came to its end", flush=True)
     kinds = [f"{soak.victims.count(n)} of {n} worker(s)" for n in sorted({*soak.victims})]
-    print(f"{len(soak.victims)} kills ({', '.join(kinds)}), {soak.starts - 1} starts, {runs} runs")
+    others = f"{soak.kinds['stop']} stops, {soak.kinds['suspend']} suspensions"
+    print(f"{len(soak.victims)} kills ({', '.join(kinds)}), {others}, {runs} runs")
     print(
         f"curve and weights: {'NOT the same' if wrong else 'the same as left alone, in all bits'}"
     )

@@ -17,26 +17,38 @@ def read_text(path: Path, most_bytes: int) -> str:
 
     Raises:
         OSError: it can't be opened.
-        ValueError: it is no file (a FIFO or a device would hang), too long, or isn't text; or its
-            name can't be one.
+        ValueError: it is no file, too long, or isn't text; or its name can't be one.
+    """
+    try:
+        return read_bytes(path, most_bytes).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError("isn't text") from error
+
+
+def read_bytes(path: Path, most_bytes: int) -> bytes:
+    """A file's contents.
+
+    Raises:
+        OSError: it can't be opened.
+        ValueError: it is no file (a FIFO or a device would hang) or too long; or its name can't be
+            one.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for its writer
     try:
-        mode = os.fstat(handle).st_mode
-        if stat.S_ISDIR(mode):
+        found = os.fstat(handle)
+        if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(found.st_mode):
             raise ValueError("is no file")
+        if found.st_size > most_bytes:
+            raise ValueError(f"has more than {most_bytes:,} bytes")
         with open(handle, "rb", closefd=False) as file:
-            text = file.read(most_bytes + 1)
+            data = file.read(most_bytes + 1)
     finally:
         os.close(handle)
-    if len(text) > most_bytes:
+    if len(data) > most_bytes:
         raise ValueError(f"has more than {most_bytes:,} bytes")
-    try:
-        return text.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError("isn't text") from error
+    return data
 
 
 def loads(text: str) -> Any:

@@ -118,6 +118,7 @@ class Config:
     checkpoint_every_steps: int = _flag(0, "Output", "global steps between further checkpoints; 0: none", low=0)
     checkpoint_every_s: float = _flag(0.0, "Output", "seconds between further checkpoints; 0: none", low=0.0)
     keep_checkpoints: int = _flag(5, "Output", "newest checkpoints kept", low=1)
+    stop_lead_s: float = _flag(0.0, "Output", "seconds between a scheduler's signal to stop and the end, to warn where saving takes longer; 0: not known", low=0.0)
     resume: str = _flag("auto", "Output", "auto: go on from a checkpoint if there is one", choices=("auto", "never", "must"))
     verbosity: int = _flag(0, "Output", "-1: warnings and errors alone; 0: the notebook's lines; 1: what TensorFlow says, too", low=-3, high=3)
     profile: str = _flag("", "Output", "STEP:COUNT writes a TensorBoard trace of COUNT global steps after STEP into --output_dir; empty: none")
@@ -190,7 +191,6 @@ class Config:
             ("--wire_dtype=bfloat16", self.wire_dtype == "bfloat16", "rounds on the way only"),
             ("--eager", self.eager, "computes by other kernels than a graph"),
             ("--nondeterministic", self.nondeterministic, "gives other last digits each time"),
-            ("--optimizer=muon", self.optimizer == "muon", "rounds otherwise on a second device"),
         ):
             if given:
                 raise UsageError(f"--shards with {flag}, which {why}; leave out one of the two")

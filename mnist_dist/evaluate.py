@@ -9,31 +9,23 @@ numbers that the run had; with them, it reads people's handwriting, a digit a pi
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from mnist_dist.devices.quiet import without_greetings
-from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
+from mnist_dist.errors import UsageError
+from mnist_dist.run.command import Parser, answered
+from mnist_dist.run.console import Console
 from mnist_dist.run.folders import writable
 from mnist_dist.use import handwriting, origin
 from mnist_dist.use.find import find
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; --help lists the arguments")
-
-
 def main(argv: list[str]) -> int:
     """Runs the command line; returns the process's exit code."""
-    try:
-        return _run(_arguments(argv))
-    except (UsageError, RunError) as error:
-        print(f"mnist_dist: {error}", file=sys.stderr)
-        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+    return answered(lambda: _run(_arguments(argv)))
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python -m mnist_dist.evaluate", description=__doc__)
+    parser = Parser(prog="python -m mnist_dist.evaluate", description=__doc__)
     parser.add_argument("run_dir", metavar="RUN_DIR", help="where the run has saved or written")
     scored = parser.add_argument_group("to score")
     scored.add_argument("--split", choices=("test", "validation", "train"), help="default: test")
@@ -68,21 +60,26 @@ def _run(args: argparse.Namespace) -> int:
     if args.save_preprocessed:
         writable(Path(args.save_preprocessed), "--save_preprocessed")
     made = origin.read(found)
-    with without_greetings(made.one_dnn):
-        from mnist_dist.use import answers
+    with Console() as console:
+        console.stage("importing TensorFlow")
+        with without_greetings(made.one_dnn):
+            from mnist_dist.use import answers
 
-        answers.tf.config.list_physical_devices()  # the first look greets, too
-    with answers.model(made, args.no_gpu) as (model, placement):
-        if args.images:
-            return answers.ask(model, pictures, args.save_preprocessed, args.json)
-        answers.score(
-            model,
-            placement,
-            answers.data(made, args.data_dir, args.dataset),
-            args.split or "test",
-            args.mistakes,
-            args.json,
-        )
+            answers.tf.config.list_physical_devices()  # the first look greets, too
+        console.stage("loading the network")
+        with answers.model(made, args.no_gpu) as (model, placement):
+            if args.images:
+                return answers.ask(model, pictures, args.save_preprocessed, args.json, console)
+            console.stage("reading the data")
+            answers.score(
+                model,
+                placement,
+                answers.data(made, args.data_dir, args.dataset),
+                args.split or "test",
+                args.mistakes,
+                args.json,
+                console,
+            )
     return 0
 
 

@@ -5,16 +5,17 @@ TensorFlow Serving has them: in it a SavedModel, and model.keras for plain Keras
 this package.
 """
 
-import argparse
 import os
 import re
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from mnist_dist.devices.quiet import without_greetings
-from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
+from mnist_dist.errors import RunError
+from mnist_dist.run.command import Parser, answered
+from mnist_dist.run.console import Console
 from mnist_dist.run.folders import writable
 from mnist_dist.use import origin
 from mnist_dist.use.find import find
@@ -25,37 +26,36 @@ if TYPE_CHECKING:
 KERAS_FILE = "model.keras"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; --help lists the arguments")
-
-
 def main(argv: list[str]) -> int:
     """Runs the command line; returns the process's exit code."""
-    parser = _Parser(prog="python -m mnist_dist.export", description=__doc__)
+    return answered(lambda: _run(argv))
+
+
+def _run(argv: list[str]) -> int:
+    parser = Parser(prog="python -m mnist_dist.export", description=__doc__)
     parser.add_argument("run_dir", metavar="RUN_DIR", help="where the run has saved or written")
     parser.add_argument("out", metavar="OUT", help="folder for the version folders")
-    try:
-        args = parser.parse_args(argv)
-        made = origin.read(find(args.run_dir))
-        writable(Path(args.out), "OUT")
+    args = parser.parse_args(argv)
+    made = origin.read(find(args.run_dir))
+    writable(Path(args.out), "OUT")
+    with Console() as console:
+        console.stage("importing TensorFlow")
         with without_greetings(made.one_dnn):
             from mnist_dist.use import answers
 
             answers.tf.config.list_physical_devices()  # the first look greets, too
+        console.stage("exporting")
         with answers.model(made, no_gpu=True) as (model, _):  # nothing is computed
             place = export(model, Path(args.out))
-    except (UsageError, RunError) as error:
-        print(f"mnist_dist: {error}", file=sys.stderr)
-        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
-    height, width, channels = model.image_shape
-    print(
-        f"Exported {model.origin.saved.path}:\n"
-        f"{place}  a SavedModel; its signature serving_default takes images, uint8 "
-        f"[n, {height}, {width}, {channels}], and gives class, int64 [n], and probabilities "
-        f"[n, {model.num_classes}]\n"
-        f"{place / KERAS_FILE}  the same for keras.models.load_model"
-    )
+        height, width, channels = model.image_shape
+        console.stage("")
+        console.line(
+            f"Exported {model.origin.saved.path}:\n"
+            f"{place}  a SavedModel; its signature serving_default takes images, uint8 "
+            f"[n, {height}, {width}, {channels}], and gives class, int64 [n], and probabilities "
+            f"[n, {model.num_classes}]\n"
+            f"{place / KERAS_FILE}  the same for keras.models.load_model"
+        )
     return 0
 
 

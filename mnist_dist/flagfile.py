@@ -9,6 +9,7 @@ from mnist_dist.errors import UsageError, shorten
 
 MOST_FILES = 100
 MOST_BYTES = 2**20  # of each
+PATH = 200  # characters that are shown: a path that is to be checked is needed whole
 
 
 def expand(argv: Sequence[str]) -> list[str]:
@@ -49,7 +50,7 @@ def _lines(given: str, above: tuple[str, ...], budget: list[int]) -> list[str]:
     if not given:
         return []
     if given in above:
-        raise UsageError(f"--flagfile={shorten(given)}: names itself; take one of them out")
+        raise UsageError(f"--flagfile={shorten(given, PATH)}: names itself; take one of them out")
     budget[0] -= 1
     if budget[0] < 0:
         raise UsageError(
@@ -72,4 +73,4 @@ def _read(given: str) -> str:
         why, cure = f"can't be read ({error.strerror})", "check the path"
     except ValueError as error:
         why, cure = str(error), "give a text file with a flag a line"
-    raise UsageError(f"--flagfile={shorten(given)}: {why}; {cure}")
+    raise UsageError(f"--flagfile={shorten(given, PATH)}: {why}; {cure}")

@@ -19,7 +19,7 @@ from mnist_dist.data.pipeline import Trainset
 from mnist_dist.data.resident import Blocks
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices import hardware, nvidia
-from mnist_dist.devices.arithmetic import Arithmetic, candidates, settle
+from mnist_dist.devices.arithmetic import Arithmetic, settle
 from mnist_dist.devices.placement import Placement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.devices.visible import Wanted
@@ -27,19 +27,19 @@ from mnist_dist.errors import UsageError
 from mnist_dist.flags import command_line
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.augment import Augmentation
-from mnist_dist.run import lock, store
+from mnist_dist.run import lock
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
+from mnist_dist.run.owner import Owner
 from mnist_dist.run.trace import Trace
 from mnist_dist.run.versions import versions
-from mnist_dist.training import choice, optim, patience, state
+from mnist_dist.training import optim, patience
+from mnist_dist.training.lead import Lead
 from mnist_dist.training.loop import Files
 from mnist_dist.training.plan import Plan
 from mnist_dist.training.replica import Settings
 from mnist_dist.training.schedule import Course
-from mnist_dist.training.steps import Steps
-from mnist_dist.training.trial import trial
 
 BLOCK_STEPS = {"cpu": 10, "gpu": 50}  # more gain nothing that can be measured on a CPU
 
@@ -150,36 +150,6 @@ def blocks(config: Config, trainset: Trainset, placement: Placement, kind: str) 
     return resident.from_host(trainset, placement)
 
 
-def chosen_precision(
-    config: Config, data: ImageData, devices: Devices, trainset: Trainset
-) -> tuple[str, str]:
-    """What --precision=auto is in this run, and why: as its checkpoint says, else as measured."""
-    known = None if config.resume == "never" else remembered(Path(config.checkpoint_dir))
-    if known:
-        return known, f"--precision=auto: {known}, as the run was begun"
-    alone, steps = tf.distribute.get_strategy(), range(trainset.block_steps)
-
-    def build(precision: str) -> Steps:
-        how = arithmetic(config, devices, precision)
-        trained = state.build(alone, architecture(config, data, how), rule(config))
-        return Steps(alone, trained, settings(config))
-
-    with tf.device(devices.names[0]):
-        block = tf.nest.map_structure(tf.constant, trainset.block(steps, 0))
-        rates = [course(config, trainset.order.steps_per_epoch).rate(step) for step in steps]
-        trials = [trial(name, build(name), block, rates) for name in candidates(devices.capability)]
-    precision, why = choice.choose(trials)
-    return precision, f"--precision=auto: {precision}, {why}"
-
-
-def remembered(folder: Path) -> str | None:
-    """The precision in the identity of the newest whole checkpoint; None where there is none."""
-    for path in reversed(store.visible(folder)):
-        with contextlib.suppress(ValueError):
-            return store.read(path).state["identity"].get("precision")
-    return None
-
-
 def claimed(
     config: Config, chief: bool, job: Job
 ) -> contextlib.AbstractContextManager[Callable[[], None]]:
@@ -191,7 +161,7 @@ def claimed(
         UsageError: another run has one, or it can't be written in.
     """
     folders = {"--checkpoint_dir": config.checkpoint_dir, "--output_dir": config.output_dir}
-    return lock.held(folders if chief else {}, lock.Owner.this_process(*job))
+    return lock.held(folders if chief else {}, Owner.this_process(*job))
 
 
 def files(
@@ -216,6 +186,11 @@ def files(
         console,
         Trace(config.output_dir if chief else "", config.profiled),
     )
+
+
+def lead(config: Config, console: Console) -> Lead:
+    """Whether there is time to save when told to stop."""
+    return Lead(config.stop_lead_s, console.notice)
 
 
 def identity(config: Config, precision: str, data: ImageData) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Each try without a newer checkpoint counts; a file beside the checkpoints rememb
 import argparse
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from mnist_dist import bounded, flags
 from mnist_dist.errors import EXIT_FAILED, EXIT_SAVED, EXIT_USAGE, UsageError
+from mnist_dist.run import store
 
 RECORD = "attempts.json"
 MOST_BYTES = 10_000
@@ -29,10 +29,11 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     try:
         folder = Path(flags.parse(given.flags).checkpoint_dir)
+        saved, _ = store.newest(folder)
     except UsageError as error:
         print(f"mnist_dist: {error}", file=sys.stderr)
         return EXIT_USAGE
-    step = newest_step(folder)
+    step = saved.step if saved else 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
         before, damage = read(folder / RECORD)
@@ -103,12 +104,6 @@ def write(path: Path, record: Record) -> None:
     draft = path.with_name(f".{path.name}-{os.getpid()}")
     draft.write_text(json.dumps(record._asdict()))
     draft.replace(path)
-
-
-def newest_step(folder: Path) -> int:
-    """The global step of the newest checkpoint in a folder; 0 if there is none."""
-    found = (re.fullmatch(r"ckpt-(\d+)", path.name) for path in folder.glob("ckpt-*"))
-    return max((int(match[1]) for match in found if match), default=0)
 
 
 def count(before: Record, job: str, step: int) -> Record:

@@ -88,7 +88,7 @@ def _run(
     one_dnn = config.precision not in ("float64", "mixed_float16")
     with without_greetings(one_dnn, wanted=config.verbosity > 0):
         console.stage("importing TensorFlow")
-        from mnist_dist import parts
+        from mnist_dist import measured, parts
         from mnist_dist.cluster import session
         from mnist_dist.data.pipeline import Trainset
         from mnist_dist.training import finish, head, resume, state
@@ -124,7 +124,7 @@ def _run(
         precision, why = config.precision, ""
         if precision == "auto":
             precision, why = joined.from_chief(
-                lambda: parts.chosen_precision(config, data, devices, trainset)
+                lambda: measured.precision(config, data, devices, trainset)
             )
         arithmetic = parts.arithmetic(config, devices, precision)
         network = parts.architecture(config, data, arithmetic)
@@ -143,6 +143,7 @@ def _run(
             steps=steps,
             files=files,
             stop=stop,
+            lead=parts.lead(config, console),
             identity=parts.identity(config, precision, data),
             origin=parts.origin(config, network, placement.replicas),
             arithmetic=parts.bits(devices, arithmetic),

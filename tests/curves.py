@@ -1,9 +1,11 @@
 """Runs of the real program on real MNIST, to be compared."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +15,9 @@ SMALL = (
     *("--log_interval=1", "--max_steps=200", "--connect_timeout=100"),
 )
 """The notebook's recipe, dropout included, on a small network of the same parts."""
+WITHOUT_ONEDNN = {"--precision=float64", "--precision=mixed_float16"}
+SLOW_BFLOAT16 = "avx512_bf16" not in Path("/proc/cpuinfo").read_text()
+"""It takes 7 times as long as float32 on such a CPU."""
 SEVERAL = """
 import json, sys
 from mnist_dist.train import main
@@ -62,6 +67,34 @@ def train_each(folder, cases, *flags, program=SEVERAL):
     several = [_arguments(folder / name, [*flags, *case]) for name, case in cases.items()]
     _run([sys.executable, "-c", program, json.dumps(several)])
     return {name: finished(folder / name) for name in cases}
+
+
+def train_on(topology, folder, cases, *flags):
+    """The runs of several cases on (devices of a worker, workers)."""
+    devices, workers = topology
+    flags = (*flags, f"--virtual_devices={devices}")
+    if workers > 1:
+        return {
+            name: train(folder / name, *flags, *case, workers=workers)
+            for name, case in cases.items()
+        }
+    slow = {name: case for name, case in cases.items() if {*case} & WITHOUT_ONEDNN}
+    fast = {name: case for name, case in cases.items() if name not in slow}
+    # TensorFlow takes oneDNN or leaves it when it is loaded.
+    return {**train_each(folder, fast, *flags), **train_each(folder, slow, *flags)}
+
+
+@contextlib.contextmanager
+def two_at_a_time(wanted, on):
+    """Runs `on(topology)` for each that is wanted, on a core each.
+
+    Yields a function of topology and case, which gives the run.
+    """
+    with ThreadPoolExecutor(max_workers=2) as two:
+        waiting = {topology: two.submit(on, topology) for topology in wanted}
+        yield lambda topology, case: waiting[topology].result()[case]
+        for future in waiting.values():
+            future.cancel()
 
 
 def finished(folder):

@@ -10,10 +10,18 @@ import pytest
 from mnist_dist.data import sources
 
 
-def cut(folder: Path, train: int, test: int) -> None:
-    """Writes the first `train` training and `test` test images, and their labels."""
+def cut(folder: Path, train: int, test: int, source: Path | None = None) -> None:
+    """Writes the first `train` training and `test` test images, and their labels.
+
+    Args:
+        folder: is made if it isn't there.
+        train: images.
+        test: images.
+        source: folder of gzipped IDX files; None for the embedded MNIST.
+    """
+    folder.mkdir(exist_ok=True)
     for name, count in zip(sources.PARTS, (train, train, test, test), strict=True):
-        data = gzip.decompress((sources.embedded_folder() / f"{name}.gz").read_bytes())
+        data = gzip.decompress(((source or sources.embedded_folder()) / f"{name}.gz").read_bytes())
         head = 4 + 4 * data[3]
         size = (len(data) - head) // struct.unpack(">I", data[4:8])[0]
         body = data[head : head + count * size]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from mnist_dist import parts
+from mnist_dist import measured, parts
 from mnist_dist.bench.plan import Task
 from mnist_dist.config import Config
 from mnist_dist.data import sources
@@ -123,7 +123,7 @@ def _precision(config: Config, data: ImageData, built: Devices) -> str:
     order = parts.order(config, data)
     steps = parts.plan(config, order.steps_per_epoch, built.kind).block_steps
     trainset = Trainset(data.train, order, config.accumulate_steps, 1, steps)
-    return parts.chosen_precision(config, data, built, trainset)[0]
+    return measured.precision(config, data, built, trainset)[0]
 
 
 def _travels(config: Config, data: ImageData, built: Devices) -> dict[str, int]:

@@ -23,19 +23,26 @@ def candidates(topology: Topology, rank: int) -> list[tuple[str, int]]:
     return [(host, port + number * topology.num_workers) for number in numbers]
 
 
-def claim(topology: Topology) -> tuple[socket.socket, int]:
+def claim(topology: Topology, chosen: str = "") -> tuple[socket.socket, int]:
     """A socket that listens on the first of this worker's ports that is free.
 
-    It listens on all of the host's addresses, IPv4 and IPv6: the others come by the host's name,
-    whatever network that leads through.
+    It listens on the address of the interface that was chosen. Worker 0 does where its name leads
+    there: the others come by that. Else it is all of the host's addresses, IPv4 and IPv6.
+
+    Args:
+        topology: who runs where.
+        chosen: what `interface_address` gave.
 
     Raises:
         UsageError: none is free, or this user may not have it.
     """
     ports = [port for _, port in candidates(topology, topology.rank)]
+    address = chosen if topology.rank or chosen in _addresses(topology.host) else ""
     for port in ports:
         try:
-            return listen(port, backlog=2 * topology.num_workers), port
+            if address:
+                listen(port).close()  # TensorFlow's server will take it on all addresses
+            return listen(port, 2 * topology.num_workers, address), port
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise UsageError(
@@ -48,20 +55,21 @@ def claim(topology: Topology) -> tuple[socket.socket, int]:
     )
 
 
-def listen(port: int, backlog: int = 1) -> socket.socket:
-    """A socket that listens on a port, with IPv6 where this machine has it.
+def listen(port: int, backlog: int = 1, address: str = "") -> socket.socket:
+    """A socket that listens on a port of an address, or of all, IPv6 too where this machine has it.
 
     Raises:
         OSError: the port is in use, or this user may not have it.
     """
-    both = socket.has_dualstack_ipv6()
-    listener = socket.socket(socket.AF_INET6 if both else socket.AF_INET, socket.SOCK_STREAM)
+    both = not address and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both or ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
     # Connections outlive the listener, and TensorFlow's server takes the same port.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         if both:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind(("", port))
+        listener.bind((address, port))
         listener.listen(backlog)
     except OSError:
         listener.close()
@@ -86,6 +94,14 @@ def interface_address(interface: str) -> str:
         f"--interface={interface}: host {socket.gethostname()} has no such interface with an "
         f"address; it has {', '.join(sorted(there))}"
     )
+
+
+def _addresses(host: str) -> set[str]:
+    """Those that a name leads to here; none for a name that isn't known."""
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return set()
 
 
 def _link_local(address: str) -> bool:

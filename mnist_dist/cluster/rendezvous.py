@@ -54,8 +54,9 @@ def meet(
         RunError: a worker that didn't come, a host that can't be found; the message names it.
             ToldToStop: this worker was told to stop meanwhile.
     """
-    address = ports.interface_address(interface) or topology.host
-    listener, port = ports.claim(topology)
+    chosen = ports.interface_address(interface)
+    address = chosen or topology.host
+    listener, port = ports.claim(topology, chosen)
     mine = Hello(
         topology.rank,
         socket.gethostname(),

@@ -3,34 +3,32 @@
 After it, plain `tfds.load("mnist", data_dir=D, download=False)` reads the set without a network.
 """
 
-import argparse
 import contextlib
 import io
 import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import NoReturn
 
 from absl import logging
 
 from mnist_dist.data import layouts, sources
 from mnist_dist.data.split import Split
 from mnist_dist.devices.quiet import without_greetings
-from mnist_dist.errors import EXIT_USAGE, UsageError
+from mnist_dist.errors import UsageError
+from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.folders import writable
 
 VERSION = "3.0.1"  # of TFDS's own mnist, fashion_mnist and kmnist
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; --help lists the arguments")
-
-
 def main(argv: list[str]) -> int:
     """Runs the command line; returns the process's exit code."""
-    parser = _Parser(prog="python -m mnist_dist.data.prepare", description=__doc__)
+    return answered(lambda: _run(argv))
+
+
+def _run(argv: list[str]) -> int:
+    parser = Parser(prog="python -m mnist_dist.data.prepare", description=__doc__)
     parser.add_argument("--data_dir", "--data-dir", required=True, help="where to write the set")
     parser.add_argument(
         "--idx_dir",
@@ -39,12 +37,8 @@ def main(argv: list[str]) -> int:
         help="folder of IDX files or an .npz; default: embedded MNIST",
     )
     parser.add_argument("--name", default="mnist", help="the set's TFDS name; default: mnist")
-    try:
-        args = parser.parse_args(argv)
-        place = prepare(Path(args.data_dir), args.idx_dir, args.name)
-    except UsageError as error:
-        print(f"mnist_dist: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    args = parser.parse_args(argv)
+    place = prepare(Path(args.data_dir), args.idx_dir, args.name)
     print(f"Prepared {place}")
     return 0
 

@@ -4,6 +4,8 @@ This module alone knows how many replicas there are and what they run on. Tensor
 have been used before it: threads can be set only once.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -55,12 +57,15 @@ def build(
         UsageError: this process has used TensorFlow with other threads.
         RunError: TensorFlow uses other devices than these.
     """
-    # An operation cuts its sums by the number of its threads, and the optimizer of graphs makes
-    # one long sum of a tree of them.
+    # An operation cuts its sums by the number of its threads. The optimizer of graphs makes one
+    # AddN of a chain of sums, which adds its inputs in the order that memory comes free, and moves
+    # constants from product to product, on one device otherwise than on another.
     with set_once("threads"):
         tf.config.threading.set_intra_op_parallelism_threads(1 if wanted.shards else threads)
         tf.config.threading.set_inter_op_parallelism_threads(max(threads, 2 * len(names)))
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": not wanted.shards})
+    tf.config.optimizer.set_experimental_options(
+        {"arithmetic_optimization": False, "constant_folding": False}
+    )
     strategy = _strategy(wanted, names, workers, rank)
     expected = len(names) * max(len(workers), 1)
     if strategy.num_replicas_in_sync != expected:
@@ -97,7 +102,14 @@ def _strategy(
         reduction = (
             tf.distribute.NcclAllReduce(num_packs=1)
             if on_gpu and collective != "ring"
-            else tf.distribute.ReductionToOneDevice()
+            else tf.distribute.ReductionToOneDevice(accumulation_fn=in_order)
         )
         return tf.distribute.MirroredStrategy(list(names), cross_device_ops=reduction)
     return tf.distribute.get_strategy()
+
+
+def in_order(values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The sum, first to last. TensorFlow's own AddN takes another order now and then: it begins
+    with an input whose memory it may use, which depends on what else has finished.
+    """
+    return functools.reduce(tf.add, values)

@@ -24,7 +24,8 @@ class BatchNorm:
     """Batch normalisation (Ioffe and Szegedy 2015) over the real rows of all replicas.
 
     Keras's own, given a mask, leaves the replicas unsynchronised, and fails on a replica without
-    rows. The mean and variance are those of the micro-batch over all replicas.
+    rows. The mean and variance are those of the micro-batch over all replicas. No tensor is used
+    more than twice: a gradient of three parts is a sum that TensorFlow adds in changing order.
 
     Attributes:
         variables: name -> Keras variable [channels], in the dtype of the statistics.
@@ -99,8 +100,8 @@ class BatchNorm:
             examples = total[-1]
             # A micro-batch may be empty everywhere, at the end of an epoch.
             values = tf.maximum(examples * tf.cast(pixels, first.dtype), 1.0)
-            mean, square = tf.split(total[:-1] / values, 2)
-            moments.append((mean, tf.maximum(square - mean * mean, 0.0)))
+            mean, squares = tf.split(total[:-1] / values, 2)
+            moments.append((mean, tf.maximum(squares - tf.square(mean), 0.0)))
         return moments, totals[0][-1]
 
     def _sums(self, y: tf.Tensor, rows: Rows) -> tf.Tensor:
@@ -109,7 +110,8 @@ class BatchNorm:
         real = tf.reshape(rows.mask(y.shape[0], y.dtype), [-1] + [1] * (len(y.shape) - 1))
         y = y * real
         count = tf.cast(tf.stack([rows.real]), y.dtype)
-        return tf.concat([tf.reduce_sum(y, axes), tf.reduce_sum(y * y, axes), count], 0)
+        sums, squares = tf.reduce_sum(y, axes), tf.reduce_sum(tf.square(y), axes)
+        return tf.concat([sums, squares, count], 0)
 
     def _flat(self, y: tf.Tensor) -> bool:
         return self._channels_first and len(y.shape) == 4

@@ -4,29 +4,27 @@ RUN_DIR is a run's --run_dir, --output_dir or --checkpoint_dir, a folder with on
 folder of several of these. The page needs matplotlib: pip install 'mnist_dist[report]'.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
 
-from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
+from mnist_dist.errors import RunError, UsageError
 from mnist_dist.report.answer import Ranking, rankings
 from mnist_dist.report.markdown import markdown
 from mnist_dist.report.runs import Run, read
+from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.folders import writable
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; --help lists the arguments")
 
 
 def main(argv: list[str]) -> int:
     """Runs the command line; returns the process's exit code."""
-    parser = _Parser(prog="python -m mnist_dist.report", description=__doc__)
+    return answered(lambda: _run(argv))
+
+
+def _run(argv: list[str]) -> int:
+    parser = Parser(prog="python -m mnist_dist.report", description=__doc__)
     parser.add_argument("run_dir", nargs="+", metavar="RUN_DIR", help="where runs have written")
     parser.add_argument(
         "--format", choices=("html", "md"), default="html", help="default: html, one page"
@@ -34,12 +32,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--output", help="file to write; default: report.html, or standard output for md"
     )
-    try:
-        args = parser.parse_args(argv)
-        report(args.run_dir, args.format, args.output)
-    except (UsageError, RunError) as error:
-        print(f"mnist_dist: {error}", file=sys.stderr)
-        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+    args = parser.parse_args(argv)
+    report(args.run_dir, args.format, args.output)
     return 0
 
 
@@ -78,8 +72,9 @@ def report(run_dirs: Sequence[str], form: str = "html", output: str | None = Non
         _say(text)
         return
     _write(path, text)
-    for _, _, found in ranked:
-        _say(f"{found.headline}\n{found.verdict}\n")
+    for data, _, found in ranked:
+        of = f"{data}: " if len(ranked) > 1 else ""
+        _say(f"{of}{found.headline}\n{found.verdict}\n")
     _say(f"Wrote {path}\n")
 
 

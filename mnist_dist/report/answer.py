@@ -101,7 +101,7 @@ def _lengths(best: Setting, second: Setting) -> str:
     if not length:
         return f"Both were trained for {best.length}."
     why = "which alone may make the difference" if length == "longer" else "the second for more"
-    return f"But it was trained for {best.length}, the second for {second.length}: {why}."
+    return f"It was trained for {best.length}, the second for {second.length}: {why}."
 
 
 def _ranking(settings: Sequence[Setting]) -> list[str]:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from mnist_dist.errors import RunError, UsageError
 from mnist_dist.run import store
-from mnist_dist.run.folders import aside, clear
+from mnist_dist.run.folders import clear, writing
 from mnist_dist.run.store import Saved
 
 
@@ -24,6 +24,8 @@ class Checkpoints:
     Attributes:
         folder: --checkpoint_dir.
         variables: name -> variable, what is saved.
+        chief: whether this worker writes.
+        took_s: seconds that the last save took till it counted; 0 before the first.
     """
 
     def __init__(
@@ -46,17 +48,28 @@ class Checkpoints:
         self.variables = variables
         self.folder = Path(folder)
         self._keep = keep
-        self._chief = chief
+        self.chief = chief
         self._owned = owned
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="save")
         self._saving: Future[None] | None = None
         self._begun_s = monotonic()
+        self.took_s = 0.0
 
     def claim(self) -> None:
         """Clears what a killed run left half-written or half-deleted."""
-        if self._chief:
+        if self.chief:
             store.clear(self.folder)
             clear(self.folder, [])
+
+    def prune(self) -> None:
+        """Deletes all but those that are kept: a run that was killed after a save hadn't yet.
+
+        Raises:
+            RunError: it can't be done.
+        """
+        if self.chief:
+            with writing(self.folder):
+                store.prune(self.folder, self._keep)
 
     def save(
         self, step: int, state: dict[str, Any], before: Callable[[], None] = lambda: None
@@ -74,7 +87,7 @@ class Checkpoints:
             RunError: the save before this one failed.
         """
         self._begun_s = monotonic()
-        if not self._chief:
+        if not self.chief:
             return
         self.wait()
         copies = {name: np.array(variable.numpy()) for name, variable in self.variables.items()}
@@ -103,25 +116,6 @@ class Checkpoints:
         """Lets a save that is under way end; whether it counts is no longer of interest."""
         self._thread.shutdown(wait=True)
 
-    def newest(self, look: Callable[[Saved], Any]) -> tuple[Saved | None, dict[Path, str]]:
-        """The newest whole checkpoint, and each newer one that isn't whole with the reason.
-
-        Args:
-            look: raises ValueError where a state isn't one of this program.
-
-        Raises:
-            UsageError: one is of another format, or this user may not read it.
-        """
-        damaged: dict[Path, str] = {}
-        for path in reversed(self.visible()):
-            try:
-                saved = store.read(path)
-                look(saved)
-                return saved, damaged
-            except ValueError as error:
-                damaged[path] = str(error)
-        return None, damaged
-
     def restore(self, saved: Saved) -> None:
         """Sets all variables to what was saved.
 
@@ -145,24 +139,13 @@ class Checkpoints:
             )
         tf.train.Checkpoint(variables=self.variables).read(prefix).assert_consumed()
 
-    def set_aside(self, paths: list[Path]) -> Path | None:
-        """Moves checkpoints out of the way, into a folder of their own; says where to."""
-        return aside(self.folder, paths) if self._chief else None
-
     def at(self, step: int) -> Saved:
         """The checkpoint of global step `step`. Raises RunError where none is whole."""
-        reason = "is gone"
-        for path in reversed(self.visible()):
-            if store.step_of(path) == step:
-                try:
-                    return store.read(path)
-                except ValueError as error:
-                    reason = str(error)
-        raise RunError(f"ckpt-{step} in {self.folder}, the best one, {reason}")
-
-    def visible(self) -> list[Path]:
-        """All checkpoints, whole or not, the newest last."""
-        return store.visible(self.folder)
+        saved, damaged = store.newest(self.folder, step)
+        if saved is None:
+            reason = next(iter(damaged.values()), "is gone")
+            raise RunError(f"ckpt-{step} in {self.folder}, the best one, {reason}")
+        return saved
 
     def _write(
         self,
@@ -171,10 +154,12 @@ class Checkpoints:
         copies: dict[str, np.ndarray],
         before: Callable[[], None],
     ) -> None:
+        begun_s = monotonic()
         try:
             before()
             self._owned()
             store.publish(self.folder, step, state, lambda place: _write_weights(place, copies))
+            self.took_s = monotonic() - begun_s
             store.prune(self.folder, self._keep)
         except (OSError, tf.errors.OpError) as error:
             reason = " ".join(str(error).split())

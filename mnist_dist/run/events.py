@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_dist.run import pictures, rewind, tensorboard
-from mnist_dist.run.folders import aside, clear, writing
+from mnist_dist.run.folders import clear, writing
 from mnist_dist.run.frames import frame
 from mnist_dist.run.logs import Log, Written
 from mnist_dist.run.store import to_disk
@@ -34,11 +34,12 @@ class Events:
     All of it raises RunError where the disk is full or gone.
 
     Attributes:
+        folder: where they are; None for no files.
         history: the rows of metrics.jsonl, in order; without a folder, of this attempt.
     """
 
     def __init__(self, folder: str) -> None:
-        self._folder = Path(folder) if folder else None
+        self.folder = Path(folder) if folder else None
         self._logs: dict[str, Log] = {}
         self._kept: dict[str, int] = {}
         self._before: tuple[int, dict[str, Any]] = (0, {})
@@ -46,31 +47,34 @@ class Events:
 
     def claim(self) -> None:
         """Clears what a killed run left half-written."""
-        if self._folder:
-            clear(self._folder, [f".{name}*" for name in (*LINES, RESULT, PREDICTIONS)])
+        if self.folder:
+            clear(self.folder, [f".{name}*" for name in (*LINES, RESULT, PREDICTIONS)])
             for name in CURVES:
-                clear(self._folder / name, [".events.*"])
+                clear(self.folder / name, [".events.*"])
 
-    def begin(self, flags: Mapping[str, Any], graph: Callable[[], tf.Graph]) -> Path | None:
-        """Moves an earlier run's files out of the way; says where to.
+    def earlier(self) -> list[Path]:
+        """An earlier run's files, which a new one would write over."""
+        if not self.folder:
+            return []
+        names = (*LINES, RESULT, PREDICTIONS, *CURVES)
+        old = [self.folder / name for name in names if (self.folder / name).exists()]
+        return old + sorted(self.folder.glob("events.*"))
+
+    def begin(self, flags: Mapping[str, Any], graph: Callable[[], tf.Graph]) -> None:
+        """Begins a new run's files.
 
         Args:
             flags: what decides the numbers, to be shown.
             graph: gives the network's, to be shown.
         """
-        if not self._folder:
-            return None
-        names = (*LINES, RESULT, PREDICTIONS, *CURVES)
-        old = [self._folder / name for name in names if (self._folder / name).exists()]
-        moved = aside(self._folder, old + sorted(self._folder.glob("events.*")))
-        self._event(tensorboard.ROOT, tensorboard.flags(flags))
-        self._event(tensorboard.ROOT, tensorboard.network(graph()))
-        return moved
+        if self.folder:
+            self._event(tensorboard.ROOT, tensorboard.flags(flags))
+            self._event(tensorboard.ROOT, tensorboard.network(graph()))
 
     def finished(self) -> None:
         """Leaves everything as it is: the history is that of the run that has ended."""
-        if self._folder:
-            self.history = rewind.readable(self._folder / METRICS)
+        if self.folder:
+            self.history = rewind.readable(self.folder / METRICS)
 
     def resume(self, step: int, epoch_ended: bool, then: Mapping[str, Any]) -> str:
         """Takes back what was written of steps after `step`, which will be done again.
@@ -84,7 +88,7 @@ class Events:
         Returns:
             What of the earlier steps is lost, in a few words; empty if nothing is.
         """
-        if not self._folder:
+        if not self.folder:
             return ""
         last_scored = step if epoch_ended else step - 1
 
@@ -92,20 +96,20 @@ class Events:
             scored = record.get("split", "train") != "train"
             return 0 < record["step"] <= (last_scored if scored else step)
 
-        with writing(self._folder / RESULT):  # of the attempt that was stopped
-            (self._folder / RESULT).unlink(missing_ok=True)
+        with writing(self.folder / RESULT):  # of the attempt that was stopped
+            (self.folder / RESULT).unlink(missing_ok=True)
         lost = []
         for name in LINES:
             known = Written(**then[name]) if name in then else None
-            rest = rewind.lines(self._folder / name, known, kept)
-            self._logs[name] = Log(self._folder / name, len(rest.records), rest.contents)
+            rest = rewind.lines(self.folder / name, known, kept)
+            self._logs[name] = Log(self.folder / name, len(rest.records), rest.contents)
             if name == METRICS:
                 self.history = rest.records
             if known and rest.changed:
                 lines = f"{rest.lost} of {known.records} lines of {name}"
                 lost.append(lines if rest.lost else f"{name} as it was (it was changed)")
         for name in CURVES:
-            paths = sorted((self._folder / name).glob("events.*"))
+            paths = sorted((self.folder / name).glob("events.*"))
             last = step if name == "train" else last_scored
             self._kept[name] = sum(rewind.events(path, last) for path in paths)
             there = then.get(name, {"records": 0})["records"]
@@ -147,7 +151,7 @@ class Events:
             num_classes: how many there are.
             worst: int64 [mistakes], which examples; uint8 [mistakes, height, width, channels].
         """
-        if not self._folder:
+        if not self.folder:
             return
         index, images = worst
         matrix = pictures.confusion(labels, predictions, num_classes)
@@ -180,22 +184,22 @@ class Events:
     @property
     def incomplete(self) -> bool:
         """Whether result.json is wanted and isn't there."""
-        return self._folder is not None and not (self._folder / RESULT).exists()
+        return self.folder is not None and not (self.folder / RESULT).exists()
 
     def result(self, result: dict[str, Any]) -> None:
         """Writes result.json, whole or not at all."""
-        if self._folder:
+        if self.folder:
             text = json.dumps(result, indent=1, allow_nan=False) + "\n"
-            rewind.replace(self._folder / RESULT, text.encode())
+            rewind.replace(self.folder / RESULT, text.encode())
 
     def predictions(self, write: Callable[[Path], None]) -> None:
         """Has `write` make predictions.npz, whole or not at all."""
-        if self._folder:
-            new = self._folder / f".{PREDICTIONS}"
-            with writing(self._folder / PREDICTIONS):
+        if self.folder:
+            new = self.folder / f".{PREDICTIONS}"
+            with writing(self.folder / PREDICTIONS):
                 write(new)
                 to_disk(new)
-                os.replace(new, self._folder / PREDICTIONS)
+                os.replace(new, self.folder / PREDICTIONS)
 
     def close(self) -> None:
         """Brings all to the disk and closes the files."""
@@ -217,18 +221,18 @@ class Events:
         self._line(METRICS, row)
 
     def _line(self, name: str, record: dict[str, Any]) -> None:
-        if not self._folder:
+        if not self.folder:
             return
         if name not in self._logs:
-            self._logs[name] = Log(self._folder / name)
+            self._logs[name] = Log(self.folder / name)
         self._logs[name].write((json.dumps(record) + "\n").encode())
 
     def _event(self, part: str, record: bytes) -> None:
-        if not self._folder:
+        if not self.folder:
             return
         if part not in self._logs:
             stamp = f"{time.time_ns() // 10**9}.{time.time_ns() % 10**9:09d}"
-            path = self._folder / part / f"events.out.tfevents.{stamp}"
+            path = self.folder / part / f"events.out.tfevents.{stamp}"
             self._logs[part] = Log(path, self._kept.get(part, 0))
             self._logs[part].write(frame(tensorboard.head()), counts=False)
         self._logs[part].write(frame(record))

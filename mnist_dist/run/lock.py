@@ -11,56 +11,21 @@ import contextlib
 import errno
 import json
 import os
-import platform
 import re
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import psutil
-
+from mnist_dist import bounded
 from mnist_dist.errors import RunError, UsageError
+from mnist_dist.run.owner import Owner, owner_of, started
 
 BEAT_S = 5.0
 DEAD_AFTER_S = 30.0
 POLL_S = 0.2
 MOST_BYTES = 4096
 OUT_OF_ORDER = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
-
-
-class Owner(NamedTuple):
-    """Who has a folder.
-
-    Attributes:
-        job: the scheduler's number of the job; empty for none.
-        restart: how often it has been requeued.
-        host: where it runs.
-        system: where its process number means something: this boot, this container.
-        pid: its process.
-        started: when that was started, as the system counts; numbers are used again.
-        token: of this one claim.
-    """
-
-    job: str
-    restart: int
-    host: str
-    system: str
-    pid: int
-    started: str
-    token: str
-
-    @classmethod
-    def this_process(cls, job: str = "", restart: int = 0) -> "Owner":
-        """This process, as the scheduler's job with its count of restarts."""
-        pid, host = os.getpid(), platform.node()
-        return cls(job, restart, host, _system(host), pid, _started(pid), secrets.token_hex(8))
-
-    def __str__(self) -> str:
-        job = f"job {self.job}, " if self.job else ""
-        return f"{job}host {self.host}, process {self.pid}"
 
 
 class Lock:
@@ -182,7 +147,7 @@ class Lock:
         """Whether the owner of a lock is certainly not there any more."""
         if other.job and other.job == self._owner.job and other.restart < self._owner.restart:
             return True  # the scheduler has ended that try before it began this one
-        return other.system == self._owner.system and _started(other.pid) != other.started
+        return other.system == self._owner.system and started(other.pid) != other.started
 
     def _beat(self) -> None:
         while not self._released.wait(self._beat_s):
@@ -203,11 +168,12 @@ class Lock:
     def _read(self, number: int) -> tuple[str | None, Owner | None]:
         """A lock's text, None where there is none; and its owner, None while it is being made."""
         try:
-            with self._path(number).open("rb") as file:
-                text = file.read(MOST_BYTES).decode(errors="replace")
+            text = bounded.read_text(self._path(number), MOST_BYTES)
         except FileNotFoundError:
             return None, None
-        return text, _owner(text)
+        except (ValueError, IsADirectoryError) as error:
+            return str(error), None
+        return text, owner_of(text)
 
     def _numbers(self) -> list[int]:
         found = (re.fullmatch(r"run-([1-9]\d{0,8})\.lock", n) for n in os.listdir(self._folder))
@@ -246,37 +212,3 @@ def held(folders: dict[str, str], owner: Owner) -> Iterator[Callable[[], None]]:
                 lock.check()
 
         yield check
-
-
-def _owner(text: str) -> Owner | None:
-    try:
-        record: dict[str, Any] = json.loads(text)
-        owner = Owner(*(record[name] for name in Owner._fields))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    kinds = (str, int, str, str, int, str, str)
-    return owner if all(type(v) is kind for v, kind in zip(owner, kinds, strict=True)) else None
-
-
-def _system(host: str) -> str:
-    """Names this boot of this machine, and the container if processes have numbers of its own."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return host
-
-
-def _started(pid: int) -> str:
-    """When a process was started; empty where there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return "" if stat[0] in "ZX" else stat[19]
-    except OSError:
-        pass
-    try:
-        return f"{psutil.Process(pid).create_time():.0f}"
-    except psutil.AccessDenied:
-        return "unknown"
-    except psutil.Error:
-        return ""

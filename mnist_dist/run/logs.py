@@ -1,5 +1,6 @@
 """Files that a run appends to, and what of them is left when it goes on."""
 
+import bisect
 import hashlib
 import json
 import os
@@ -7,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mnist_dist import bounded
+from mnist_dist.errors import RunError
 from mnist_dist.run.folders import writing
 
 BUFFER_BYTES = 8192
+MOST_BYTES = 1 << 30  # ten million lines
 
 
 class Written(NamedTuple):
@@ -72,6 +76,22 @@ class Log:
         self._file.close()
 
 
+def contents(path: Path) -> bytes:
+    """A file's bytes; none where there is no file.
+
+    Raises:
+        RunError: it can't be read, or is no file.
+    """
+    try:
+        return bounded.read_bytes(path, MOST_BYTES)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise RunError(f"could not read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise RunError(f"could not read {path}: it {error}") from error
+
+
 class Rest(NamedTuple):
     """What is left of a JSONL file that goes on.
 
@@ -101,26 +121,45 @@ def rest_of(data: bytes, then: Written | None, kept: Callable[[dict[str, Any]], 
         data = data[: then.size_bytes]
         lines = data.splitlines(keepends=True)
         return Rest([json.loads(line) for line in lines], data, 0, False)
-    lines, records = [], []
-    last: dict[str, int] = {}
+    lines, records = list[bytes](), list[dict[str, Any]]()
+    by_split: dict[str, list[int]] = {}
     for line in data.splitlines(keepends=True):
         record = _record(line)
-        if record is None or not kept(record):
-            continue
-        split = str(record.get("split"))
-        if last.get(split, 0) < record["step"]:  # else by a run that was killed, and done again
-            last[split] = record["step"]
+        if record is not None and kept(record):
+            by_split.setdefault(str(record.get("split")), []).append(len(lines))
             lines.append(line)
             records.append(record)
-    lost = max(then.records - len(lines), 0) if then else 0
-    return Rest(records, b"".join(lines), lost, then is not None)
+    # A step may stand twice, by a run that was killed and done again, or have become another.
+    stay = sorted(
+        places[n]
+        for places in by_split.values()
+        for n in _longest_rise([records[place]["step"] for place in places])
+    )
+    lost = max(then.records - len(stay), 0) if then else 0
+    contents = b"".join(lines[place] for place in stay)
+    return Rest([records[place] for place in stay], contents, lost, then is not None)
+
+
+def _longest_rise(numbers: list[int]) -> list[int]:
+    """Where the longest of the rising subsequences is (Schensted 1961: patience sorting)."""
+    ends, values = list[int](), list[int]()  # of the best rise of each length: where, how high
+    before: list[int | None] = []
+    for place, number in enumerate(numbers):
+        length = bisect.bisect_left(values, number)
+        before.append(ends[length - 1] if length else None)
+        ends[length : length + 1] = [place]
+        values[length : length + 1] = [number]
+    found = ends[-1:]
+    while found and (earlier := before[found[-1]]) is not None:
+        found.append(earlier)
+    return found[::-1]
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
     """A whole line's object, of some global step; None for anything else."""
     try:
-        record = json.loads(line) if line.endswith(b"\n") else None
-    except (ValueError, RecursionError):
+        record = bounded.loads(line.decode()) if line.endswith(b"\n") else None
+    except ValueError:
         return None
     fits = isinstance(record, dict) and type(record.get("step")) is int
     return record if fits else None

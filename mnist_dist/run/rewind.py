@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from mnist_dist.run import frames
 from mnist_dist.run.folders import writing
-from mnist_dist.run.logs import Rest, Written, rest_of
+from mnist_dist.run.logs import Rest, Written, contents, rest_of
 
 
 def lines(path: Path, then: Written | None, kept: Callable[[dict[str, Any]], bool]) -> Rest:
@@ -19,8 +19,7 @@ def lines(path: Path, then: Written | None, kept: Callable[[dict[str, Any]], boo
     Raises:
         RunError: the file can't be read or written.
     """
-    with writing(path):
-        data = path.read_bytes() if path.exists() else b""
+    data = contents(path)
     rest = rest_of(data, then, kept)
     if rest.contents != data:
         replace(path, rest.contents)
@@ -33,9 +32,7 @@ def readable(path: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: the file can't be read.
     """
-    with writing(path):
-        data = path.read_bytes() if path.exists() else b""
-    return rest_of(data, None, lambda record: True).records
+    return rest_of(contents(path), None, lambda record: True).records
 
 
 def events(path: Path, last_step: int) -> int:
@@ -47,8 +44,7 @@ def events(path: Path, last_step: int) -> int:
     Raises:
         RunError: the file can't be read or written.
     """
-    with writing(path):
-        data = path.read_bytes()
+    data = contents(path)
     whole, kept = [], 0
     for framed in frames.frames(data):
         try:

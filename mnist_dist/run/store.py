@@ -16,12 +16,14 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mnist_dist import bounded
 from mnist_dist.errors import UsageError
 
 FORMAT = 2
 STATE_FILE = "state.json"
 SEAL = b',\n "digest": "%b"\n}\n'
 MOST_STATE_BYTES = 1 << 24
+MOST_OLD_BYTES = 1 << 18  # of a state of format 1
 OLDER = ".old"
 
 
@@ -110,6 +112,32 @@ def visible(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (step_of(path), path.suffix != OLDER))
 
 
+def newest(
+    folder: Path, step: int | None = None, look: Callable[[Saved], Any] = lambda saved: None
+) -> tuple[Saved | None, dict[Path, str]]:
+    """The newest whole checkpoint, and each newer one that isn't whole with the reason.
+
+    Args:
+        folder: --checkpoint_dir.
+        step: of this global step alone; None for any.
+        look: raises ValueError where a state isn't one of this program.
+
+    Raises:
+        UsageError: one is of another format, or this user may not read it.
+    """
+    damaged: dict[Path, str] = {}
+    for path in reversed(visible(folder)):
+        if step not in (None, step_of(path)):
+            continue
+        try:
+            saved = read(path)
+            look(saved)
+            return saved, damaged
+        except ValueError as error:
+            damaged[path] = str(error)
+    return None, damaged
+
+
 def step_of(path: Path) -> int:
     """The global step in a visible checkpoint's name."""
     return int(path.name.removesuffix(OLDER).removeprefix("ckpt-"))
@@ -123,7 +151,7 @@ def read(path: Path) -> Saved:
         UsageError: it is of another format, or this user may not read it.
     """
     try:
-        data = _bytes(path / STATE_FILE)
+        data = _state(path)
         record = _unsealed(data)
         if record is None:
             _refuse_unsealed(path, data)
@@ -152,6 +180,13 @@ def to_disk(path: Path) -> None:
         os.close(handle)
 
 
+def _state(path: Path) -> bytes:
+    try:
+        return bounded.read_bytes(path / STATE_FILE, MOST_STATE_BYTES)
+    except ValueError as error:
+        raise ValueError(f"it is not whole ({STATE_FILE} {error})") from error
+
+
 def _sealed(record: dict[str, Any]) -> bytes:
     body = json.dumps(record, indent=1).encode().removesuffix(b"\n}")
     return body + _seal(body)
@@ -170,8 +205,8 @@ def _unsealed(data: bytes) -> dict[str, Any] | None:
 def _refuse_unsealed(path: Path, data: bytes) -> None:
     """Raises UsageError where a state is of format 1, which had no digest, and not damaged."""
     try:
-        record = json.loads(data)
-    except (ValueError, RecursionError):
+        record = bounded.loads(data[:MOST_OLD_BYTES].decode())
+    except ValueError:
         return
     keys = {"format", "step", "sha256", "state"}
     if isinstance(record, dict) and set(record) == keys and record["format"] == 1:
@@ -198,11 +233,6 @@ def _open(path: Path) -> BufferedReader:
     return path.open("rb")
 
 
-def _bytes(path: Path) -> bytes:
-    with _open(path) as file:
-        return file.read(MOST_STATE_BYTES)
-
-
 def _checksum(path: Path) -> str:
     with _open(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -211,8 +241,8 @@ def _checksum(path: Path) -> str:
 def _best_step(path: Path) -> int | None:
     """The step that a checkpoint names as its best; None too where it was damaged meanwhile."""
     try:
-        return (_unsealed(_bytes(path / STATE_FILE)) or {"state": {}})["state"].get("best_step")
-    except OSError:
+        return (_unsealed(_state(path)) or {"state": {}})["state"].get("best_step")
+    except (OSError, ValueError):
         return None
 
 

@@ -103,6 +103,13 @@ def evaluate(steps: Steps, placement: Placement, split: Split, shards: int = 0) 
     )
 
 
+def on_any_worker(steps: Steps, placement: Placement, here: bool) -> bool:
+    """Whether something is so on any worker: all ask at the same time and get one answer."""
+    if len(placement.local) == placement.replicas:
+        return here
+    return bool(_merged(steps, placement, np.full([GLOBAL_ROWS, 3], float(here))).any())
+
+
 def _merged(steps: Steps, placement: Placement, table: np.ndarray) -> np.ndarray:
     """The sum of all workers' tables; one replica of each hands in what the worker has.
 

@@ -15,14 +15,15 @@ from mnist_dist.data.resident import Blocks
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices import resources
 from mnist_dist.devices.placement import Placement
-from mnist_dist.errors import RunError
 from mnist_dist.run.bar import Pace
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
 from mnist_dist.run.tensorboard import SUMMARY_STEPS
 from mnist_dist.run.trace import Trace
-from mnist_dist.training.evaluation import Evaluation, evaluate
+from mnist_dist.training.diverged import batch_of, diverged
+from mnist_dist.training.evaluation import Evaluation, evaluate, on_any_worker
+from mnist_dist.training.lead import Lead
 from mnist_dist.training.patience import Rule
 from mnist_dist.training.plan import Plan
 from mnist_dist.training.progress import Progress
@@ -30,7 +31,6 @@ from mnist_dist.training.schedule import Course
 from mnist_dist.training.steps import Steps
 from mnist_dist.training.stop import Stop
 
-SHOWN_IDS = 64
 Made: TypeAlias = Generator[tuple[range, Any]]
 """Blocks with their steps, the next one made meanwhile."""
 
@@ -57,6 +57,7 @@ class Loop:
     steps: Steps
     files: Files
     stop: Stop
+    lead: Lead
     identity: dict[str, Any]
     origin: dict[str, Any]
     arithmetic: dict[str, str]
@@ -87,6 +88,7 @@ class Loop:
                 self.save(progress)
                 break
             self._evaluate_all(progress)
+            told = told or on_any_worker(self.steps, self.placement, bool(self.stop.name))
             if self.patience.epochs and progress.patience.waited >= self.patience.epochs:
                 progress.stopped = "patience"
             elif progress.step >= self.plan.last_step:
@@ -107,8 +109,8 @@ class Loop:
         """
         for name, variable in self.files.checkpoints.variables.items():
             if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
-                batch = self._batch(progress.step - 1, [])
-                raise self._diverged(f"{name} isn't finite", progress.step, batch)
+                batch = batch_of(progress.step - 1, self.trainset, self.placement)
+                raise diverged(self.where, f"{name} isn't finite", progress.step, batch)
         events = self.files.events
         events.flush()
         state = {
@@ -156,6 +158,7 @@ class Loop:
             if told and not self.plan.evaluation_due(progress.step):
                 return True
             self.files.checkpoints.poll()
+            self.lead.look(now - started, self.files.checkpoints.took_s)
             if self.plan.evaluation_due(progress.step):
                 break
             if self.plan.save_due(progress.step, self.files.checkpoints.age_s()):
@@ -180,7 +183,8 @@ class Loop:
                 finite = math.isfinite(loss)
                 what = "a gradient isn't finite" if finite else f"the loss is {loss}"
                 where = [replica for replica, bad in enumerate(unfit) if bad]
-                raise self._diverged(what, step + 1, self._batch(step, where))
+                batch = batch_of(step, self.trainset, self.placement, where)
+                raise diverged(self.where, what, step + 1, batch)
             self._log(step, loss, accuracy, rate)
             if (step + 1) % SUMMARY_STEPS == 0:
                 shown = {"loss": loss, "accuracy": accuracy, "learning_rate": rate}
@@ -212,7 +216,7 @@ class Loop:
                 continue
             score = self.evaluate(split)
             if not math.isfinite(score.loss):
-                raise self._diverged(f"the {split} loss is {score.loss}", progress.step)
+                raise diverged(self.where, f"the {split} loss is {score.loss}", progress.step)
             progress.scores[split] = score.means()
             self.files.events.evaluation(progress.step, epoch, split, score.loss, score.accuracy)
             self.files.console.line(score_line(split, progress.scores[split]))
@@ -231,22 +235,6 @@ class Loop:
             self.data.num_classes,
             worst=(worst, test.images[worst]),
         )
-
-    def _diverged(self, what: str, step: int, batch: str = "") -> RunError:
-        return RunError(
-            f"{self.where}: {what} at step {step}{batch}, and nothing was saved since; "
-            "lower --lr, or warm it up with --warmup_steps"
-        )
-
-    def _batch(self, step: int, replicas: list[int]) -> str:
-        """What a step (from 0) was trained on, by these replicas or, if there are none, by all."""
-        every = replicas or range(self.placement.replicas)
-        ids = [n for r in every for part in self.trainset.example_ids(step, r) for n in part]
-        shown = ", ".join(map(str, ids[:SHOWN_IDS])) + (", ..." if len(ids) > SHOWN_IDS else "")
-        workers = sorted({replica // len(self.placement.devices) for replica in replicas})
-        named = ", ".join(map(str, workers))
-        on = f" on worker {named} (replica {', '.join(map(str, replicas))})" if replicas else ""
-        return f"{on}, of the {len(ids)} training examples {shown}"
 
 
 def score_line(split: str, score: dict[str, float]) -> str:

@@ -126,7 +126,7 @@ def not_finite(gradients: list[tf.Tensor], loss_scale: LossScale) -> tf.Tensor:
     replicas, dtype = context.num_replicas_in_sync, gradients[0].dtype
     if loss_scale.variables:
         return tf.zeros([replicas], dtype)
-    total = tf.add_n([tf.reduce_sum(gradient) for gradient in gradients])
+    total = tf.reduce_sum(tf.stack([tf.reduce_sum(gradient) for gradient in gradients]))
     here = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=dtype)
     return tf.where(tf.math.is_finite(total), tf.zeros_like(here), here)
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mnist_dist.errors import UsageError
+from mnist_dist.run import store
+from mnist_dist.run.folders import aside
 from mnist_dist.run.store import Saved
 from mnist_dist.training.digest import digest
 from mnist_dist.training.loop import Loop
@@ -32,11 +34,9 @@ def begin(
     checkpoints, console = loop.files.checkpoints, loop.files.console
     checkpoints.claim()
     loop.files.events.claim()
-    if mode == "never":
-        moved = checkpoints.set_aside(checkpoints.visible())
-        if moved:
-            console.line(f"Begins anew: the earlier checkpoints are in {moved}.")
-    saved, damaged = checkpoints.newest(_look) if mode != "never" else (None, {})
+    saved, damaged = None, dict[Path, str]()
+    if mode != "never":
+        saved, damaged = store.newest(checkpoints.folder, look=_look)
     for path, reason in damaged.items():
         console.line(f"Skipped {path}: {reason}.")
     agree("the checkpoint to resume from", saved.step if saved else None)
@@ -46,12 +46,13 @@ def begin(
                 f"--resume=must: there is no whole checkpoint in {checkpoints.folder}; "
                 "give the run's --checkpoint_dir, or --resume=auto"
             )
-        _set_aside(loop, list(damaged))
+        old = [*store.visible(checkpoints.folder), *loop.files.events.earlier()]
+        moved = _set_aside(loop, old)
+        if moved:
+            console.line(f"Begins anew: what was there is in {moved}.")
         shape = loop.data.train.images.shape[1:]
         flags = {"epochs": loop.plan.epochs, **loop.identity}
-        moved = loop.files.events.begin(flags, lambda: loop.steps.graph(shape))
-        if moved:
-            console.line(f"An earlier run's files are in {moved}.")
+        loop.files.events.begin(flags, lambda: loop.steps.graph(shape))
         return Progress()
     progress = _restored(loop, saved, list(damaged), elsewhere)
     agree("the weights after restoring", digest(checkpoints.variables))
@@ -75,9 +76,14 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewher
     if progress.stopped == "patience" or (progress.step >= loop.plan.last_step and scored):
         progress.stopped = progress.stopped or "completed"
         loop.files.events.finished()
+        if not damaged:
+            loop.files.checkpoints.prune()
         return progress
     progress.stopped = ""  # it had an end, and now has a later one
-    _set_aside(loop, damaged)
+    # Else they would be counted among the newest, and be taken for the newest again.
+    moved = _set_aside(loop, damaged)
+    if moved:
+        loop.files.console.line(f"What was skipped is in {moved}.")
     lost = loop.files.events.resume(progress.step, ended, saved.state["written"])
     loop.files.console.line(f"Goes on from {saved.path}, global step {progress.step}.")
     if lost:
@@ -100,8 +106,13 @@ def _look(saved: Saved) -> None:
             raise ValueError(f"its state isn't one of this program (no {name})")
 
 
-def _set_aside(loop: Loop, damaged: list[Path]) -> None:
-    """Damaged checkpoints would be counted among the newest, and be taken for the newest again."""
-    moved = loop.files.checkpoints.set_aside(damaged)
-    if moved:
-        loop.files.console.line(f"What was skipped is in {moved}.")
+def _set_aside(loop: Loop, paths: list[Path]) -> str:
+    """Moves checkpoints and files out of the way, those of one folder together; says where to."""
+    if not loop.files.checkpoints.chief:
+        return ""
+    folders = [loop.files.checkpoints.folder, loop.files.events.folder]
+    by_folder = {folder: list[Path]() for folder in folders if folder}
+    for path in paths:
+        by_folder[path.parent].append(path)
+    moved = [aside(folder, there) for folder, there in by_folder.items()]
+    return " and ".join(str(place) for place in moved if place)

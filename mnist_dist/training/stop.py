@@ -81,7 +81,7 @@ class Stop:
 
     def _answer_to(self, press: int) -> str:
         if press == 1:
-            until = "this evaluation and a block" if self._stage == "an evaluation" else "a block"
+            until = "this evaluation" if self._stage == "an evaluation" else "a block"
             return f"stopping after {until}, saving; again to leave without saving"
         if press == 2 and self._stage == "a save":
             return "stopping when this save is done; again to leave at once"

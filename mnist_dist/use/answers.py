@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from mnist_dist.data import sources
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices.placement import Placement
 from mnist_dist.errors import EXIT_USAGE, UsageError
+from mnist_dist.run.console import Console
 from mnist_dist.training.loop import score_line
 from mnist_dist.use import handwriting, pictures
 from mnist_dist.use.model import Model
@@ -87,6 +87,7 @@ def score(
     split: str,
     mistakes: str | None,
     as_json: bool,
+    console: Console,
 ) -> None:
     """Scores the network and says so.
 
@@ -97,6 +98,7 @@ def score(
         split: train, validation or test.
         mistakes: PNG file for the worst mistakes.
         as_json: one JSON object in place of the text.
+        console: where it is shown what goes on.
 
     Raises:
         UsageError: a set of other images or classes, or without such a split.
@@ -105,25 +107,29 @@ def score(
     part = getattr(data, split)
     if not len(part.labels):
         raise UsageError(f"--split={split}: it is empty in {data.source}; give another split")
+    console.stage(f"evaluating {split}")
     found = evaluated(model, placement, part)
     scores = summary(found, part.labels, model.num_classes)
     drawn = 0
     if mistakes:
         drawn = pictures.mistakes(Path(mistakes), part, found.predictions, found.losses)
+    console.stage("")
     if as_json:
         where = {"checkpoint": str(model.origin.saved.path), "step": model.step}
         about = {**where, "split": split, "data": data.fingerprint, "source": data.source}
         print(json.dumps({**about, **_record(scores)}, allow_nan=False))
         return
-    print(_weights(model))
+    console.line(_weights(model))
     other = "" if data.fingerprint == model.origin.data else " (not what the run was trained on)"
-    print(f"Data: {data.source}{other}.")
+    console.line(f"Data: {data.source}{other}.")
     print("\n".join(_text(split, scores)))
     if mistakes:
         print(f"The {drawn} worst mistakes are drawn in {mistakes}.")
 
 
-def ask(model: Model, paths: Sequence[Path], folder: str | None, as_json: bool) -> int:
+def ask(
+    model: Model, paths: Sequence[Path], folder: str | None, as_json: bool, console: Console
+) -> int:
     """Asks the network about pictures and says what it answers; returns the exit code.
 
     Args:
@@ -131,6 +137,7 @@ def ask(model: Model, paths: Sequence[Path], folder: str | None, as_json: bool) 
         paths: files with a digit each.
         folder: where to save what the network saw.
         as_json: one JSON object in place of the text.
+        console: where it is shown what goes on, and what is skipped.
     """
     shape = model.image_shape
     if shape[2] != 1:
@@ -140,19 +147,19 @@ def ask(model: Model, paths: Sequence[Path], folder: str | None, as_json: bool) 
         )
     seen: list[tuple[Path, np.ndarray]] = []
     skipped: dict[str, str] = {}
+    console.stage("reading the pictures")
     for path in paths:
         try:
             seen.append((path, handwriting.read(path, shape)))
         except handwriting.Unreadable as reason:
             skipped[str(path)] = str(reason)
-            print(
-                f"mnist_dist: {path}: {reason}; it is skipped".replace("\n", " "), file=sys.stderr
-            )
+            console.notice(f"{path}: {reason}; it is skipped".replace("\n", " "))
     if folder:
         for number, (path, image) in enumerate(seen, 1):
             pictures.save(Path(folder) / f"{number:03d}-{path.stem}.png", image)
     images = np.array([image for _, image in seen], np.uint8).reshape(-1, *shape)
     tops = model.predict(images).top(TOP)
+    console.stage("")
     if as_json:
         record = {
             "checkpoint": str(model.origin.saved.path),

@@ -1,11 +1,13 @@
 """From the folder that a person names to the run's checkpoints. No TensorFlow."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mnist_dist import bounded
 from mnist_dist.errors import UsageError
 from mnist_dist.run import store
+
+MOST_BYTES = 1 << 24  # of a result.json
 
 
 class Found(NamedTuple):
@@ -22,10 +24,9 @@ class Found(NamedTuple):
     result: dict[str, Any]
 
     @property
-    def newest(self) -> Path:
-        """The checkpoint of the step that was asked for, or the last one, whole or not."""
-        paths = store.visible(self.folder)
-        return [p for p in paths if self.step in (None, store.step_of(p))][-1]
+    def newest_step(self) -> int:
+        """The step that was asked for, or that of the last checkpoint, whole or not."""
+        return store.step_of(store.visible(self.folder)[-1]) if self.step is None else self.step
 
 
 def find(run_dir: str) -> Found:
@@ -60,12 +61,13 @@ def find(run_dir: str) -> Found:
 def _named_by(path: Path) -> Found:
     """The checkpoints that a result.json speaks of."""
     try:
-        result = json.loads(path.read_text())
+        result = bounded.loads(bounded.read_text(path, MOST_BYTES))
         folder = Path(result["config"]["checkpoint_dir"])
+        there = store.visible(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"{path}: can't be read ({reason}); give --checkpoint_dir") from error
-    if not store.visible(folder):
+    if not there:
         raise UsageError(
             f"{path} names {folder}, and no checkpoint is there; give the folder that has them"
         )

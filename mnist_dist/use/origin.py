@@ -4,7 +4,6 @@ No TensorFlow, so that what can't be used is refused at once.
 """
 
 import dataclasses
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnist_dist.config import Config
@@ -45,10 +44,10 @@ def read(found: Found) -> Origin:
         UsageError: it is damaged, of another version, or of another run than the result.json that
             named it.
     """
-    saved = _whole(found.newest, found)
+    saved = _whole(found, found.newest_step)
     best = saved.state.get("best_step")
     if found.step is None and best not in (None, saved.step):
-        saved = _whole(found.folder / f"ckpt-{best}", found)
+        saved = _whole(found, best)
     identity, origin = saved.state["identity"], saved.state.get("origin")
     if origin is None:
         raise UsageError(
@@ -66,14 +65,17 @@ def read(found: Found) -> Origin:
     )
 
 
-def _whole(path: Path, found: Found) -> Saved:
-    try:
-        return store.read(path)
-    except ValueError as error:
+def _whole(found: Found, step: int) -> Saved:
+    """The checkpoint of a step. An older one in its place would be another network."""
+    saved, damaged = store.newest(found.folder, step)
+    if saved is None:
+        missing = {found.folder / f"ckpt-{step}": "it isn't there"}
+        path, reason = next(iter((damaged or missing).items()))
         paths = reversed(store.visible(found.folder))
-        others = [other.name for other in paths if other != path]
+        others = [other.name for other in paths if store.step_of(other) != step]
         way = f"give one of the others: {', '.join(others)}" if others else "train again"
-        raise UsageError(f"{path}: {error}; {way}") from error
+        raise UsageError(f"{path}: {reason}; {way}")
+    return saved
 
 
 def _same_run(found: Found, identity: dict[str, Any]) -> None:

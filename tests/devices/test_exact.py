@@ -7,14 +7,12 @@ which was not yet seen green; two and four workers: tests/slurm/test_exact_on_sl
 
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mnist_dist.training.digest import WEIGHTS
-from tests.curves import SEVERAL, train, train_each
+from tests.curves import SEVERAL, SLOW_BFLOAT16, train, train_each, train_on, two_at_a_time
 from tests.mnist_files import cut
 
 STEPS = 104
@@ -22,16 +20,16 @@ COMMON = (
     *("--shards=8", "--conv_filters=4,8", "--kernel_size=3", "--dense_units=32", "--dropout=0.5"),
     *("--validation_size=0", "--batch_size=50", f"--max_steps={STEPS}"),
 )
-CLIPPED = ("--optimizer=adam", "--clip_norm=0.5", "--ema=0.9", "--label_smoothing=0.1")
+CLIPPED = ("--clip_norm=0.5", "--ema=0.9", "--label_smoothing=0.1")
 CASES = {
     "momentum": (),
     "momentum in 2": ("--accumulate_steps=2",),
     "adam": ("--optimizer=adam", "--schedule=cosine", "--weight_decay=0.01"),
-    "clipped": CLIPPED,
-    "clipped in 2": ("--accumulate_steps=2", *CLIPPED),
+    "muon": ("--optimizer=muon", *CLIPPED),
+    "muon in 2": ("--optimizer=muon", "--accumulate_steps=2", *CLIPPED),
     "everything": (
         *("--batch_norm", "--residual", "--shift_px=2", "--rotate_deg=10", "--zoom=0.1"),
-        *("--lr=0.003", *CLIPPED),
+        *("--optimizer=adam", "--lr=0.003", *CLIPPED),
     ),
     "float16": ("--precision=mixed_float16", "--batch_norm"),
     "bfloat16": ("--precision=mixed_bfloat16", "--batch_norm"),
@@ -39,22 +37,21 @@ CASES = {
 ONE, ONE_THREAD, RESUMED = (1, 1), "one inter-op thread", "saved on 4 resumed on 2 workers then 1"
 SUITE = {  # (devices of a worker, workers) -> what is trained there and on one device
     ONE_THREAD: ("momentum",),
-    (2, 1): ("momentum", "adam"),
+    (2, 1): ("adam", "muon"),
     (4, 1): ("momentum in 2",),
     (8, 1): ("momentum",),
 }
 WHOLE = {  # half an hour
     ONE_THREAD: ("momentum", "adam", "everything"),
-    (2, 1): ("momentum", "adam", "clipped", "everything", "bfloat16"),
-    (4, 1): ("momentum", "momentum in 2", "adam", "clipped in 2", "everything", "float16"),
-    (8, 1): ("momentum", "adam", "clipped", "everything", "float16", "bfloat16"),
+    (2, 1): ("momentum", "adam", "muon", "everything", "bfloat16"),
+    (4, 1): ("momentum", "momentum in 2", "adam", "muon in 2", "everything", "float16"),
+    (8, 1): ("momentum", "adam", "muon", "everything", "float16", "bfloat16"),
     (1, 2): ("everything", "adam"),
     (2, 2): ("everything",),
     (1, 4): ("everything",),
     RESUMED: ("everything",),
 }
 ON = WHOLE if os.environ.get("MNIST_DIST_EXACT") == "whole" else SUITE
-SLOW = "avx512_bf16" not in Path("/proc/cpuinfo").read_text()
 WITH_ONE_THREAD = f"""
 from mnist_dist.devices.quiet import without_greetings
 with without_greetings():
@@ -85,22 +82,10 @@ def runs(request, tmp_path_factory):
             return {name: resumed(place / name, *flags, *case) for name, case in cases.items()}
         if topology == ONE_THREAD:
             return train_each(place, cases, *flags, program=WITH_ONE_THREAD)
-        devices, workers = topology
-        flags += (f"--virtual_devices={devices}",)
-        if workers == 1:  # float16 is without oneDNN, which is taken or left as it is loaded
-            half = {name: case for name, case in cases.items() if name == "float16"}
-            others = {name: case for name, case in cases.items() if name not in half}
-            return {**train_each(place, others, *flags), **train_each(place, half, *flags)}
-        return {
-            name: train(place / name, *flags, *case, workers=workers)
-            for name, case in cases.items()
-        }
+        return train_on(topology, place, cases, *flags)
 
-    with ThreadPoolExecutor(max_workers=2) as two:
-        waiting = {topology: two.submit(on, topology) for topology in wanted}
-        yield lambda topology, case: waiting[topology].result()[case]
-        for future in waiting.values():
-            future.cancel()
+    with two_at_a_time(wanted, on) as found:
+        yield found
 
 
 def name(topology):
@@ -133,7 +118,7 @@ def variables(run):
         pytest.param(topology, case, id=f"{name(topology)}-{case}".replace(" ", "-"))
         for topology, cases in ON.items()
         for case in cases
-        if not (SLOW and case == "bfloat16")  # 7 times slower than float32 on such a CPU
+        if not (SLOW_BFLOAT16 and case == "bfloat16")
     ],
 )
 def test_the_same_bits(runs, topology, case):

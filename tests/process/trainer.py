@@ -114,12 +114,14 @@ class Trainer:
         with np.load(self._ask("predict", [str(run_dir)])) as arrays:
             return arrays["classes"], arrays["probabilities"]
 
-    def api(self, told="", **flags):
+    def api(self, told="", told_in="", **flags):
         """What `run(Config(**flags))` returns, as a dict with its history, or what it raises.
 
-        An error is its name and text.
+        An error is its name and text. `told` is the signal that tells it to stop: at once, or in
+        the first stage of the name `told_in`.
         """
-        return self._ask("api", [told, {key: _plain(value) for key, value in flags.items()}])
+        plain = {key: _plain(value) for key, value in flags.items()}
+        return self._ask("api", [told, told_in, plain])
 
     def weights(self, checkpoint):
         """A checkpoint's variables: name -> array."""
@@ -188,13 +190,18 @@ def tool(folder, module, *argv):
         return [code, *read()]
 
 
-def api(folder, told, flags):
+def api(folder, told, told_in, flags):
     from mnist_dist.config import Config
     from mnist_dist.train import run
     from mnist_dist.training.stop import Stop
 
-    stop = Stop()
-    stop.name = told
+    class Told(Stop):
+        def during(self, stage):
+            self.name = self.name or (told if stage == told_in else "")
+            return super().during(stage)
+
+    stop = Told()
+    stop.name = "" if told_in else told
     flags = {key: tuple(v) if isinstance(v, list) else v for key, v in flags.items()}
     with captured(folder):
         try:

@@ -48,7 +48,11 @@ def arguments(folder, job, rank=0):
 def test_arguments_pass_as_they_are(submit, stand_in, tmp_path):
     job = submit(["--nodes=2"], flags=HOSTILE, MNIST_DIST_PYTHON=stand_in).wait()
     folder = tmp_path / "all runs" / f"mnist_dist-{job.number}"
-    own = [f"--run_dir={folder}", "--log_every_s=30"]  # first, so that a user's win
+    own = [
+        f"--run_dir={folder}",
+        "--log_every_s=30",
+        "--stop_lead_s=120",
+    ]  # first, so that a user's win
     for rank in (0, 1):
         assert arguments(tmp_path, job.number, rank) == own + HOSTILE
     assert str(folder) in job.log.split("\n")[1]
@@ -134,6 +138,9 @@ def test_a_time_limit_below_the_signals_lead_is_said_at_the_first_start(submit, 
     assert "sbatch --time=12" in job.log
     assert "s left of the time limit: most of a try is lost" in job.log
     job = submit(["--nodes=1", "--time=10"], MNIST_DIST_PYTHON=stand_in).wait()
+    assert "time limit" not in job.log
+    options = ["--nodes=1", "--time=1", "--signal=USR2@20"]
+    job = submit(options, flags=["--stop_lead_s=20"], MNIST_DIST_PYTHON=stand_in).wait()
     assert "time limit" not in job.log
 
 

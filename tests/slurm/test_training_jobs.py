@@ -95,7 +95,7 @@ def test_a_signal_saves_and_requeues(cluster, submit, alone, name):
 
 
 def test_requeued_by_the_operator(cluster, submit, alone):
-    job = submit(["--nodes=3"], flags=[*FLAGS, "--max_steps=150", "--eager"]).wait_step(20)
+    job = submit(["--nodes=2"], flags=[*FLAGS, "--max_steps=150", "--eager"]).wait_step(20)
     cluster.ask("scontrol", "requeue", job.number)
     job.wait_log("train.slurm: attempt 2").wait_log("train.slurm: finished").wait()
     assert job.log.count("train.slurm: attempt") == 2
@@ -148,13 +148,6 @@ def test_a_node_cut_off_the_network(cluster, submit, alone):
     assert_same_curve(job, alone, 150)
 
 
-UNPROVEN = pytest.mark.skipif(
-    "MNIST_DIST_UNPROVEN" not in os.environ,
-    reason="written, and not yet run with the trainer: MNIST_DIST_UNPROVEN=1",
-)
-
-
-@UNPROVEN
 @pytest.mark.parametrize("partition", ["low", "grace"])
 def test_preempted_by_a_job_of_higher_priority(cluster, submit, alone, partition):
     """Without a grace time SLURM ends it, for which KillWait gives time, and requeues it itself."""
@@ -171,10 +164,9 @@ def test_preempted_by_a_job_of_higher_priority(cluster, submit, alone, partition
     assert_same_curve(job, alone, 150)
 
 
-@UNPROVEN
 def test_suspended_and_resumed(cluster, submit, alone):
     """For longer than --peer_timeout: nobody was silent, since nobody ran."""
-    job = submit(["--nodes=3"], flags=[*FLAGS, "--max_steps=150", "--eager"]).wait_step(20)
+    job = submit(["--nodes=2"], flags=[*FLAGS, "--max_steps=150", "--eager"]).wait_step(20)
     cluster.ask("scontrol", "suspend", job.number)
     job.wait("SUSPENDED")
     resume = time.monotonic() + 10
@@ -187,7 +179,6 @@ def test_suspended_and_resumed(cluster, submit, alone):
     assert_same_curve(job, alone, 150)
 
 
-@UNPROVEN
 def test_names_that_resolve_late(cluster, submit, alone):
     """And then to an IPv6 address only."""
     flags = [*FLAGS, "--max_steps=30"]

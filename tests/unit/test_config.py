@@ -61,6 +61,7 @@ LIMITS = {
     "checkpoint_every_steps": ([0], [-1]),
     "checkpoint_every_s": ([0.0, 0.5], [-1.0, math.inf]),
     "keep_checkpoints": ([1], [0]),
+    "stop_lead_s": ([0.0, 120.0], [-1.0, math.inf]),
     "resume": (["auto", "never", "must"], ["", "yes"]),
     "verbosity": ([-3, -1, 1, 3], [-4, 4]),
 }
@@ -120,7 +121,6 @@ def test_what_a_refusal_says():
         ({"shards": 4, "wire_dtype": "bfloat16"}, ["--shards", "--wire_dtype=bfloat16"]),
         ({"shards": 4, "eager": True}, ["--shards", "--eager"]),
         ({"shards": 4, "nondeterministic": True}, ["--shards", "--nondeterministic"]),
-        ({"shards": 4, "optimizer": "muon"}, ["--shards", "--optimizer=muon"]),
         (
             {"shards": 4, "batch_norm": True, "accumulate_steps": 2},
             ["--shards", "--batch_norm", "--accumulate_steps=2"],

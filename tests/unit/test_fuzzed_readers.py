@@ -10,10 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mnist_dist import flags, requeue
-from mnist_dist.cluster import hello
+from mnist_dist.cluster import hello, rendezvous
 from mnist_dist.cluster.hostlist import expand_hostlist
+from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.cluster.peer import Peer
-from mnist_dist.cluster.topology import from_environment
+from mnist_dist.cluster.topology import Topology, from_environment
+from mnist_dist.cluster.waiting import Waiting
 from mnist_dist.errors import UsageError
 from tests.unit.hostile import bounded, fuzzed
 
@@ -132,6 +134,57 @@ def test_meeting_messages(text):
         far.shutdown(socket.SHUT_WR)
         found = hello.read(peer.receive(1.0))
         assert isinstance(hello.compare({0: found._replace(rank=0)}, found, 2), UsageError | None)
+    peer.close()
+
+
+words = st.dictionaries(
+    st.sampled_from(["beat", "lost", "code", "gather", "gathered", "other"]), JSON, max_size=4
+)
+
+
+@fuzzed()
+@given(st.one_of(words.map(json.dumps), RAW), st.sampled_from([0, 1]))
+def test_messages_after_the_meeting(text, rank):
+    """Heartbeats, values and losses: what none of ours says is told from silence, and ends it."""
+    ended = []
+    near, far = socket.socketpair()
+    peer = Peer(near)
+    meeting = Meeting(("n1:2000", "n2:2000"), rank, "me", {1 - rank: peer})
+    with pytest.MonkeyPatch.context() as patch, bounded(), contextlib.closing(far):
+        patch.setattr(meeting, "_end", lambda *end: ended.append(end))
+        meeting._peer_timeout_s = 1.0
+        far.settimeout(0.1)
+        with contextlib.suppress(OSError):
+            far.sendall((text + "\n").encode(errors="replace"))
+        far.shutdown(socket.SHUT_WR)
+        meeting._listen(peer)
+        assert ended
+        assert all(code in (1, 2) and isinstance(message, str) for _, message, code in ended)
+    peer.close()
+
+
+verdicts = st.dictionaries(
+    st.sampled_from(["error", "usage", "try", "workers", "host"]),
+    st.one_of(JSON, st.lists(addresses, max_size=3)),
+    max_size=4,
+)
+
+
+@fuzzed()
+@given(st.one_of(verdicts.map(json.dumps), RAW))
+def test_what_worker_0_says_until_the_verdict(text):
+    near, far = socket.socketpair()
+    peer = Peer(near)
+    topology = Topology(("n1:2000", "n2:2000"), 1, "tf_config", "token")
+    waiting = Waiting("me", 0.1, str)
+    with pytest.MonkeyPatch.context() as patch, bounded(), contextlib.closing(far):
+        patch.setattr(rendezvous.ports, "unreachable", lambda *_: "")
+        far.settimeout(0.1)
+        with contextlib.suppress(OSError):
+            far.sendall((text + "\n").encode(errors="replace"))
+        far.shutdown(socket.SHUT_WR)
+        met = rendezvous._hear(topology, hello.read(good_hello), peer, waiting)
+        assert len(met.workers) == 2
     peer.close()
 
 

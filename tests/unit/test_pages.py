@@ -53,7 +53,7 @@ RUN_BY = {
         "tests/slurm/test_training_jobs.py::test_the_curve_of_a_single_process"
     ),
     r"sbatch (--[\w=-]+ )*launch/sweep\.slurm.*": "tests/slurm/test_scripts.py::test_a_sweep",
-    r"sbatch --signal=USR1@300|scancel --signal=USR2 <job>": (
+    r"sbatch --signal=USR1@300.*|scancel --signal=USR2 <job>": (
         "tests/slurm/test_training_jobs.py::test_a_signal_saves_and_requeues"
     ),
     r"scontrol requeue <job>": "tests/slurm/test_training_jobs.py::test_requeued_by_the_operator",

@@ -6,6 +6,12 @@ import os
 import pytest
 
 from mnist_dist import requeue
+from mnist_dist.run import store
+
+
+def checkpoint(folder, step):
+    store.publish(folder, step, {}, lambda place: (place / "weights").write_bytes(b"1"))
+    return folder / f"ckpt-{step}"
 
 
 @pytest.fixture
@@ -14,7 +20,7 @@ def ended(tmp_path, capsys):
 
     def end(code=1, job="7", step=0, restarts=2):
         if step:
-            (tmp_path / f"ckpt-{step}").mkdir(exist_ok=True)
+            checkpoint(tmp_path, step)
         words = [f"--exit_code={code}", f"--job={job}", f"--max_restarts={restarts}", "--"]
         done = requeue.main([*words, f"--checkpoint_dir={tmp_path}", "--epochs=3"])
         return done, capsys.readouterr().out
@@ -52,11 +58,22 @@ def test_what_it_says(ended):
     assert f"failed; try 1 of 2 without progress; {goes_on}" in ended(step=40)[1]
 
 
-def test_only_whole_checkpoints_count(tmp_path):
-    for name in ("ckpt-5", ".ckpt-90-123", "ckpt-x", "ckpt-12"):
+def test_only_whole_checkpoints_count(ended, tmp_path):
+    """One that was being replaced by one of the same step, too: what a resume would go on from."""
+    for name in (".ckpt-90-123", "ckpt-x", "ckpt-80"):
         (tmp_path / name).mkdir()
-    assert requeue.newest_step(tmp_path) == 12
-    assert requeue.newest_step(tmp_path / "none") == 0
+    checkpoint(tmp_path, 5)
+    checkpoint(tmp_path, 12).rename(tmp_path / "ckpt-12.old")
+    (checkpoint(tmp_path, 40) / "weights").write_bytes(b"0")
+    assert ended()[1].endswith("the next try goes on from step 12.\n")
+
+
+def test_a_checkpoint_that_no_try_can_read_is_said(tmp_path, capsys):
+    path = checkpoint(tmp_path, 7) / "state.json"
+    path.write_bytes(store._sealed({"format": 3}))
+    words = ["--exit_code=1", "--job=7", "--max_restarts=1", "--", f"--checkpoint_dir={tmp_path}"]
+    assert requeue.main(words) == 2
+    assert "ckpt-7 is of format 3, this version reads 2" in capsys.readouterr().err
 
 
 def test_wrong_flags_are_said(capsys):

@@ -26,6 +26,7 @@ ROOMS = [
     "cluster",
     "training",
     "parts",
+    "measured",
     "train report doctor bench local requeue use",
     "evaluate export",
 ]
@@ -34,9 +35,9 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
     "run": [
-        "bar folders frames lock pictures result store trace versions",
-        "console tensorboard logs",
-        "rewind",
+        "bar folders frames owner pictures result store trace versions",
+        "console lock logs tensorboard",
+        "command rewind",
         "events checkpoint",
     ],
     "devices": [
@@ -55,7 +56,7 @@ INSIDE = {
         "session",
     ],
     "training": [
-        "choice digest loss_scale optim patience plan schedule stop",
+        "choice digest diverged lead loss_scale optim patience plan schedule stop",
         "progress replica state",
         "shards head",
         "steps",
@@ -95,6 +96,7 @@ ENVIRONMENT = {
 KNOWS_CONFIG = {
     "flags": "makes it",
     "parts": "takes it apart",
+    "measured": "measures with its parts",
     "train": "hands it to parts",
     "doctor.__main__": "judges the flags",
     "doctor.burn_in": "the same",
@@ -252,9 +254,9 @@ LIGHT = """
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.failures devices.nvidia devices.quiet devices.resources
     network.architecture network.describe
-    run.bar run.console run.folders run.frames run.lock run.logs run.pictures run.result run.store
-    run.versions
-    training.choice training.patience training.plan training.schedule training.stop
+    run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner run.pictures
+    run.result run.store run.versions
+    training.choice training.lead training.patience training.plan training.schedule training.stop
 """
 
 

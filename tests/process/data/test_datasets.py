@@ -1,14 +1,12 @@
 """Other data than the embedded MNIST: Fashion-MNIST's files, a prepared TFDS set, another shape."""
 
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from mnist_dist.data import sources
-from tests.mnist_files import fashion_mnist
+from tests.mnist_files import cut, fashion_mnist
 from tests.process.network import numpy_network as reference
 from tests.process.trainer import SMALL
 
@@ -24,22 +22,32 @@ def test_fashion_mnist(trainer):
     assert run.result()["test_accuracy"] > 0.3  # by chance 0.1
 
 
-def test_a_prepared_tfds_set_is_the_files_it_was_made_of(trainer, subset, small, tmp_path):
+def test_a_prepared_tfds_set_is_the_files_it_was_made_of(trainer, tmp_path):
     """The same numbers, bit by bit; a run of the one goes on with the other."""
-    command = [sys.executable, "-m", "mnist_dist.data.prepare", f"--idx_dir={subset}"]
-    subprocess.run([*command, f"--data_dir={tmp_path}"], check=True, capture_output=True)
+    idx, place = tmp_path / "idx", tmp_path / "set/fashion_mnist/3.0.1"
+    cut(idx, 3000, 1003, fashion_mnist())
+    command = ("data.prepare", f"--data-dir={tmp_path}/set", "--idx-dir", idx)
+    done = trainer.tool(*command, "--name=fashion_mnist")
+    assert (done.code, done.out, done.err) == (0, f"Prepared {place}\n", "")
+    assert [path.name for path in (tmp_path / "set").iterdir()] == ["fashion_mnist"]
     flags = [*SMALL, "--validation_size=500", "--log_interval=1", "--max_steps=45"]
-    ours = trainer(*flags, f"--data_dir={subset}")
-    theirs = trainer(*flags, "--dataset=mnist", f"--data_dir={tmp_path}")
+    ours = trainer(*flags, f"--data_dir={idx}")
+    theirs = trainer(*flags, "--dataset=fashion_mnist", f"--data_dir={tmp_path}/set")
     assert theirs.code == 0, theirs.err
     assert (
-        f"Data: TFDS mnist/3.0.1 ({tmp_path}/mnist/3.0.1): "
-        "2500 train, 500 validation, 1003 test.\n" in theirs.out
+        f"Data: TFDS fashion_mnist/3.0.1 ({place}): 2500 train, 500 validation, 1003 test.\n"
+        in theirs.out
     )
+    assert theirs.result()["data"] == ours.result()["data"]  # of all pixels, labels and the split
     metrics = (ours.folder / "out/metrics.jsonl").read_bytes()
     assert (theirs.folder / "out/metrics.jsonl").read_bytes() == metrics
-    again = trainer(*flags, f"--data_dir={subset}", folder=theirs.folder)
+    again = trainer(*flags, f"--data_dir={idx}", folder=theirs.folder)
     assert "This run is finished (max_steps, global step 45)." in again.out
+
+    before = {path: path.read_bytes() for path in place.iterdir()}
+    refused = trainer.tool(*command, "--name=fashion_mnist").refused()
+    assert f"{place} is there already; remove it, or give another --data_dir" in refused
+    assert {path: path.read_bytes() for path in place.iterdir()} == before
 
 
 def test_the_model_fits_the_data(trainer, tmp_path):

@@ -1,6 +1,7 @@
 """`python -m mnist_dist.report` as a user runs it: on real runs, and on folders written by hand."""
 
 import base64
+import contextlib
 import io
 import os
 import re
@@ -13,6 +14,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from mnist_dist.report.__main__ import main
 from mnist_dist.report.figures import png
 from tests.process.trainer import ROOT, environment
 from tests.unit.report.run_folders import answers, write
@@ -28,12 +30,19 @@ BARE = (
 )
 
 
-def report(*arguments, command=REPORT, cwd=ROOT):
-    return subprocess.run(
-        [*command, *map(str, arguments)],
-        **{"capture_output": True, "text": True, "cwd": cwd, "timeout": 120},
-        env=environment(PYTHONPATH=str(ROOT)),
-    )
+def report(*arguments, command=None, cwd=ROOT):
+    """In this process, which has matplotlib; or a command in one of its own."""
+    words = [str(argument) for argument in arguments]
+    if command:
+        return subprocess.run(
+            [*command, *words],
+            **{"capture_output": True, "text": True, "cwd": cwd, "timeout": 120},
+            env=environment(PYTHONPATH=str(ROOT)),
+        )
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(words)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def refused(done):
@@ -219,6 +228,23 @@ def test_the_same_runs_give_the_same_page_where_it_is_wanted(tmp_path):
     assert any("<script>alert(1), lr 0.01" in text for text in page.text)
     assert page.tables[-1][1] == ["killed", "15", "70.00", "60.00", page.tables[-1][1][-1]]
     assert "it may be still going" in page.tables[-1][1][-1]
+
+
+def test_the_words_say_which_data_they_are_of(tmp_path):
+    """Where there is more than one set; a setting's lead is then told for each by itself."""
+    for data in ("ab", "cd"):
+        for lr, wrong in ((0.1, 1), (0.2, 5)):
+            folder = tmp_path / "runs" / f"{data}-{lr}"
+            write(folder, 1 - wrong / 10, lr=lr, data_dir=f"/{data}", changes={"data": data * 16})
+    page = ("--format=md", f"--output={tmp_path}/page.md")
+    done = report(tmp_path / "runs", *page)
+    assert done.returncode == 0, done.stderr
+    heads = [line for line in done.stdout.splitlines() if " was best: " in line]
+    assert [head.partition(" was best")[0] for head in heads] == [
+        *("/ab, fingerprint abababab: lr 0.1", "/cd, fingerprint cdcdcdcd: lr 0.1")
+    ]
+    done = report(tmp_path / "runs/ab-0.1", tmp_path / "runs/ab-0.2", *page)
+    assert done.stdout.startswith("lr 0.1 was best: ")
 
 
 def test_many_settings(tmp_path):

@@ -32,8 +32,9 @@ def test_the_notebooks_folder_has_all_of_a_run(trainer, small, tmp_path):
     assert report([str(tmp_path / "ck"), f"--output={tmp_path}/page.html"]) == 0
     again = trainer.main(*flags, "--resume=never")
     assert again.code == 0, again.err
-    kept = [path.name for path in (tmp_path / "ck").glob("previous-*/*")]
-    assert FILES | {"ckpt-2"} < set(kept)
+    assert f"Begins anew: what was there is in {tmp_path}/ck/previous-1.\n" in again.out
+    assert FILES | {"ckpt-2"} < {path.name for path in (tmp_path / "ck/previous-1").iterdir()}
+    assert not (tmp_path / "ck/previous-2").exists()
 
 
 @pytest.mark.parametrize("first", ["--checkpoint_dir={}/ck", "--run_dir={}/runs/a"])

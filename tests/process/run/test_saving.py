@@ -1,6 +1,7 @@
 """When a run saves, and that each byte of what it saves counts."""
 
 import random
+import re
 import shutil
 
 import pytest
@@ -21,6 +22,24 @@ def test_every_so_many_seconds(trainer, small, often):
     assert often.checkpoints() == [7, 14, 21, 28, 30]
     rare = trainer(*small, "--checkpoint_every_s=3600", "--max_steps=30")
     assert rare.checkpoints() == [30]
+
+
+def test_a_run_killed_between_its_last_save_and_pruning(trainer, small, often, tmp_path):
+    """The next start finds it finished, and deletes what is no longer kept."""
+    for part in ("ck", "out"):
+        shutil.copytree(often.folder / part, tmp_path / part)
+    again = trainer(*small, "--max_steps=30", "--keep_checkpoints=2", folder=tmp_path)
+    assert "This run is finished" in again.out
+    assert again.checkpoints() == [28, 30]
+
+
+def test_a_save_that_takes_longer_than_the_schedulers_lead(trainer, small):
+    """On standard error, once, though each save does."""
+    flags = ("--checkpoint_every_steps=10", "--steps_per_loop=5", "--max_steps=40")
+    run = trainer(*small, *flags, "--stop_lead_s=0.001")
+    assert run.code == 0
+    form = r"mnist_dist: Stopping takes \d.* by --stop_lead_s: .* --stop_lead_s=\d+\)\.\n"
+    assert re.fullmatch(form, run.err)
 
 
 def test_each_byte_of_a_real_checkpoint_counts(often, tmp_path):

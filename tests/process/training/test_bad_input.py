@@ -49,6 +49,7 @@ FLAGS = {
     "choice": (["--resume=perhaps"], "--resume=perhaps: allowed are auto, never, must"),
     "exclusive": (["--gpus=1"], "--gpus=1 and --no_gpu exclude each other"),
     "flagfile": (["--flagfile={}/none.cfg"], "{}/none.cfg: can't be read (No such file"),
+    "long-path": (["--flagfile={}/" + 90 * "x"], "{}/" + 90 * "x" + ": can't be read (No such"),
     "batch": (["--batch_size=41"], "--batch_size=41 is more than the training set has images, 40"),
     "held-out": (["--validation_size=50"], "--validation_size=50: the training set has 50 images"),
     "layers": (["--conv_filters=2,2,2,2"], "convolution 3 gets a feature map of"),

@@ -193,14 +193,17 @@ def test_more_epochs_go_on(trainer, small, every):
     )
 
 
-def test_told_to_stop_in_an_epochs_last_block(trainer, small, subset, every, tmp_path):
-    """The epoch's evaluation is not lost."""
+@pytest.mark.parametrize("stage", ["", "an evaluation"])
+def test_told_to_stop_at_an_epochs_end(trainer, small, subset, every, tmp_path, stage):
+    """In its last block: the evaluation isn't lost. In the evaluation: no further block is run."""
     flags = {
         **{"no_gpu": True, "conv_filters": (2, 4), "dense_units": (16,), "epochs": 2},
         **{"data_dir": subset, "validation_size": 500, "log_interval": 1},
         **{"checkpoint_dir": tmp_path / "ck", "output_dir": tmp_path / "out"},
     }
-    assert trainer.api(told="SIGUSR1", steps_per_loop=40, **flags)["stopped"] == "preempted"
+    told = {"told": "SIGUSR1", "told_in": stage}
+    size = 10 if stage else 40
+    assert trainer.api(**told, steps_per_loop=size, **flags)["stopped"] == "preempted"
     assert Run(0, "", "", tmp_path).checkpoints() == [40]
     goes_on = trainer(*small, "--epochs=2", "--log_interval=1", folder=tmp_path)
     assert_same(trainer, goes_on, every)
@@ -325,8 +328,8 @@ def test_resume_never(trainer, saved_thrice, tmp_path):
     run, whole, flags = saved_thrice
     subprocess.run(["cp", "-r", f"{run.folder}/ck", f"{run.folder}/out", tmp_path], check=True)
     anew = trainer(*flags, "--max_steps=50", "--resume=never", folder=tmp_path)
-    assert f"the earlier checkpoints are in {tmp_path}/ck/previous-1.\n" in anew.out
-    assert f"An earlier run's files are in {tmp_path}/out/previous-1.\n" in anew.out
+    places = " and ".join(f"{tmp_path}/{part}/previous-1" for part in ("ck", "out"))
+    assert f"Begins anew: what was there is in {places}.\n" in anew.out
     assert_same(trainer, anew, whole)
     for part in ("ck", "out"):
         moved = {

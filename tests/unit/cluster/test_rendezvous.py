@@ -7,6 +7,9 @@ import socket
 
 import pytest
 
+from mnist_dist.cluster import ports
+from mnist_dist.cluster.topology import Topology
+from mnist_dist.errors import UsageError
 from tests.unit.cluster.meeting import Worker, addresses, free_ports
 from tests.waiting import wait_for
 
@@ -301,6 +304,32 @@ def test_the_address_of_the_interface_is_used(start):
     met = [start(workers, rank, interface="lo") for rank in range(2)]
     expected = [address.replace("localhost", "127.0.0.1") for address in workers]
     assert [worker.heard() for worker in met] == [{"met": expected}] * 2
+
+
+@pytest.mark.parametrize(
+    ("host", "rank", "chosen", "listens"),
+    [
+        ("localhost", 0, "127.0.0.1", "127.0.0.1"),
+        ("nowhere.invalid", 0, "127.0.0.1", ""),  # by which the others may come
+        ("nowhere.invalid", 1, "127.0.0.1", "127.0.0.1"),  # who come to the address
+        ("localhost", 1, "", ""),
+    ],
+)
+def test_it_listens_where_the_others_come(host, rank, chosen, listens):
+    """By the name for worker 0; what listens elsewhere is in the way of TensorFlow's server."""
+    port = free_ports(1)[0]
+    topology = Topology(tuple(f"{host}:{port}" for _ in range(2)), rank, "tf_config", "token")
+    with ports.listen(port) as listener:
+        everywhere = listener.getsockname()[0]
+    listener, found = ports.claim(topology, chosen)
+    with listener:
+        assert listener.getsockname()[:2] == (listens or everywhere, port)
+    assert found == port
+    with socket.socket() as other:
+        other.bind(("127.0.0.2", port))
+        other.listen()
+        with pytest.raises(UsageError, match="is in use; end what uses it"):
+            ports.claim(topology, chosen)
 
 
 def test_a_worker_that_leaves_after_its_hello_is_named(start):

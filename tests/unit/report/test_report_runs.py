@@ -487,7 +487,7 @@ def test_training_length_stands_beside_the_verdict():
     said = judged(setting(*many, lr=A, epochs=10.0), setting(*few, lr=B, epochs=1.0))
     assert said.badge == "a real lead, trained longer"
     assert said.verdict.endswith(
-        " But it was trained for 10 epochs (8,600 steps), the second for 1 epoch (860 steps): "
+        " It was trained for 10 epochs (8,600 steps), the second for 1 epoch (860 steps): "
         "which alone may make the difference."
     )
     assert "a lead may then be that of longer training" in said.how[-1]

@@ -12,16 +12,17 @@ import pytest
 
 from mnist_dist.errors import RunError, UsageError
 from mnist_dist.run import lock
-from mnist_dist.run.lock import Lock, Owner
+from mnist_dist.run.lock import Lock
+from mnist_dist.run.owner import Owner
 from tests.waiting import wait_for
 
 # A process that has a folder, says so, and keeps it till its input ends.
 HOLDER = """
 import sys
 from pathlib import Path
-from mnist_dist.run import lock
+from mnist_dist.run import lock, owner
 folder, system, job, restart, beat_s = sys.argv[1:]
-owner = lock.Owner.this_process(job, int(restart))
+owner = owner.Owner.this_process(job, int(restart))
 owner = owner._replace(system=system or owner.system, host="n7" if system else owner.host)
 held = lock.Lock(Path(folder), "--output_dir", owner, beat_s=float(beat_s), dead_after_s=1.0)
 try:

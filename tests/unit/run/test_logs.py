@@ -80,14 +80,18 @@ def test_what_came_later_is_dropped(then):
     assert [record["step"] for record in rest.records] == list(range(1, 37))
 
 
-def test_each_flipped_bit_is_seen(then):
+def test_each_flipped_bit_is_seen(tmp_path):
     """And costs two lines at most: those that it stands between."""
-    for bit in range(8 * len(DATA)):
-        data = bytearray(DATA)
+    log, some = Log(tmp_path / "log"), b"".join(LINES[:5])
+    for one in LINES[:5]:
+        log.write(one)
+    for bit in range(8 * len(some)):
+        data = bytearray(some)
         data[bit // 8] ^= 1 << bit % 8
-        rest = rest_of(bytes(data), then, up_to(36))
+        rest = rest_of(bytes(data), log.written(), up_to(36))
         assert rest.changed
-        assert rest.contents != DATA
+        assert rest.contents != some
+        assert len(rest.records) >= 3
 
 
 @pytest.mark.parametrize(
@@ -104,6 +108,13 @@ def test_lines_of_a_step_done_again_stand_once(then):
     rest = rest_of(DATA[:-200] + b"\n" + DATA, then, up_to(36))
     steps = [record["step"] for record in rest.records]
     assert steps == sorted(set(steps))
+
+
+def test_a_step_that_became_another_costs_its_own_line(then):
+    data = b"".join([*LINES[:3], line(35), *LINES[4:]])
+    rest = rest_of(data, then, up_to(36))
+    assert [record["step"] for record in rest.records] == [1, 2, 3, *range(5, 37)]
+    assert (rest.lost, rest.changed) == (1, True)
 
 
 @pytest.mark.parametrize("data", [b"", DATA[: len(DATA) // 2]])

@@ -90,7 +90,7 @@ def test_ctrl_c_is_answered_at_once():
     first = "stopping after a block, saving; again to leave without saving"
     assert answers("training", 2) == [first, "leaving without saving", "left"]
     assert answers("an evaluation", 1) == [
-        "stopping after this evaluation and a block, saving; again to leave without saving"
+        "stopping after this evaluation, saving; again to leave without saving"
     ]
     assert answers("a save", 3) == [
         *(first, "stopping when this save is done; again to leave at once"),

@@ -23,14 +23,14 @@ def run(tmp_path):
 def test_the_newest(run, name):
     found = find(str(run / name))
     assert (found.folder.resolve(), found.step) == (run / "checkpoints", None)
-    assert found.newest == found.folder / "ckpt-120"
+    assert found.newest_step == 120
 
 
 def test_one_by_its_name(run, monkeypatch):
     monkeypatch.chdir(run / "checkpoints/ckpt-80")
     for name in (str(run / "checkpoints/ckpt-80"), "../ckpt-80", "."):
         found = find(name)
-        assert (found.newest, found.step) == (run / "checkpoints/ckpt-80", 80)
+        assert (found.folder, found.newest_step, found.step) == (run / "checkpoints", 80, 80)
 
 
 @pytest.mark.parametrize("place", ["", "output/"])
@@ -40,13 +40,13 @@ def test_by_the_result(run, tmp_path, place):
     result = {"config": {"checkpoint_dir": str(run / "checkpoints")}}
     (folder / place / "result.json").write_text(json.dumps(result))
     found = find(str(folder))
-    assert found.newest == run / "checkpoints/ckpt-120"
+    assert (found.folder, found.newest_step) == (run / "checkpoints", 120)
     assert found.result == result
 
 
 def test_home(run, monkeypatch):
     monkeypatch.setenv("HOME", str(run))
-    assert find("~").newest == run / "checkpoints/ckpt-120"
+    assert find("~").newest_step == 120
 
 
 def test_refused(tmp_path):

@@ -1,0 +1,29 @@
+"""What the smaller commands have in common: their arguments, and how they end."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from mnist_dist.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RunError, UsageError
+from mnist_dist.run.console import complain
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UsageError, a line, where argparse would print its usage and leave."""
+
+    def error(self, message: str) -> NoReturn:
+        """A wrong command line."""
+        raise UsageError(f"{message}; --help lists the arguments")
+
+
+def answered(command: Callable[[], int]) -> int:
+    """Runs a command; what ends it early becomes one line on standard error, and an exit code."""
+    try:
+        return command()
+    except (UsageError, RunError) as error:
+        complain(error)
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+    except KeyboardInterrupt:
+        print("mnist_dist: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED

@@ -1,0 +1,34 @@
+"""No sum whose order TensorFlow chooses at run time: the same command gives the same bits."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.curves import ROOT, SMALL
+from tests.devices.test_curves import EVERYTHING
+
+CASES = {
+    1: [("--accumulate_steps=3", *EVERYTHING), ("--optimizer=muon", "--batch_norm")],
+    2: [("--shards=4", "--batch_norm", "--residual", "--clip_norm=1", "--ema=0.9")],
+    3: [(), ("--accumulate_steps=3", "--batch_norm", "--residual", "--kernel_size=3")],
+}
+
+
+@pytest.mark.parametrize("devices", CASES)
+def test_no_operation_adds_three(tmp_path, devices):
+    common = [*SMALL, f"--virtual_devices={devices}", "--max_steps=2"]
+    lines = [
+        [*common, f"--run_dir={tmp_path}/{number}", *flags]
+        for number, flags in enumerate(CASES[devices])
+    ]
+    command = [sys.executable, f"{ROOT}/tests/devices/summing.py", json.dumps(lines)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    codes, graphs, nodes, rewritten, found = json.loads(done.stdout.splitlines()[-1])
+    assert codes == [0] * len(lines), done.stderr[-2000:]
+    assert graphs >= 2 * len(lines)
+    assert nodes > 1000
+    assert found == []
+    assert rewritten == []

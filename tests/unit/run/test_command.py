@@ -1,0 +1,53 @@
+"""How the smaller commands end."""
+
+import sys
+
+import pytest
+
+from mnist_dist.errors import RunError, UsageError
+from mnist_dist.run.command import Parser, answered
+from tests.terminal import on_a_terminal, shown
+
+
+def fails(error):
+    def command():
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UsageError("x: no such folder"), 2, "mnist_dist: x: no such folder\n"),
+        (RunError("the disk is full"), 1, "mnist_dist: the disk is full\n"),
+        (KeyboardInterrupt(), 130, "mnist_dist: interrupted\n"),
+    ],
+)
+def test_what_ends_a_command_is_one_line_and_a_code(capsys, error, code, line):
+    assert answered(fails(error)) == code
+    assert capsys.readouterr() == ("", line)
+
+
+def test_else_it_is_the_commands_own_code(capsys):
+    assert answered(lambda: 2) == 2
+    assert answered(lambda: 0) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_wrong_command_line_is_a_users_mistake():
+    with pytest.raises(UsageError, match="unrecognized arguments: --x; --help lists"):
+        Parser(prog="p").parse_args(["--x"])
+
+
+@pytest.mark.parametrize("module", ["evaluate", "export", "report", "data.prepare"])
+def test_on_a_terminal_it_wraps_at_words(module):
+    given = ["--none", "of", "these", "--arguments", "--is", "--known"]
+    command = [sys.executable, "-m", f"mnist_dist.{module}", *given]
+    text, _, code = on_a_terminal(command, columns=50)
+    assert code == 2, text
+    lines = shown(text)
+    assert max(map(len, lines)) <= 50
+    words = " ".join(lines).split()
+    assert words[0] == "mnist_dist:"
+    assert words[-4:] == ["--help", "lists", "the", "arguments"]

@@ -1,0 +1,24 @@
+"""Whether a scheduler's signal to stop comes early enough: said once."""
+
+from mnist_dist.training.lead import Lead
+
+
+def test_a_save_that_takes_longer_is_said_once_with_the_option_to_give():
+    said = []
+    lead = Lead(20.0, said.append)
+    lead.look(1.0, 0.0)  # no save yet
+    lead.look(1.0, 19.0)
+    assert said == []
+    lead.look(1.25, 19.0)
+    lead.look(1.25, 30.0)
+    assert said == [
+        "Stopping takes 20.2 s (a block of steps 1.2, a save 19.0), and between the signal and the "
+        "end there are 20, by --stop_lead_s: what is done after the last checkpoint may be lost. "
+        "Have it sent earlier (sbatch --signal=USR2@41, and --stop_lead_s=41)."
+    ]
+
+
+def test_without_a_known_lead_nothing_is_said():
+    said = []
+    Lead(0.0, said.append).look(1e6, 1e6)
+    assert said == []
