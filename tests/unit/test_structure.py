@@ -76,7 +76,7 @@ INSIDE = {
         "__main__",
     ],
     "use": ["find handwriting pictures plain", "origin", "model", "loading score", "answers"],
-    "bench": ["model plan", "level page figure start result", "child", "__main__"],
+    "bench": ["model plan trainee", "level page figure start result", "child", "__main__"],
     "doctor": ["burn_in facts gpu network report", "__main__"],
 }
 
@@ -105,6 +105,7 @@ KNOWS_CONFIG = {
     "doctor.report": "the same",
     "bench.__main__": "hands the flags on to the processes that it starts",
     "bench.level": "measures what they ask for",
+    "bench.trainee": "the same",
     "use.origin": "reads it back from a checkpoint",
 }
 
