@@ -1,8 +1,9 @@
 """Is the bench's prediction true? Two and three workers over links of a known rate and delay.
 
-    python -m benchmarks.network [--settings=1000:0,1000:1,100:0,100:2] [FLAG-OF-THE-TRAINER ...]
+    python -m benchmarks.network [--settings=200:0,200:2] [--mtu=9000] [FLAG-OF-THE-TRAINER ...]
 
-A setting is Mbit/s, a colon, and ms of delay in each direction. Each worker is in a network
+A setting is Mbit/s, a colon, and ms of delay in each direction; a faster link needs a larger
+--mtu (bytes, up to 65,000), or the process that packets go through doesn't keep up. Each worker is in a network
 namespace of its own, with a core of its own as long as there are enough, and has one link to the
 others: `tc tbf` gives it its rate, and a process that all packets go through their delay (`tc
 netem`, which gives both, isn't in every kernel). `python -m mnist_dist.bench` runs on three of
@@ -34,7 +35,6 @@ from mnist_dist.bench import model
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = "10.213.78"
 PORT = 21789
-MTU = 9000  # bytes: jumbo frames
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 
 
@@ -49,12 +49,13 @@ class Links:
         count: how many.
         mbits: what a link sends, in Mbit/s.
         delay_s: what a packet takes besides, one way.
+        mtu: the largest packet, in bytes.
     """
 
-    def __init__(self, count: int, mbits: float, delay_s: float) -> None:
+    def __init__(self, count: int, mbits: float, delay_s: float, mtu: int) -> None:
         self.names = [f"mdlink{os.getpid()}-{number}" for number in range(count)]
         self.addresses = [f"{NETWORK}.{number + 1}" for number in range(count)]
-        self._ends, self._delay_s = [], delay_s
+        self._ends, self._delay_s, self._mtu = list[int](), delay_s, mtu
         for name, address in zip(self.names, self.addresses, strict=True):
             run("ip", "netns", "add", name)
             self._ends.append(self._link(name, address, mbits))
@@ -69,11 +70,12 @@ class Links:
         run("ip", "link", "set", device, "netns", name)
         for words in (
             f"address add {address}/24 dev {device}",
-            f"link set {device} mtu {MTU} up",
+            f"link set {device} mtu {self._mtu} up",
             "link set lo up",
         ):
             run("ip", "-n", name, *words.split())
-        shape = f"root tbf rate {mbits}mbit burst 10kb limit 16mb"
+        # A bucket of little more than a packet: a real link has none.
+        shape = f"root tbf rate {mbits}mbit burst {self._mtu + 1000} limit 16mb"
         run("tc", "-n", name, "qdisc", "add", "dev", device, *shape.split())
         return end
 
@@ -86,7 +88,7 @@ class Links:
             wait = max(due[0][0] - time.monotonic(), 0.0) if due else None
             for end in select.select(self._ends, [], [], wait)[0]:
                 with contextlib.suppress(BlockingIOError):
-                    packet = os.read(end, MTU + 100)
+                    packet = os.read(end, self._mtu + 100)
                     number += 1
                     to = packet[19] - 1 if packet[0] >> 4 == 4 else -1  # its address' last byte
                     if 0 <= to < len(self._ends):
@@ -105,8 +107,8 @@ class Links:
 
 
 @contextlib.contextmanager
-def links(count: int, mbits: float, delay_s: float) -> Iterator[Links]:
-    made = Links(count, mbits, delay_s)
+def links(count: int, mbits: float, delay_s: float, mtu: int) -> Iterator[Links]:
+    made = Links(count, mbits, delay_s, mtu)
     try:
         yield made
     finally:
@@ -154,13 +156,14 @@ def rows(report: dict[str, Any]) -> Iterator[list[str]]:
 def main() -> None:
     """Prints the table, row by row."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", default="1000:0,1000:1,100:0,100:2")
+    parser.add_argument("--settings", default="200:0,200:2")
+    parser.add_argument("--mtu", type=int, default=9000)
     given, flags = parser.parse_known_args()
     print("| link | alpha, B | workers | scaling | alone, ms | predicted | measured | error |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for setting in given.settings.split(","):
         mbits, delay_ms = map(float, setting.split(":"))
-        with links(3, mbits, delay_ms / 1e3) as made:
+        with links(3, mbits, delay_ms / 1e3, given.mtu) as made:
             report = bench(made, flags)
         for row in rows(report):
             print(f"| {mbits:g} Mbit/s, {delay_ms:g} ms | {' | '.join(row)} |", flush=True)
