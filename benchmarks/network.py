@@ -3,13 +3,14 @@
     python -m benchmarks.network [--settings=200:0,200:2] [--mtu=9000] [FLAG-OF-THE-TRAINER ...]
 
 A setting is Mbit/s, a colon, and ms of delay in each direction; a faster link needs a larger
---mtu (bytes, up to 65,000), or the process that packets go through doesn't keep up. Each worker is in a network
-namespace of its own, with a core of its own as long as there are enough, and has one link to the
-others: `tc tbf` gives it its rate, and a process that all packets go through their delay (`tc
-netem`, which gives both, isn't in every kernel). `python -m mnist_dist.bench` runs on three of
-them, so on 1, 2 and 3 replicas. What the step of 2 and 3 workers takes is then compared with what
-follows from the all-reduce of 2 workers, and from each worker's own step while the others are as
-busy, since three workers on two cores compute more slowly than two. Needs root and iproute2.
+--mtu (bytes, up to 65,000), or the process that packets go through doesn't keep up. Each worker
+is in a network namespace of its own, with a core of its own as long as there are enough, and has
+one link to the others: `tc tbf` gives it its rate, and a process that all packets go through their
+delay (`tc netem`, which gives both, isn't in every kernel). `python -m mnist_dist.bench` runs on
+three of them, so on 1, 2 and 3 replicas. What the step of 2 and 3 workers takes is then compared
+with what follows from the all-reduce of 2 workers, and from each worker's own step while the
+others are as busy, since three workers on two cores compute more slowly than two. Needs root and
+iproute2.
 """
 
 import argparse
