@@ -32,10 +32,11 @@ def measured(task: Task, flags: Sequence[str]) -> Iterator[dict[str, Any]]:
         ) as process,
     ):
         assert process.stdout is not None  # noqa: S101 -- for mypy
-        line = process.stdout.readline()
-        if not line:
+        # A library may have a word of its own on the way.
+        found = next((line for line in process.stdout if line.startswith(b"{")), None)
+        if found is None:
             raise _failure(process.wait(), task.rank, errors)
-        yield json.loads(line)
+        yield json.loads(found)
 
 
 def _failure(code: int, rank: int, errors: IO[bytes]) -> Exception:
