@@ -3,6 +3,7 @@
 #
 #   launch/local.sh -n 4 -- --epochs=1
 #   launch/local.sh -n 2 -- --flagfile=configs/notebook.cfg --run_dir=runs/two
+#   launch/local.sh -n 2 -m bench -- --no_gpu     (or -m doctor)
 #
 # Each worker's lines begin with its number. A worker that fails ends all; Ctrl-C saves and ends,
 # a second leaves without saving, a third ends at once. The exit code is that of the first that failed.

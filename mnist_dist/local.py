@@ -33,12 +33,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--grace", type=float, default=20.0, help="seconds for the others to end when one failed"
     )
+    parser.add_argument(
+        "-m",
+        "--module",
+        default="train",
+        choices=("train", "doctor", "bench"),
+        help="what each of them runs: mnist_dist.train, or another",
+    )
     parser.add_argument("flags", nargs="*", help="after --: flags of mnist_dist.train")
     given = parser.parse_args(argv)
     if given.workers < 1:
         print(f"local.sh: -n {given.workers}: give 1 or more", file=sys.stderr)
         return EXIT_USAGE
-    command = [sys.executable, "-u", "-m", "mnist_dist.train", *given.flags]
+    command = [sys.executable, "-u", "-m", f"mnist_dist.{given.module}", *given.flags]
     return Workers(command, given.workers).wait(given.grace)
 
 

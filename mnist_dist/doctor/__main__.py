@@ -127,12 +127,10 @@ def _look(
         from mnist_dist.doctor import burn_in, network
 
         console.stage("looking for devices")
-        network.tf.config.list_physical_devices()  # the first look greets, too
+        seen = network.seen()
         console.stage("looking at the workers")
     own |= network.devices(config, where.num_workers)
-    own |= gpu.look(
-        network.tf.sysconfig.get_build_info(), len(network.tf.config.list_physical_devices("GPU"))
-    )
+    own |= gpu.look(*seen)
     with facts.probe(config.checkpoint_dir, where.is_chief) as problem:
         if not gather(problem)[0]:
             problem = facts.sees(config.checkpoint_dir, gather)

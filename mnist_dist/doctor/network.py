@@ -1,8 +1,5 @@
 """The doctor's look at devices, and what an all-reduce over all replicas costs."""
 
-import functools
-import statistics
-import time
 from typing import Any
 
 import numpy as np
@@ -10,12 +7,17 @@ import tensorflow as tf
 
 from mnist_dist import parts
 from mnist_dist.config import Config
+from mnist_dist.devices import all_reduce as measured
 from mnist_dist.devices import resources, strategy, visible
 from mnist_dist.devices.placement import Placement
-from mnist_dist.errors import RunError, UsageError
+from mnist_dist.errors import UsageError
 
 SIZES_BYTES = tuple(1024 * 4**power for power in range(9))  # 1 kB to 64 MB
-TIMES = (20, 20, 20, 20, 10, 10, 5, 3, 3)
+
+
+def seen() -> tuple[dict[str, Any], int]:
+    """What TensorFlow was built for, and how many GPUs it sees; the first look greets."""
+    return tf.sysconfig.get_build_info(), len(tf.config.list_physical_devices("GPU"))
 
 
 def devices(config: Config, num_workers: int) -> dict[str, Any]:
@@ -54,31 +56,7 @@ def all_reduce(built: strategy.Devices, rank: int) -> dict[str, Any] | None:
     placement = Placement(built.strategy, built.names, rank)
     if placement.replicas == 1:
         return None
-
-    def total(part: tf.Tensor) -> tf.Tensor:
-        here = tf.identity(part)  # on the replica's device, which a graph's argument isn't
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
-
-    @tf.function(reduce_retracing=True)
-    def run(value: Any) -> Any:
-        return built.strategy.run(total, args=(value,))
-
-    seconds = []
-    for size, times in zip(SIZES_BYTES, TIMES, strict=True):
-        ones = np.ones(size // 4, np.float32)
-        value = placement.place(functools.partial(_constant, ones))
-        taken = []
-        for _ in range(times + 1):
-            started = time.perf_counter()
-            try:
-                result = placement.results(run(value))[0][0].numpy()
-            except tf.errors.OpError as error:
-                reason = " ".join(error.message.split())[:500]
-                raise RunError(f"all-reduce of {size} bytes: {reason}") from error
-            taken.append(time.perf_counter() - started)
-        if result != placement.replicas:
-            raise RunError(f"the sum of {placement.replicas} ones over the replicas is {result}")
-        seconds.append(statistics.median(taken[1:]))  # the first one connects and traces
+    seconds = measured.seconds(placement, SIZES_BYTES)
     alpha_s, bytes_per_s = fit(SIZES_BYTES, seconds)
     return {
         "replicas": placement.replicas,
@@ -87,10 +65,6 @@ def all_reduce(built: strategy.Devices, rank: int) -> dict[str, Any] | None:
         "alpha_s": alpha_s,
         "beta_bytes_per_s": bytes_per_s,
     }
-
-
-def _constant(value: np.ndarray, replica: int) -> tf.Tensor:
-    return tf.constant(value)
 
 
 def fit(sizes_bytes: tuple[int, ...], seconds: list[float]) -> tuple[float, float]:

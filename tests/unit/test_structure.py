@@ -27,7 +27,7 @@ ROOMS = [
     "training",
     "parts",
     "measured",
-    "train report doctor local requeue use",
+    "train report doctor bench local requeue use",
     "evaluate export",
 ]
 ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.split()}
@@ -43,7 +43,7 @@ INSIDE = {
     "devices": [
         "arithmetic failures multi_worker nvidia placement processor quiet resources",
         "hardware visible",
-        "strategy",
+        "strategy all_reduce",
     ],
     "network": ["architecture rows", "augment layers describe", "model"],
     "data": ["idx layouts split order", "npz pipeline tfds", "resident sources", "prepare"],
@@ -76,6 +76,7 @@ INSIDE = {
         "__main__",
     ],
     "use": ["find handwriting pictures plain", "origin", "model", "loading score", "answers"],
+    "bench": ["model plan trainee", "level page figure start result", "child", "__main__"],
     "doctor": ["burn_in facts gpu network report", "__main__"],
 }
 
@@ -85,6 +86,7 @@ UPWARDS = {("__init__", "use.model"), ("__init__", "use.loading")}
 ENVIRONMENT = {
     "train": "passes the launch variables on to topology",
     "doctor.__main__": "the same",
+    "bench.__main__": "the same",
     "local": "starts workers, whose TF_CONFIG it sets",
     "devices.nvidia": "which of the machine's GPUs CUDA shows",
     "devices.multi_worker": "TensorFlow is told the cluster by TF_CONFIG",
@@ -101,6 +103,9 @@ KNOWS_CONFIG = {
     "doctor.facts": "the same",
     "doctor.network": "the same",
     "doctor.report": "the same",
+    "bench.__main__": "hands the flags on to the processes that it starts",
+    "bench.level": "measures what they ask for",
+    "bench.trainee": "the same",
     "use.origin": "reads it back from a checkpoint",
 }
 
@@ -244,6 +249,7 @@ def test_unit_tests_need_no_tensorflow():
 LIGHT = """
     bounded config errors flagfile flags requeue local train
     report.__main__ report.html doctor.__main__ doctor.gpu
+    bench.__main__ bench.child
     __init__ evaluate export use.find use.handwriting use.loading use.origin
     cluster.job cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds

@@ -1,0 +1,219 @@
+"""Measures what this allocation does, and says what a larger one would do.
+
+usage: python -m mnist_dist.bench [--json=FILE] [--png=FILE] [--seconds=X] [flags of a run]
+
+In an allocation: srun python -m mnist_dist.bench, with the flags of the run. It trains for some
+seconds each on 1, 2, 4 ... and all replicas, with --batch_size images on each (weak scaling) and
+over all of them (strong scaling), and measures the sum of the gradients. From that it predicts 2
+to 1,024 replicas, where more stop to pay, and what would move that border. Nothing is saved.
+
+  --json=FILE
+        write all figures as JSON; times in seconds
+  --png=FILE
+        draw throughput and efficiency, as measured and as predicted
+  --seconds=X
+        of each timed stretch, default 2: longer is steadier
+  --help
+        print this; python -m mnist_dist.train --help lists the flags of a run
+
+Exit code: 0, 1 for a failure, 2 for a wrong flag.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib.util
+import json
+import math
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mnist_dist import flags
+from mnist_dist.bench import plan, result, start
+from mnist_dist.bench.page import text
+from mnist_dist.cluster import rendezvous, topology
+from mnist_dist.config import Config
+from mnist_dist.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RunError, UsageError
+from mnist_dist.run.console import Console, complain
+from mnist_dist.run.folders import writable, writing
+from mnist_dist.run.versions import versions
+
+LEVEL_S = 900.0
+"""The longest that a level may take, on a slow network."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The bench's own flags, and the trainer's as they were given."""
+
+    json: str = ""
+    png: str = ""
+    seconds: float = 2.0
+    flags: tuple[str, ...] = ()
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the process's exit code."""
+    try:
+        options = read(argv)
+        config = flags.parse(options.flags)
+        _check(config, options)
+        where = topology.from_environment(os.environ, config.cluster)
+        with Console(where.is_chief, config.verbosity) as console:
+            report = bench(config, options, where, console)
+        if where.is_chief:
+            _leave(report, options)
+    except flags.HelpRequested:
+        print(__doc__.strip())
+        return 0
+    except (UsageError, RunError) as error:
+        complain(error)
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+    except KeyboardInterrupt:
+        print("mnist_dist: interrupted; nothing was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def read(argv: Sequence[str]) -> Options:
+    """Takes the bench's own flags out of the command line, which the trainer doesn't have.
+
+    Raises:
+        UsageError: one without a value, or with one that doesn't fit.
+    """
+    given, rest = dict[str, Any](), []
+    for word in argv:
+        name, _, value = word.partition("=")
+        bare = name.removeprefix("-").removeprefix("-")
+        if not name.startswith("-") or bare not in ("json", "png", "seconds"):
+            rest.append(word)
+            continue
+        if bare != "seconds":
+            if not value:
+                raise UsageError(f"{word}: give a file to write, such as --{bare}=bench.{bare}")
+            given[bare] = value
+            continue
+        given[bare] = 0.0
+        with contextlib.suppress(ValueError):
+            given[bare] = float(value)
+        if not 0.0 < given[bare] < math.inf:
+            raise UsageError(f"{word}: give seconds, more than 0, such as --seconds=2")
+    return Options(**given, flags=tuple(rest))
+
+
+def _check(config: Config, options: Options) -> None:
+    if options.png and importlib.util.find_spec("matplotlib") is None:
+        raise UsageError(
+            f"--png={options.png} needs matplotlib; pip install 'mnist_dist[report]', or leave it "
+            "out"
+        )
+    if config.shards:
+        raise UsageError(
+            f"--shards={config.shards}: the bench predicts a ring's sum, and shards are summed "
+            "otherwise; leave it out"
+        )
+
+
+def bench(
+    config: Config, options: Options, where: topology.Topology, console: Console
+) -> dict[str, Any]:
+    """Measures all levels, and predicts: its keys are those that --json writes.
+
+    Raises:
+        UsageError, RunError: a flag, or a failure of a worker, as the trainer would say it.
+    """
+    if where.num_workers == 1:
+        return _measure(config, options, where, console, (), lambda value: [value])
+    apart = dataclasses.replace(where, token=f"{where.token}-bench")  # from a training
+    given = {name: str(value) for name, value in config.as_dict().items()}
+    same = {"flags": given, "versions": versions()}
+    meeting = rendezvous.meet(apart, 0, same, config.connect_timeout, config.interface)
+    meeting.watch(config.peer_timeout)
+    try:
+        gather = functools.partial(meeting.gather, timeout_s=LEVEL_S)
+        report = _measure(config, options, where, console, meeting.workers, gather)
+        meeting.goodbye()
+    except (RunError, UsageError) as error:
+        meeting.fail(str(error), usage=isinstance(error, UsageError))
+        raise
+    return report
+
+
+def _measure(
+    config: Config,
+    options: Options,
+    where: topology.Topology,
+    console: Console,
+    addresses: Sequence[str],
+    gather: Callable[[Any], Sequence[Any]],
+) -> dict[str, Any]:
+    began = time.monotonic()
+    if where.is_chief:
+        for flag in ("json", "png"):
+            path = getattr(options, flag)
+            if path:
+                writable(Path(path).absolute().parent, f"--{flag}")
+
+    def level(part: plan.Level, devices: int, argv: Sequence[str]) -> list[dict[str, Any]]:
+        """What the workers of a level find; all workers call it."""
+        started = time.monotonic()
+        console.stage(f"measuring {part.replicas} replica(s)")
+        workers = tuple(addresses[: part.workers]) if part.workers > 1 else ()
+        task = plan.Task(workers, where.rank, devices, options.seconds)
+        mine = where.rank < part.workers
+        with start.measured(task, argv) if mine else contextlib.nullcontext() as own:
+            found = gather(own)[: part.workers]
+        gather("ended")  # the next level's processes take the same ports
+        console.line(f"{part.replicas} replica(s): measured in {time.monotonic() - started:.0f} s")
+        return list(found)
+
+    argv = list(options.flags)
+    one = plan.Level(1, 1)
+    [first] = level(one, 0, argv)
+    if config.precision == "auto":
+        argv.append(f"--precision={first['precision']}")
+    rows = [result.merge(one, [first])]
+    for part in plan.levels(where.num_workers, first["devices"])[1:]:
+        rows.append(result.merge(part, level(part, part.devices, argv)))
+    result.figures(rows)
+    travels = {name: first[name] for name in ("parameters", "bytes", "reductions")}
+    sent = result.Sent(config.wire_dtype, config.accumulate_steps)
+    own = {"rank": where.rank, "host": socket.gethostname(), "cores": first["cores"]}
+    return {
+        "workers": list(gather(own)),
+        "hardware": first["hardware"],
+        "shared": first["kind"] == "cpu" and first["devices"] > 1,
+        "precision": first["precision"],
+        **travels,
+        "levels": rows,
+        "prediction": result.prediction(rows, travels, sent),
+        "seconds": time.monotonic() - began,
+        "versions": versions(),
+        "config": config.as_dict(),
+    }
+
+
+def _leave(report: dict[str, Any], options: Options) -> None:
+    """Prints the report, and writes what was asked for.
+
+    Raises:
+        RunError: a file can't be written.
+    """
+    print(text(report), flush=True)
+    if options.json:
+        with writing(Path(options.json)):
+            Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+    if options.png:
+        from mnist_dist.bench.figure import draw
+
+        with writing(Path(options.png)):
+            draw(report, Path(options.png))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

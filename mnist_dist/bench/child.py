@@ -1,0 +1,48 @@
+"""The process that measures one number of replicas: `python -m mnist_dist.bench.child TASK FLAGS`.
+
+Two strategies of different size don't get along in one process, so each has one of its own, which
+start.py starts. TASK is JSON; the output is one line of JSON. It then stays till its standard input
+ends: a worker that leaves while others still talk would leave them with errors.
+"""
+
+import json
+import os
+import sys
+import threading
+
+from mnist_dist import flags
+from mnist_dist.bench.plan import Task
+from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
+from mnist_dist.run.console import complain
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the process's exit code, if it failed."""
+    watch = threading.Thread(target=_end_with_parent, daemon=True)
+    watch.start()
+    workers, *rest = json.loads(argv[0])
+    task = Task(tuple(workers), *rest)
+    try:
+        config = flags.parse(argv[1:])
+        one_dnn = config.precision not in ("float64", "mixed_float16")
+        with without_greetings(one_dnn):
+            from mnist_dist.bench import level
+
+            level.tf.config.list_physical_devices()  # the first look greets, too
+        print(json.dumps(level.measure(config, task)), flush=True)
+    except (UsageError, RunError) as error:
+        complain(error)
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+    watch.join()
+    return 0
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its standard input does: a collective would wait for ever."""
+    sys.stdin.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

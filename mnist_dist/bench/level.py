@@ -1,0 +1,165 @@
+"""One number of replicas, measured: their training, each one's alone, and their all-reduce."""
+
+import dataclasses
+import itertools
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import tensorflow as tf
+
+from mnist_dist import measured, parts
+from mnist_dist.bench.plan import Task
+from mnist_dist.bench.trainee import Together, Trainee
+from mnist_dist.config import Config
+from mnist_dist.data import sources
+from mnist_dist.data.order import rows_per_replica
+from mnist_dist.data.pipeline import Trainset
+from mnist_dist.data.sources import ImageData
+from mnist_dist.devices import all_reduce, hardware, resources, strategy, visible
+from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.strategy import Devices
+from mnist_dist.errors import UsageError
+
+SMALL_BYTES = 1024
+
+
+def measure(config: Config, task: Task) -> dict[str, Any]:
+    """What the replicas of a task do.
+
+    Args:
+        config: the run's flags; --batch_size is a replica's in weak scaling, and that of all
+            together in strong scaling.
+        task: which replicas.
+
+    Returns:
+        "devices" (of this worker, also those not used), their "kind" and "hardware", "precision",
+        "cores", "parameters", "bytes" and "reductions" (of a step), "weak" and "strong" (see
+        `_scaling`), "all_reduce" ("bytes" and "seconds"; None for one replica).
+
+    Raises:
+        UsageError, RunError: as in a training with these flags.
+    """
+    wanted = parts.wanted(config)
+    names = visible.local_devices(wanted, max(len(task.workers), 1))
+    used = names[: task.devices or 1]
+    built = strategy.build(wanted, used, task.workers, task.rank, resources.cores())
+    together = Together(Placement(built.strategy, used, task.rank))
+    data = sources.load(*config.data_flags)
+    config = dataclasses.replace(config, precision=_precision(config, data, built))
+    replicas = together.placement.replicas
+    found: dict[str, Any] = {
+        "devices": len(names),
+        "kind": built.kind,
+        "hardware": _hardware(used[0]),
+        "precision": config.precision,
+        "cores": resources.cores(),
+        **_travels(config, data, built),
+        "all_reduce": None,
+    }
+    weak = dataclasses.replace(config, batch_size=_weak_batch(config, data, replicas))
+    found["weak"] = _scaling(weak, data, built, together, task.seconds)
+    found["strong"] = found["weak"]
+    if replicas > 1:
+        found["strong"] = _scaling(config, data, built, together, task.seconds)
+        sizes = _sizes(found["bytes"])
+        seconds = all_reduce.seconds(together.placement, sizes)
+        found["all_reduce"] = {"bytes": sizes, "seconds": seconds}
+    return found
+
+
+def _hardware(device: str) -> str:
+    """The name of what computes."""
+    names = hardware.arithmetic(device)
+    return names.get("gpu") or names["cpu"]
+
+
+def _weak_batch(config: Config, data: ImageData, replicas: int) -> int:
+    batch, examples = config.batch_size * replicas, len(data.train.labels)
+    if batch > examples:
+        raise UsageError(
+            f"--batch_size={config.batch_size} for each of {replicas} replicas is more than the "
+            f"training set has images, {examples}; give at most {examples // replicas}"
+        )
+    return batch
+
+
+def _precision(config: Config, data: ImageData, built: Devices) -> str:
+    """What --precision=auto is here; the later levels are told."""
+    if config.precision != "auto":
+        return config.precision
+    order = parts.order(config, data)
+    steps = parts.plan(config, order.steps_per_epoch, built.kind).block_steps
+    trainset = Trainset(data.train, order, config.accumulate_steps, 1, steps)
+    return measured.precision(config, data, built, trainset)[0]
+
+
+def _travels(config: Config, data: ImageData, built: Devices) -> dict[str, int]:
+    """What is summed over the replicas in a step: parameters, bytes, and in how many all-reduces.
+
+    With --bytes_per_pack there are several packs, the few sums go by themselves where the
+    gradients are bfloat16, and a batch normalisation sums forward and backward.
+    """
+    how = parts.arithmetic(config, built, config.precision)
+    stages = parts.architecture(config, data, how).stages
+    normed = [stage for stage in stages if stage.normed]
+    moving = sum(2 * stage.shape[-1] for stage in normed)  # mean and variance have no gradient
+    parameters = sum(stage.parameters for stage in stages)
+    short = config.wire_dtype == "bfloat16"
+    size = 2 if short else 8 if config.precision == "float64" else 4
+    sent = (parameters - moving) * size
+    packs = math.ceil(sent / config.bytes_per_pack) if config.bytes_per_pack else 1
+    reductions = packs + short + 2 * len(normed) * config.accumulate_steps
+    return {"parameters": parameters, "bytes": sent, "reductions": reductions}
+
+
+def _sizes(gradients: int) -> list[int]:
+    """1 kB, 4 kB ... and the gradients' own size, in bytes."""
+    smaller = [SMALL_BYTES * 4**power for power in range(9)]
+    return [size for size in smaller if size < gradients / 2] + [gradients // 4 * 4]
+
+
+def _scaling(
+    config: Config, data: ImageData, built: Devices, together: Together, seconds: float
+) -> dict[str, Any]:
+    """A global batch on all replicas.
+
+    Returns:
+        "batch" (global), "images" (of a replica), "step_s", "wait_s" (of it, for input), "alone_s"
+        (a step on this worker's slowest replica when all train at once, each by itself).
+    """
+    timed = Trainee(config, data, built, together.placement)
+    step_s, wait_s = timed.run(together.mean(timed.warm()), seconds)
+    timed.close()
+    micro, replicas = config.accumulate_steps, together.placement.replicas
+    images = rows_per_replica(config.batch_size, micro, replicas) * micro
+    alone_s = step_s
+    if replicas > 1:
+        own = dataclasses.replace(config, batch_size=images)
+        alone_s = _alone(own, data, built, together, seconds)
+    return {
+        "batch": config.batch_size,
+        "images": images,
+        "step_s": step_s,
+        "wait_s": wait_s,
+        "alone_s": alone_s,
+    }
+
+
+def _alone(
+    config: Config, data: ImageData, built: Devices, together: Together, seconds: float
+) -> float:
+    """Seconds a step of this worker's slowest replica, while all replicas train by themselves."""
+    default = tf.distribute.get_strategy()
+    trainees = [
+        Trainee(config, data, built, Placement(default, (name,), 0), name) for name in built.names
+    ]
+    with ThreadPoolExecutor(len(trainees)) as pool:
+        about_s = list(pool.map(Trainee.warm, trainees))
+        together.wait()  # all begin at once
+        timings = pool.map(Trainee.run, trainees, about_s, itertools.repeat(seconds))
+        steps_s = [step_s for step_s, _ in timings]
+    together.wait()  # and go on till all have been timed
+    for trainee in trainees:
+        trainee.close()
+    return max(steps_s)

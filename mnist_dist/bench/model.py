@@ -1,0 +1,188 @@
+"""What a step costs on n replicas: its computation, and the ring that sums the gradients.
+
+A ring all-reduce of S bytes over n replicas sends 2(n-1) messages of S/n bytes one after another
+(Patarasuk and Yuan 2009, "Bandwidth optimal all-reduce algorithms for clusters of workstations"),
+so it takes 2(n-1) alpha + 2(n-1)/n S/B. Nothing of it overlaps with the computation: this program
+sends the gradients in one pack, once all of them are there.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+MOST_REPLICAS = 1024
+WORTH = 0.5
+"""The least efficiency at which a further replica is said to pay."""
+
+
+class Ring(NamedTuple):
+    """What an all-reduce costs.
+
+    Attributes:
+        launch_s: once for each, whatever the number of replicas.
+        alpha_s: for each of its 2(n-1) messages.
+        bytes_per_s: of a replica's link, the B above.
+    """
+
+    launch_s: float
+    alpha_s: float
+    bytes_per_s: float
+
+    def seconds(self, replicas: int, size_bytes: float) -> float:
+        """Of one all-reduce; nothing for one replica."""
+        if replicas == 1:
+            return 0.0
+        messages = 2 * (replicas - 1)
+        sent = messages / replicas * size_bytes / self.bytes_per_s
+        return self.launch_s + messages * self.alpha_s + sent
+
+
+class Step(NamedTuple):
+    """What a training step of one replica costs.
+
+    Attributes:
+        fixed_s: for each micro-batch, however small it is.
+        image_s: for each image.
+        bytes: of the gradients, as they travel.
+        reductions: all-reduces in a step.
+    """
+
+    fixed_s: float
+    image_s: float
+    bytes: int
+    reductions: int = 1
+
+    def compute_s(self, images: float, micro_batches: int = 1) -> float:
+        """The computation of that many images, without communication."""
+        return micro_batches * self.fixed_s + images * self.image_s
+
+
+class Point(NamedTuple):
+    """A prediction.
+
+    Attributes:
+        replicas: over all workers.
+        step_s: of a global step.
+        images_per_s: over all replicas.
+        efficiency: of a replica, against one replica that trains alone.
+        communication: share of the step.
+    """
+
+    replicas: int
+    step_s: float
+    images_per_s: float
+    efficiency: float
+    communication: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """A way to scale, of which any number of replicas can be predicted.
+
+    Attributes:
+        step: what computing costs.
+        ring: what communicating costs.
+        batch: images of one replica where it is weak, of all together where it isn't.
+        weak: whether the batch of a replica stays as replicas are added, or the global batch.
+        micro_batches: into which a replica's batch is cut.
+    """
+
+    step: Step
+    ring: Ring
+    batch: int
+    weak: bool
+    micro_batches: int = 1
+
+    def at(self, replicas: int) -> Point:
+        """The prediction for a number of replicas."""
+        images = self.batch if self.weak else self.batch / replicas
+        compute_s = self.step.compute_s(images, self.micro_batches)
+        # Whatever is summed besides the gradients is small.
+        rest_s = (self.step.reductions - 1) * self.ring.seconds(replicas, 0.0)
+        reduce_s = rest_s + self.ring.seconds(replicas, self.step.bytes)
+        step_s = compute_s + reduce_s
+        alone = self.batch / self.step.compute_s(self.batch, self.micro_batches)
+        speed = images * replicas / step_s
+        return Point(replicas, step_s, speed, speed / (replicas * alone), reduce_s / step_s)
+
+    @property
+    def most(self) -> int:
+        """The most replicas that can be: in strong scaling each needs an image."""
+        return MOST_REPLICAS if self.weak else min(MOST_REPLICAS, self.batch)
+
+    @property
+    def worth(self) -> int:
+        """The most replicas, up to `most`, at an efficiency of at least WORTH."""
+        return max(n for n in range(1, self.most + 1) if self.at(n).efficiency >= WORTH)
+
+    @property
+    def fastest(self) -> int:
+        """The number of replicas, up to `most`, beyond which more give less throughput."""
+        return max(range(1, self.most + 1), key=lambda n: self.at(n).images_per_s)
+
+
+def doubling(most: int) -> list[int]:
+    """2, 4, 8 ... up to `most`."""
+    return [2**power for power in range(1, most.bit_length())]
+
+
+def fit_ring(rows: Iterable[tuple[int, int, float]]) -> Ring:
+    """Latency and bandwidth by least squares of relative errors.
+
+    Of each number of replicas, the largest size counts as much as all others together: it is the
+    gradients' own, and what is predicted.
+
+    Args:
+        rows: replicas (2 or more), bytes and seconds of an all-reduce. With one number of replicas
+            alone, what a launch costs can't be told from latency and counts as such.
+    """
+    table = np.array(list(rows), float)
+    replicas, sizes, seconds = table.T
+    messages = 2.0 * (replicas - 1.0)
+    launch = np.ones_like(messages) * (len({*replicas}) > 1)
+    columns = np.stack([launch, messages, messages / replicas * sizes], 1)
+    largest = sizes == sizes.max()
+    weights = np.where(largest, np.sqrt(np.sum(~largest) / np.sum(largest)), 1.0)
+    launch_s, alpha_s, byte_s = _non_negative(columns / seconds[:, None], weights)
+    return Ring(launch_s, alpha_s, 1.0 / max(byte_s, 1e-15))
+
+
+def fit_step(
+    rows: Sequence[tuple[int, float]], size_bytes: int, reductions: int = 1, micro_batches: int = 1
+) -> Step:
+    """The computation's fixed and growing part, the same way.
+
+    Args:
+        rows: images of a replica and seconds of a step, without communication. With one number
+            of images alone, nothing counts as fixed.
+        size_bytes: of the gradients, as they travel.
+        reductions: all-reduces in a step.
+        micro_batches: into which the images were cut.
+    """
+    images, seconds = np.array(rows, float).T
+    fixed = np.full_like(images, micro_batches * (len({*images}) > 1))
+    fixed_s, image_s = _non_negative(
+        np.stack([fixed, images], 1) / seconds[:, None], np.ones_like(seconds)
+    )
+    return Step(fixed_s, image_s, size_bytes, reductions)
+
+
+def _non_negative(columns: np.ndarray, weights: np.ndarray) -> list[float]:
+    """The x >= 0 for which columns x is nearest to ones: the best of all choices of columns.
+
+    Args:
+        columns: [rows, unknowns].
+        weights: [rows], of the errors before they are squared.
+    """
+    count, ones, columns = columns.shape[1], weights, columns * weights[:, None]
+    best, least = [0.0] * count, float("inf")
+    for chosen in itertools.product([False, True], repeat=count):
+        x = np.zeros(count)
+        x[list(chosen)] = np.linalg.lstsq(columns[:, list(chosen)], ones)[0]
+        error = float(np.sum((columns @ x - ones) ** 2))
+        if x.min() >= 0.0 and error < least:
+            best, least = x.tolist(), error
+    return best

@@ -1,0 +1,54 @@
+"""Which numbers of replicas are measured, and what a worker is to do for one of them."""
+
+from typing import NamedTuple
+
+
+class Level(NamedTuple):
+    """A part of the allocation.
+
+    Attributes:
+        workers: the first so many.
+        devices: of each, the first so many.
+    """
+
+    workers: int
+    devices: int
+
+    @property
+    def replicas(self) -> int:
+        """Over all workers."""
+        return self.workers * self.devices
+
+
+class Task(NamedTuple):
+    """What a worker is to measure.
+
+    Attributes:
+        workers: host:port of each by rank; empty for this process alone.
+        rank: this worker's number.
+        devices: how many of its devices to use; 0 for the first alone, to look what is there.
+        seconds: of each timed stretch.
+    """
+
+    workers: tuple[str, ...]
+    rank: int
+    devices: int
+    seconds: float
+
+
+def levels(workers: int, devices: int) -> list[Level]:
+    """From one replica to all: the devices of the first worker, then worker by worker.
+
+    Args:
+        workers: of the allocation.
+        devices: of each worker.
+    """
+    return [
+        *(Level(1, number) for number in _doubling(devices)),
+        *(Level(number, devices) for number in _doubling(workers)[1:]),
+    ]
+
+
+def _doubling(most: int) -> list[int]:
+    """1, 2, 4 ... and `most`."""
+    return sorted({*(2**power for power in range(most.bit_length())), most})

@@ -1,0 +1,142 @@
+"""Replicas that train as in a run and are timed: all together, or each by itself."""
+
+import contextlib
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from mnist_dist import parts
+from mnist_dist.config import Config
+from mnist_dist.data.order import Order
+from mnist_dist.data.pipeline import Trainset, ahead
+from mnist_dist.data.sources import ImageData
+from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.strategy import Devices
+from mnist_dist.training import state
+from mnist_dist.training.steps import Steps
+
+BLOCKS = 5  # at least, in a timed stretch
+
+
+class Together:
+    """All replicas of all workers.
+
+    Attributes:
+        placement: of this worker's.
+    """
+
+    def __init__(self, placement: Placement) -> None:
+        def mean(part: tf.Tensor) -> tf.Tensor:
+            here = tf.identity(part)  # on the replica's device, which a graph's argument isn't
+            context = tf.distribute.get_replica_context()
+            return context.all_reduce(tf.distribute.ReduceOp.MEAN, here)
+
+        self.placement = placement
+        self._run = tf.function(lambda part: placement.strategy.run(mean, args=(part,)))
+
+    def mean(self, value: float) -> float:
+        """Of all replicas' values, the same on each."""
+        values = self.placement.place(lambda replica: tf.constant(value))
+        return float(self.placement.results(self._run(values))[0].numpy())
+
+    def wait(self) -> None:
+        """Waits until all are here."""
+        self.mean(0.0)
+
+
+class Timing(NamedTuple):
+    """Seconds of a step, and those of it in which it waited for input."""
+
+    step_s: float
+    wait_s: float
+
+
+class Trainee:
+    """A network that trains on, block by block, as in a run, and is timed.
+
+    Args:
+        config: the flags, with this network's global batch.
+        data: the images.
+        built: the devices.
+        placement: the replicas that train together.
+        device: the device of a replica that trains alone; empty for all together.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        data: ImageData,
+        built: Devices,
+        placement: Placement,
+        device: str = "",
+    ) -> None:
+        self._order = parts.order(config, data)
+        full = self._order.examples // config.batch_size
+        self._block_steps = parts.plan(config, full, built.kind).block_steps
+        trainset = Trainset(
+            data.train,
+            self._order,
+            config.accumulate_steps,
+            placement.replicas,
+            self._block_steps,
+        )
+        how = parts.arithmetic(config, built, config.precision)
+        self._device = device
+        self._course = parts.course(config, self._order.steps_per_epoch)
+        with self._here():
+            network = parts.architecture(config, data, how)
+            trained = state.build(placement.strategy, network, parts.rule(config))
+            self._steps = Steps(placement.strategy, trained, parts.settings(config))
+            blocks = parts.blocks(config, trainset, placement, built.kind)
+        self._made = ahead(blocks, _ranges(self._order, self._block_steps))
+
+    def warm(self) -> float:
+        """A step to compile, and another, whose seconds are returned."""
+        self._train(1)
+        return sum(self._train(1))
+
+    def run(self, about_s: float, seconds: float) -> Timing:
+        """The median of blocks of steps, and the mean time of a step that it waited.
+
+        Args:
+            about_s: what a step takes, the same on all replicas that train together.
+            seconds: how long to train.
+        """
+        steps = max(1, min(self._block_steps, round(seconds / BLOCKS / about_s)))
+        blocks = max(BLOCKS, math.ceil(seconds / (steps * about_s)))
+        taken = [self._train(steps) for _ in range(blocks)]
+        waits = statistics.mean(waited for waited, _ in taken)
+        whole = statistics.median(waited + trained for waited, trained in taken)
+        return Timing(whole / steps, waits / steps)
+
+    def close(self) -> None:
+        """Ends the thread that makes blocks."""
+        self._made.close()
+
+    def _train(self, steps: int) -> tuple[float, float]:
+        """A block's first steps; the seconds that it waited for the block, and those it trained."""
+        began = time.perf_counter()
+        numbers, block = next(self._made)
+        came = time.perf_counter()
+        rates = tf.constant([self._course.rate(step) for step in numbers], self._steps.dtype)
+        told = tf.zeros([], self._steps.dtype)
+        with self._here():
+            self._steps.train(block, rates, tf.constant(steps), told).numpy()
+        return came - began, time.perf_counter() - came
+
+    def _here(self) -> contextlib.AbstractContextManager[Any]:
+        return tf.device(self._device) if self._device else contextlib.nullcontext()
+
+
+def _ranges(order: Order, block_steps: int) -> Iterator[range]:
+    """Blocks of full batches, epoch after epoch."""
+    blocks = order.examples // order.batch_size // block_steps
+    for number in itertools.count():
+        epoch, block = divmod(number, blocks)
+        start = epoch * order.steps_per_epoch + block * block_steps
+        yield range(start, start + block_steps)

@@ -1,0 +1,95 @@
+"""The prediction, against numbers worked out by hand."""
+
+import dataclasses
+
+import pytest
+
+from mnist_dist.bench.model import Ring, Scaling, Step, doubling, fit_ring, fit_step
+
+RING = Ring(launch_s=0.001, alpha_s=0.0005, bytes_per_s=1e8)
+STEP = Step(fixed_s=0.004, image_s=0.001, bytes=4_000_000)
+
+
+def test_a_ring():
+    """Four replicas: 6 messages of 0.5 ms; 6/4 of 4 MB at 100 MB/s are 60 ms; 1 ms to begin."""
+    assert RING.seconds(4, 4_000_000) == pytest.approx(0.064)
+    assert RING.seconds(4, 0) == pytest.approx(0.004)
+    assert RING.seconds(2, 4_000_000) == pytest.approx(0.001 + 2 * 0.0005 + 0.040)
+    assert RING.seconds(1, 4_000_000) == 0.0
+
+
+def test_weak_scaling():
+    """16 images take 20 ms, on each of 4 replicas; the sum 64 ms: 84 ms for 64 images."""
+    point = Scaling(STEP, RING, 16, weak=True).at(4)
+    assert point.step_s == pytest.approx(0.084)
+    assert point.images_per_s == pytest.approx(64 / 0.084)
+    assert point.efficiency == pytest.approx(20 / 84)
+    assert point.communication == pytest.approx(64 / 84)
+
+
+def test_strong_scaling():
+    """16 images take one replica 20 ms, 4 of them 8 ms; the sum 64 ms: 72 ms for 16 images."""
+    scaling = Scaling(STEP, RING, 16, weak=False)
+    point = scaling.at(4)
+    assert point.step_s == pytest.approx(0.072)
+    assert point.images_per_s == pytest.approx(16 / 0.072)
+    assert point.efficiency == pytest.approx(20 / (4 * 72))
+    assert scaling.at(1).efficiency == pytest.approx(1.0)
+    assert scaling.most == 16  # an image for each
+
+
+def test_more_sums_and_micro_batches():
+    """Three sums: two small ones of 4 ms besides; two micro-batches: 4 ms more to compute."""
+    step = STEP._replace(reductions=3)
+    point = Scaling(step, RING, 16, weak=True, micro_batches=2).at(4)
+    assert point.step_s == pytest.approx(0.024 + 0.064 + 2 * 0.004)
+
+
+def test_where_it_stops_paying():
+    """Weak, latency alone: 101 ms to compute, 2(n-1) ms to sum: half at n = 51.5."""
+    ring, step = Ring(0.0, 0.001, 1e15), Step(0.0, 0.001, 1000)
+    weak = Scaling(step, ring, 101, weak=True)
+    assert weak.worth == 51
+    assert weak.fastest == 1024  # each adds a little, for ever
+    # Strong: 101/n + 2(n-1) ms is least at n = 7 (26.43; 6: 26.83; 8: 26.63); half of the
+    # efficiency is at 202 = 101 + 2n(n-1) ms, n = 7.6.
+    strong = Scaling(step, ring, 101, weak=False)
+    assert strong.fastest == 7
+    assert strong.worth == 7
+    for border in (weak.worth, strong.worth):
+        scaling = weak if border == 51 else strong
+        assert scaling.at(border).efficiency >= 0.5 > scaling.at(border + 1).efficiency
+
+
+def test_what_moves_the_border():
+    weak = Scaling(Step(0.002, 0.001, 4_000_000), RING, 16, weak=True)
+    half = weak.step._replace(bytes=2_000_000)
+    assert dataclasses.replace(weak, batch=64).worth > weak.worth
+    assert dataclasses.replace(weak, batch=64, micro_batches=4).worth > weak.worth
+    assert dataclasses.replace(weak, step=half).worth >= weak.worth
+
+
+def test_the_fit_finds_what_made_the_times():
+    sizes = (1024, 65536, 2**20, 4_000_000)
+    rows = [(n, size, RING.seconds(n, size)) for n in (2, 3) for size in sizes]
+    assert fit_ring(rows) == pytest.approx(RING)
+    # Of two replicas alone a launch can't be told from two messages: 1 ms / 2 more for each.
+    assert fit_ring(rows[:4]) == pytest.approx(Ring(0.0, 0.001, 1e8))
+    assert fit_step([(64, 0.068), (32, 0.036)], 4_000_000) == pytest.approx(STEP)
+    assert fit_step([(64, 0.072), (32, 0.040)], 4_000_000, 1, 2) == pytest.approx(STEP)
+    assert fit_step([(64, 0.064)], 1) == pytest.approx(Step(0.0, 0.001, 1))
+
+
+def test_a_fit_has_nothing_below_zero():
+    """Times that fall with the size, or with the images."""
+    ring = fit_ring([(2, 1000, 0.010), (2, 10_000, 0.009)])
+    assert ring.alpha_s == pytest.approx(0.00475, rel=0.01)
+    assert ring.bytes_per_s > 1e12
+    step = fit_step([(64, 0.010), (32, 0.011)], 1)
+    assert step.fixed_s == pytest.approx(0.0105, rel=0.01)
+    assert step.image_s == 0.0
+
+
+def test_doubling():
+    assert doubling(1024) == [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
+    assert doubling(5) == [2, 4]
