@@ -84,7 +84,7 @@ class Worker:
     def __init__(self, workers, rank, **changes):
         spec = {
             "workers": workers, "rank": rank, "run": "run-a", "candidates": 1, "devices": 1,
-            "flags": {"lr": "0.01"}, "timeout_s": 10.0, "peer_timeout_s": 10.0, "interface": "",
+            "flags": {"lr": "0.01"}, "timeout_s": 100.0, "peer_timeout_s": 10.0, "interface": "",
             "gather_s": 10.0, "names": "", **changes,
         }  # fmt: skip
         self.process = subprocess.Popen(
@@ -106,7 +106,7 @@ class Worker:
         assert line, f"it ended: {self.process.communicate()[1]}"
         return json.loads(line)
 
-    def end(self, deadline_s=25.0):
+    def end(self, deadline_s=100.0):
         """Its exit code and what it wrote to standard error."""
         text = self.process.communicate(timeout=deadline_s)[1]
         return self.process.returncode, text.strip()
