@@ -32,7 +32,8 @@ from mnist_dist.run import store
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--no_gpu", "--conv_filters=2,4", "--dense_units=16", "--batch_size=48")
 SAVING = ("--checkpoint_every_s=1", "--log_interval=1", "--steps_per_loop=5", "--peer_timeout=10")
-SUSPENDED_S = 3.0
+POLL_S, SOON_S = 0.1, 15.0
+SUSPENDED_S = 12.0  # longer than --peer_timeout
 EXIT_USAGE, EXIT_SAVED = 2, 75
 
 
@@ -158,9 +159,18 @@ class Soak:
         self.starts += 1
         return Try(folder, workers, self._max_steps)
 
+    def _ended_before(self, attempt: Try, longest_s: float) -> bool:
+        """Waits for a moment: of the whole run, or, in half of the cases, soon after a step."""
+        if self._draw.random() < 0.5:
+            return attempt.wait(self._draw.uniform(0.5, longest_s))
+        while attempt.first_step_s is None:
+            if attempt.wait(POLL_S):
+                return True
+        return attempt.wait(self._draw.uniform(0.0, SOON_S))
+
     def _disturbed(self, attempt: Try, folder: Path, longest_s: float) -> int:
         """Returns when a try has ended; how many of its workers were killed."""
-        while not self.enough and not attempt.wait(self._draw.uniform(0.5, longest_s)):
+        while not self.enough and not self._ended_before(attempt, longest_s):
             kind = self._draw.choices(["kill", "stop", "suspend"], [8, 1, 1])[0]
             self.kinds[kind] += 1
             killed = disturb(attempt, kind, self._draw)

@@ -13,8 +13,7 @@ def load(run_dir: str | Path) -> "Model":
     """A run's trained network: `load(RUN_DIR).predict(images)`.
 
     Args:
-        run_dir: a run's --checkpoint_dir, one ckpt-STEP in it, a folder with checkpoints/ in it,
-            or a run's --output_dir.
+        run_dir: a run's --run_dir, --checkpoint_dir or --output_dir, or one ckpt-STEP.
 
     Raises:
         errors.UsageError: no run is there, or its checkpoint is damaged.

@@ -1,9 +1,8 @@
 """Scores a run, or asks it: `python -m mnist_dist.evaluate RUN_DIR [--images FILE_OR_FOLDER ...]`.
 
-RUN_DIR is a run's --checkpoint_dir, one ckpt-STEP in it, a folder with checkpoints/ in it, or a
-run's --output_dir. Without --images the run's network is scored on its own test set, with the
-numbers that the run had; with them, it reads people's handwriting, a digit a picture
-(pip install 'mnist_dist[predict]').
+RUN_DIR is a run's --run_dir, --checkpoint_dir or --output_dir, or one ckpt-STEP. Without --images
+the run's network is scored on its own test set, with the numbers that the run had; with them, it
+reads people's handwriting, a digit a picture (pip install 'mnist_dist[predict]').
 """
 
 import argparse

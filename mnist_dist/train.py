@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
     except KeyboardInterrupt:
         stop.close()  # its answer comes first
-        print("mnist_dist: interrupted; the last checkpoint is what is left", file=sys.stderr)
+        print("mnist_dist: interrupted; what was saved before is left", file=sys.stderr)
         return EXIT_INTERRUPTED
     finally:
         stop.close()

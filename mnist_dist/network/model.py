@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -105,8 +106,7 @@ class Network:
         if self.what.channels_first:
             x = [tf.transpose(part, [0, 3, 1, 2]) for part in x]
         for number in range(1, len(self.what.conv_filters) + 1):
-            x = self._conv(f"conv{number}", x, each, normalise)
-            x = [max_pool(part, self._format) for part in x]
+            x = [tf.nn.relu(part) for part in self._pooled(f"conv{number}", x, each, normalise)]
         if self.what.channels_first:  # so that the dense weights fit both layouts
             x = [tf.transpose(part, [0, 2, 3, 1]) for part in x]
         x = [tf.reshape(part, [part.shape[0] or tf.shape(part)[0], -1]) for part in x]
@@ -117,17 +117,39 @@ class Network:
             x = [_dropout(part, self.what.dropout, r) for part, r in zip(x, rows, strict=True)]
         return each(self._layers["logits"], x), statistics
 
-    def _conv(
+    def _pooled(
         self, name: str, x: list[tf.Tensor], each: Callable, normalise: Callable
     ) -> list[tf.Tensor]:
-        y = normalise(name, each(self._layers[name], x))
-        if not self.what.residual:
-            return [tf.nn.relu(part) for part in y]
-        y = each(self._layers[f"{name}b"], [tf.nn.relu(part) for part in y])
+        """A convolution or a residual block, and its max-pool; the ReLU may as well come last.
+
+        So may the bias, where nothing else stands between, and there are four times fewer numbers.
+        """
+        y = each(self._layers[name], x)
+        if self.what.residual:
+            y = self._block(name, x, y, each, normalise)
+        elif name in self._norms:
+            y = normalise(name, y)
+        y = [max_pool(part, self._format) for part in y]
+        return y if self._layers[name].use_bias else each(partial(self._biased, name), y)
+
+    def _block(
+        self,
+        name: str,
+        x: list[tf.Tensor],
+        y: list[tf.Tensor],
+        each: Callable,
+        normalise: Callable,
+    ) -> list[tf.Tensor]:
+        """The rest of a residual block, whose first convolution made `y` of `x`."""
+        y = each(self._layers[f"{name}b"], [tf.nn.relu(part) for part in normalise(name, y)])
         y = normalise(f"{name}b", y)
         if f"{name}s" in self._layers:
             x = each(self._layers[f"{name}s"], x)
-        return [tf.nn.relu(residual_add(*pair)) for pair in zip(y, x, strict=True)]
+        return [residual_add(*pair) for pair in zip(y, x, strict=True)]
+
+    def _biased(self, name: str, y: tf.Tensor) -> tf.Tensor:
+        bias = tf.cast(self._layers[name].bias.value, y.dtype)
+        return tf.nn.bias_add(y, bias, "NCHW" if self.what.channels_first else "NHWC")
 
     def _build(self, stage: Stage) -> None:
         """Makes a layer, its variables, and its normalisation if it has one."""
@@ -156,6 +178,7 @@ class Network:
         sides = (None, None)  # the kernel's shape doesn't depend on them
         shape = (None, channels, *sides) if self.what.channels_first else (None, *sides, channels)
         layer.build(shape)
+        layer.use_bias = self.what.residual or stage.normed  # else it is added after the pool
         return layer
 
     def _dense(self, stage: Stage) -> Layer:

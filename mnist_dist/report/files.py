@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mnist_dist.errors import shorten
+from mnist_dist.run.owner import owner_of
 
 RESULT_BYTES = 1 << 20
 LINES_BYTES = 12 << 20  # some 100,000 lines
+LOCK_BYTES = 4096
 LARGEST = 1e30
 
 SCORES = ("split", "step", "loss", "accuracy")
@@ -111,25 +113,32 @@ def sign_of_life(folder: Path, written: Sequence[str]) -> str:
     """Whether a run without a result is still going, as far as its folder tells.
 
     By the lock file that a run rewrites every few seconds (run-N.lock) and takes away when it
-    ends; where there is none by the age of what it has `written`. Ages are by this machine's
-    clock and the file system's.
+    ends, or by its process if it is of this machine; where there is no such file, by the age of
+    what it has `written`. Ages are by this machine's clock and the file system's.
     """
     locks = [path for path in folder.glob("run-*.lock") if re.fullmatch(r"run-\d+", path.stem)]
     if locks:
         newest = max(locks, key=lambda path: int(path.stem[4:][:9]))
+        try:
+            text = content(newest, LOCK_BYTES) or b""
+        except Damaged:
+            text = b""
         age_s = _age_s(newest)
+        owner = owner_of(text.decode(errors="replace"))
+        if owner and owner.gone:
+            return f"killed ({_owner(text)}): that process isn't there any more"
         if age_s < ALIVE_S:
-            return f"still going ({_owner(newest)})"
-        return f"killed ({_owner(newest)}): no sign of life since {_ago(age_s)}"
+            return f"still going ({_owner(text)})"
+        return f"killed ({_owner(text)}): no sign of life since {_ago(age_s)}"
     age_s = min((_age_s(folder / name) for name in written), default=float("inf"))
     if age_s < WRITING_S:
         return "no result yet: its last line is younger than 10 minutes, so it may be still going"
     return f"no result: killed or failed, it seems, as nothing was written since {_ago(age_s)}"
 
 
-def _owner(lock: Path) -> str:
+def _owner(text: bytes) -> str:
     try:
-        owner = parsed(content(lock, 4096) or b"")
+        owner = parsed(text)
     except Damaged:
         return "its lock can't be read"
     job = f"job {shorten(owner['job'], 20)}, " if owner.get("job") else ""

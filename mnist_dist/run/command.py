@@ -5,7 +5,14 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from mnist_dist.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RunError, UsageError
+from mnist_dist.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    RunError,
+    UsageError,
+    shorten,
+)
 from mnist_dist.run.console import complain
 
 
@@ -24,6 +31,9 @@ def answered(command: Callable[[], int]) -> int:
     except (UsageError, RunError) as error:
         complain(error)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+    except ImportError as error:
+        complain(UsageError(f"{shorten(error, 500)}; install what is missing"))
+        return EXIT_USAGE
     except KeyboardInterrupt:
         print("mnist_dist: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -18,6 +18,7 @@ from mnist_dist.run import bar
 
 TICK_S = 1.0
 DRAW_S = 0.1
+ECHO = 4  # columns: of ^C, pressed twice
 
 
 class Console:
@@ -150,12 +151,16 @@ class Console:
         """Puts `text` in the place of what stands on the last line."""
         if self._terminal is None or not (text or self._shown):
             return
-        covered = "\r" + " " * self._shown + "\r" if self._shown > len(text) else "\r"
+        covered = self._cover() if self._shown > len(text) else "\r"
         self._shown = len(text)
         try:
             os.write(self._terminal, (covered + text).encode())
         except OSError:  # the terminal is gone, the run is not
             self._leave_terminal()
+
+    def _cover(self) -> str:
+        """Blanks for what is shown, and for the ^C that a terminal writes behind it."""
+        return "\r" + " " * min(self._shown + ECHO, self._columns() - 1) + "\r"
 
     def _columns(self) -> int:
         try:
@@ -165,11 +170,12 @@ class Console:
         return columns or 80
 
     def _leave_terminal(self) -> None:
-        terminal, self._terminal = self._terminal, None
+        terminal, cover = self._terminal, self._cover()
+        self._terminal = None
         if terminal is not None:
             with contextlib.suppress(OSError):
                 if self._shown:
-                    os.write(terminal, b"\r" + b" " * self._shown + b"\r")
+                    os.write(terminal, cover.encode())
                 os.close(terminal)
 
 

@@ -40,6 +40,11 @@ class Owner(NamedTuple):
         pid, host = os.getpid(), platform.node()
         return cls(job, restart, host, _system(host), pid, started(pid), secrets.token_hex(8))
 
+    @property
+    def gone(self) -> bool:
+        """Whether it was a process of this machine that isn't there any more."""
+        return self.system == _system(platform.node()) and started(self.pid) != self.started
+
     def __str__(self) -> str:
         job = f"job {self.job}, " if self.job else ""
         return f"{job}host {self.host}, process {self.pid}"

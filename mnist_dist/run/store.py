@@ -6,7 +6,6 @@ above it, the checksums of the other files among it: one digest covers each bit 
 """
 
 import hashlib
-import json
 import os
 import re
 import secrets
@@ -18,10 +17,10 @@ from typing import Any, NamedTuple
 
 from mnist_dist import bounded
 from mnist_dist.errors import UsageError
+from mnist_dist.run.seal import sealed, unsealed
 
 FORMAT = 2
 STATE_FILE = "state.json"
-SEAL = b',\n "digest": "%b"\n}\n'
 MOST_STATE_BYTES = 1 << 24
 MOST_OLD_BYTES = 1 << 18  # of a state of format 1
 OLDER = ".old"
@@ -62,7 +61,7 @@ def publish(
         write_weights(hidden)
         sums = {path.name: _checksum(path) for path in sorted(hidden.iterdir())}
         record = {"format": FORMAT, "step": step, "sha256": sums, "state": state}
-        (hidden / STATE_FILE).write_bytes(_sealed(record))
+        (hidden / STATE_FILE).write_bytes(sealed(record))
         for path in [*hidden.iterdir(), hidden]:
             to_disk(path)
         if target.exists():  # of a resume that ended where it began; visible all the while
@@ -152,7 +151,7 @@ def read(path: Path) -> Saved:
     """
     try:
         data = _state(path)
-        record = _unsealed(data)
+        record = unsealed(data)
         if record is None:
             _refuse_unsealed(path, data)
             raise ValueError(f"its file {STATE_FILE} is damaged (wrong checksum)")
@@ -185,21 +184,6 @@ def _state(path: Path) -> bytes:
         return bounded.read_bytes(path / STATE_FILE, MOST_STATE_BYTES)
     except ValueError as error:
         raise ValueError(f"it is not whole ({STATE_FILE} {error})") from error
-
-
-def _sealed(record: dict[str, Any]) -> bytes:
-    body = json.dumps(record, indent=1).encode().removesuffix(b"\n}")
-    return body + _seal(body)
-
-
-def _seal(body: bytes) -> bytes:
-    return SEAL % hashlib.sha256(body).hexdigest().encode()
-
-
-def _unsealed(data: bytes) -> dict[str, Any] | None:
-    """What `_sealed` was given; None where one bit is another."""
-    body = data[: -len(_seal(b""))]
-    return json.loads(body + b"\n}") if data == body + _seal(body) else None
 
 
 def _refuse_unsealed(path: Path, data: bytes) -> None:
@@ -241,7 +225,7 @@ def _checksum(path: Path) -> str:
 def _best_step(path: Path) -> int | None:
     """The step that a checkpoint names as its best; None too where it was damaged meanwhile."""
     try:
-        return (_unsealed(_state(path)) or {"state": {}})["state"].get("best_step")
+        return (unsealed(_state(path)) or {"state": {}})["state"].get("best_step")
     except (OSError, ValueError):
         return None
 

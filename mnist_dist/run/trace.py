@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from mnist_dist.errors import RunError
+
 
 class Trace:
     """Records what the devices do while `steps` are trained; without a folder or steps, nothing.
@@ -24,7 +26,16 @@ class Trace:
             self._running = True
 
     def close(self) -> None:
-        """Writes what was recorded."""
-        if self._running:
+        """Writes what was recorded.
+
+        Raises:
+            RunError: the disk is full or gone.
+        """
+        if not self._running:
+            return
+        self._running = False
+        try:
             tf.profiler.experimental.stop()
-            self._running = False
+        except tf.errors.OpError as error:
+            reason = " ".join(str(error).split())
+            raise RunError(f"could not write the trace under {self._folder}: {reason}") from error

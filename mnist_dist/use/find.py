@@ -8,6 +8,7 @@ from mnist_dist.errors import UsageError
 from mnist_dist.run import store
 
 MOST_BYTES = 1 << 24  # of a result.json
+WANTED = "give a run's --run_dir, --checkpoint_dir or --output_dir"
 
 
 class Found(NamedTuple):
@@ -33,8 +34,8 @@ def find(run_dir: str) -> Found:
     """Looks for a run's checkpoints.
 
     Args:
-        run_dir: a --checkpoint_dir, one of its ckpt-STEP, a folder with checkpoints/ in it, or an
-            --output_dir, whose result.json says where its checkpoints are.
+        run_dir: a --run_dir or another folder with checkpoints/ in it, a --checkpoint_dir, one of
+            its ckpt-STEP, or an --output_dir, whose result.json says where its checkpoints are.
 
     Raises:
         UsageError: no run is there, or its checkpoints are gone.
@@ -42,7 +43,7 @@ def find(run_dir: str) -> Found:
     path = Path(run_dir).expanduser()
     if not path.is_dir():
         what = "a file" if path.exists() else "no such folder"
-        raise UsageError(f"{run_dir}: {what}; give a run's --checkpoint_dir or --output_dir")
+        raise UsageError(f"{run_dir}: {what}; {WANTED}")
     if path.resolve() in store.visible(path.resolve().parent):
         return Found(path.resolve().parent, store.step_of(path.resolve()), {})
     beside = (path.parent / "checkpoints",) if path.name == "output" else ()
@@ -54,7 +55,7 @@ def find(run_dir: str) -> Found:
             return _named_by(output / "result.json")
     raise UsageError(
         f"{run_dir}: no run is there: neither checkpoints (ckpt-STEP, or checkpoints/ckpt-STEP) "
-        "nor a result.json that names them; give a run's --checkpoint_dir or --output_dir"
+        f"nor a result.json that names them; {WANTED}"
     )
 
 

@@ -138,7 +138,7 @@ class Trainer:
 
     def close(self):
         self._process.stdin.close()
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=DEADLINE_S)
         self._process.stdout.close()
 
     def _ask(self, what, arguments):

@@ -57,9 +57,10 @@ def damaged_json(draw, record):
     def changed(value):
         if isinstance(value, dict):
             name = draw(st.sampled_from(sorted(value)))
-            if draw(st.booleans()):
+            how = draw(st.sampled_from(["taken out", "replaced", "inside"]))
+            if how == "taken out":
                 return {k: v for k, v in value.items() if k != name}
-            return {**value, name: changed(value[name])}
+            return {**value, name: mark if how == "replaced" else changed(value[name])}
         return mark
 
     text = json.dumps(changed(record)).encode()

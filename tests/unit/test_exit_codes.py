@@ -32,7 +32,7 @@ def _handlers():
         (
             KeyboardInterrupt(),
             130,
-            "mnist_dist: interrupted; the last checkpoint is what is left\n",
+            "mnist_dist: interrupted; what was saved before is left\n",
         ),
     ],
 )

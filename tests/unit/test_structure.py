@@ -35,14 +35,14 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
     "run": [
-        "bar folders frames owner pictures result store trace versions",
-        "console lock logs tensorboard",
+        "bar folders frames owner pictures result seal trace versions",
+        "console lock logs store tensorboard",
         "command rewind",
         "events checkpoint",
     ],
     "devices": [
-        "arithmetic failures hardware multi_worker nvidia placement quiet resources",
-        "visible",
+        "arithmetic failures multi_worker nvidia placement processor quiet resources",
+        "hardware visible",
         "strategy all_reduce",
     ],
     "network": ["architecture rows", "augment layers describe", "model"],
@@ -253,10 +253,10 @@ LIGHT = """
     __init__ evaluate export use.find use.handwriting use.loading use.origin
     cluster.job cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
-    devices.failures devices.nvidia devices.quiet devices.resources
+    devices.failures devices.nvidia devices.processor devices.quiet devices.resources
     network.architecture network.describe
     run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner run.pictures
-    run.result run.store run.versions
+    run.result run.seal run.store run.versions
     training.choice training.lead training.patience training.plan training.schedule training.stop
 """
 

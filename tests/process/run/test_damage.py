@@ -80,6 +80,14 @@ def test_a_folder_in_a_files_place_is_one_line(trainer, saved, copy, name):
     assert f"out/{name}: Is a directory" in run.refused(code=1)
 
 
+def test_a_trace_that_cant_be_written_is_one_line(trainer, small, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/plugins").write_text("")  # in the place of TensorBoard's folder
+    flags = ("--max_steps=15", "--steps_per_loop=5", "--profile=5:5")
+    run = trainer(*small, *flags, folder=tmp_path)
+    assert f"could not write the trace under {tmp_path}/out: " in run.refused(code=1)
+
+
 def test_leftovers_of_killed_runs_are_cleared(trainer, saved, copy):
     names = (".metrics.jsonl.77", ".result.json.77", ".predictions.npz", ".write-77")
     for name in names:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mnist_dist.devices.quiet import GREETING
 from tests.process.trainer import environment
 
 LESSON = Path(__file__).parents[3] / "docs/lesson.ipynb"
@@ -23,7 +22,7 @@ def test_it_runs(tmp_path):
     )
     done = subprocess.run(
         [*tool, LESSON],
-        **{"capture_output": True, "text": True, "timeout": 290},
+        **{"capture_output": True, "text": True, "timeout": 600},
         env=environment(IPYTHONDIR=str(tmp_path / "ipython")),
     )
     assert done.returncode == 0, done.stderr
@@ -35,5 +34,4 @@ def test_it_runs(tmp_path):
     assert sum(text.count("Python is here, with") for text in said) == 2
     assert any("two replicas" in text for text in said)
     errors = [o["text"] for cell in code for o in cell["outputs"] if o.get("name") == "stderr"]
-    lines = [line for line in "".join(map("".join, errors)).splitlines() if line]
-    assert all(GREETING.match(line) for line in lines), lines
+    assert not errors  # no greeting of TensorFlow's either

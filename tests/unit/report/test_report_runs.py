@@ -1,5 +1,6 @@
 """What the report makes of run folders: which runs, which settings, and which lead is real."""
 
+import json
 import math
 import os
 import re
@@ -23,6 +24,7 @@ from mnist_dist.report.tables import (
     settings_table,
     unfinished_table,
 )
+from mnist_dist.run.owner import Owner
 from tests.unit.report.run_folders import answers, lines, write
 
 
@@ -665,6 +667,21 @@ def test_still_going_is_told_from_killed(tmp_path):
     )
     touch(folder / "run-10.lock", 3.0, "[" * 9000)
     assert unfinished(folder).unfinished == "still going (its lock can't be read)"
+
+
+def test_a_process_of_this_machine_that_is_gone_was_killed(tmp_path):
+    """Though its lock is fresh; one that is there is not."""
+    folder = write(tmp_path / "run")
+    (folder / "result.json").unlink()
+    owner = Owner.this_process()
+    touch(folder / "run-1.lock", 3.0, json.dumps(owner._asdict()))
+    assert unfinished(folder).unfinished == f"still going ({owner})"
+    gone = owner._replace(started="1")  # a process of that number, but not the one
+    touch(folder / "run-1.lock", 3.0, json.dumps(gone._asdict()))
+    assert unfinished(folder).unfinished == f"killed ({owner}): that process isn't there any more"
+    for pid in (-1, 0, 10**40):  # it is no number of a process
+        touch(folder / "run-1.lock", 3.0, json.dumps(gone._replace(pid=pid)._asdict()))
+        assert unfinished(folder).unfinished.startswith("still going")
 
 
 def test_without_a_lock_the_last_line_tells(tmp_path):

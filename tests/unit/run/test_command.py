@@ -21,6 +21,7 @@ def fails(error):
     [
         (UsageError("x: no such folder"), 2, "mnist_dist: x: no such folder\n"),
         (RunError("the disk is full"), 1, "mnist_dist: the disk is full\n"),
+        (ImportError("No x"), 2, "mnist_dist: No x; install what is missing\n"),
         (KeyboardInterrupt(), 130, "mnist_dist: interrupted\n"),
     ],
 )
@@ -51,3 +52,25 @@ def test_on_a_terminal_it_wraps_at_words(module):
     words = " ".join(lines).split()
     assert words[0] == "mnist_dist:"
     assert words[-4:] == ["--help", "lists", "the", "arguments"]
+
+
+# A machine where TensorFlow isn't installed; the checkpoint isn't looked at.
+WITHOUT = """
+import sys, types
+sys.modules["tensorflow"] = None
+from mnist_dist import MODULE
+MODULE.find = MODULE.origin.read = lambda found: types.SimpleNamespace(one_dnn=True)
+sys.exit(MODULE.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("module", "given"), [("evaluate", ["x"]), ("export", ["x", "{}/out"])])
+def test_it_says_what_it_does_before_tensorflow_is_there(tmp_path, module, given):
+    command = [sys.executable, "-c", WITHOUT.replace("MODULE", module)]
+    command += [word.format(tmp_path) for word in given]
+    text, _, code = on_a_terminal(command, columns=100)
+    assert code == 2, text
+    assert text.startswith("\rimporting TensorFlow")
+    [line] = [line for line in shown(text) if line]  # and takes it away
+    assert line.startswith("mnist_dist: ")
+    assert line.endswith("; install what is missing")

@@ -64,6 +64,17 @@ def test_ctrl_c_is_answered_by_the_chief_alone():
     assert printed(code.format(""), columns=15)[0] == "mnist_dist:\r\nstopping\r\n"
 
 
+def test_what_a_terminal_writes_of_ctrl_c_is_covered():
+    code = """
+with Console() as console:
+    console.stage("working")
+    os.write(1, b"^C^C")
+    console.notice("stopping")
+    os.write(1, b"^C")
+"""
+    assert shown(printed(code)[0]) == ["mnist_dist: stopping", ""]
+
+
 def test_the_line_moves_on_by_itself():
     """While something lasts, its seconds are counted."""
     code = """

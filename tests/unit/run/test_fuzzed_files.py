@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mnist_dist.errors import RunError, UsageError
@@ -146,12 +146,14 @@ OWNER = Owner.this_process("7", 0)._asdict()
 
 
 @fuzzed()
+@example(json.dumps({**OWNER, "pid": -5}).encode())
+@example(json.dumps({**OWNER, "pid": 10**30}).encode())
 @given(st.one_of(damaged_json({**OWNER, "beat": "1"}), damaged(json.dumps(OWNER).encode())))
 def test_locks(text):
     """Taken over at once, or refused as alive; what can't be read counts once it doesn't change."""
     with tempfile.TemporaryDirectory() as place:
         Path(place, "run-1.lock").write_bytes(text)
-        mine = Owner.this_process("7", 1)
+        mine = Owner.this_process("8", 0)
         new = lock.Lock(Path(place), "--output_dir", mine, lambda line: None, 60.0, 0.0)
         with bounded(), contextlib.suppress(UsageError):  # in use
             new.acquire()

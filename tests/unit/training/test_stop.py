@@ -120,7 +120,7 @@ def test_the_command_ends_with_one_line(tmp_path):
     assert done.stderr.splitlines() == [
         "mnist_dist: stopping after a block, saving; again to leave without saving",
         "mnist_dist: leaving without saving",
-        "mnist_dist: interrupted; the last checkpoint is what is left",
+        "mnist_dist: interrupted; what was saved before is left",
     ]
     assert done.returncode == 130
     assert not list(tmp_path.iterdir())

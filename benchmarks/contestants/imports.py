@@ -1,0 +1,17 @@
+"""Imports TensorFlow, as this program does, and does nothing with it: the limit of a start."""
+
+from benchmarks.contestants.turns import Turns
+from mnist_dist.devices.quiet import without_greetings
+
+
+def main(turns: Turns) -> None:
+    """Imports, and waits."""
+    with without_greetings():
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401
+    while turns.over():
+        pass
+
+
+if __name__ == "__main__":
+    main(Turns())

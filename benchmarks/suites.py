@@ -1,0 +1,126 @@
+"""What is compared with what; every suite is one function, its comparisons one table each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from benchmarks.contest import Comparison, Contestant
+from benchmarks.job import Job
+
+OURS = "mnist_dist"
+EPOCH_IMAGES = 55_000
+TURN_STEPS = {64: 10, 256: 5, 512: 3, 128: 10, 1024: 2}
+"""Global batch -> steps of a turn: about half a second of two cores with AVX2."""
+
+TORCH = Contestant("PyTorch, NCHW", "pytorch", needs="torch")
+TORCH_LAST = Contestant("PyTorch, channels_last", "pytorch", {"channels_last": True}, needs="torch")
+LIMIT = Contestant("limit: one resident batch, no input", "limit")
+KERAS = Contestant("Keras fit", "keras_peers")
+
+
+def ours(name: str = OURS, quick: bool = True, processes: int = 1, **options: Any) -> Contestant:
+    """This program with options, such as flags={...}."""
+    return Contestant(name, "ours", options, processes=processes, quick=quick)
+
+
+def again(contestant: Contestant) -> Contestant:
+    """The control: the same once more. How far its ratio is from 1 is what noise does."""
+    return contestant._replace(name=f"{contestant.name}, again (the control)", quick=False)
+
+
+def step(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Comparison]:
+    """A training step with each program's own input."""
+    eager = Contestant("the notebook's eager loop", "keras_peers", {"eager": True}, quick=False)
+    peers = (LIMIT, KERAS, TORCH, TORCH_LAST, eager)
+    for precision in precisions:
+        for batch in batches or (64, 256, 1024):
+            job = Job(batch, TURN_STEPS.get(batch, 5), precision)
+            everyone = (ours(), again(ours()), *peers)
+            yield Comparison(
+                f"step, batch {batch}, {precision}", job, everyone, ("step", job.steps)
+            )
+
+
+def epoch(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Comparison]:
+    """Longer stretches of an epoch with input, log and files, against the limit."""
+    for precision in precisions:
+        for batch in batches or (64, 256):
+            job = Job(batch, 10 * max(1, 2500 // (10 * batch)), precision)
+            blocks = {"block_steps": 10}
+            everyone = (ours(**blocks), again(ours(**blocks)), LIMIT)
+            title = f"epoch with input, batch {batch}, {precision}"
+            yield Comparison(title, job, everyone, ("step", job.steps))
+
+
+def workers(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Comparison]:
+    """Two workers with half of the cores each, over loopback."""
+    ddp = [
+        c._replace(name=c.name.replace("PyTorch", "PyTorch DDP (gloo)"), processes=2)
+        for c in (TORCH, TORCH_LAST)
+    ]
+    alone = ours("limit: two runs, no communication", processes=2)._replace(together=False)
+    for batch in batches or (64, 128, 512):
+        job = Job(batch, TURN_STEPS.get(batch, 5))
+        pair = ours(processes=2)
+        everyone = (pair, again(pair), alone, *ddp)
+        yield Comparison(f"two workers, global batch {batch}", job, everyone, ("step", job.steps))
+
+
+def communication(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Comparison]:
+    """Two workers, by how the gradients travel."""
+    packs, wire = {"bytes_per_pack": 2**20}, {"wire_dtype": "bfloat16"}
+    variants = {
+        "packs of 1 MiB": packs,
+        "ring": {"collective": "ring"},
+        "bfloat16": wire,
+        "bfloat16, packs of 1 MiB": wire | packs,
+    }
+    for batch in batches or (64,):
+        job = Job(batch, TURN_STEPS.get(batch, 5))
+        pair = ours("float32, one pack", processes=2)
+        others = [ours(name, processes=2, flags=flags) for name, flags in variants.items()]
+        everyone = (pair, again(pair), *others)
+        title = f"two workers, gradients travel as, global batch {batch}"
+        # What bfloat16 loses on the way changes the losses: all of these are this program.
+        yield Comparison(title, job, everyone, ("step", job.steps), checked=False)
+
+
+def shards(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Comparison]:
+    """What --shards costs one replica, against the undivided batch."""
+    for batch in batches or (64, 256, 1024):
+        job = Job(batch, TURN_STEPS.get(batch, 5))
+        cut = [ours(f"--shards={n}", flags={"shards": n}) for n in (2, 4, 8)]
+        everyone = (ours(), again(ours()), *cut)
+        yield Comparison(f"shards, batch {batch}", job, everyone, ("step", job.steps))
+
+
+def checkpoint(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Comparison]:
+    """A save every 20 steps against none; a run saves once an epoch unless told otherwise."""
+    for batch in batches or (64,):
+        job = Job(batch, 40)
+        often = ours("a checkpoint every 20 steps", flags={"checkpoint_every_steps": 20})
+        everyone = (ours(block_steps=10), again(ours(block_steps=10)), often)
+        blocks = [c._replace(options={**c.options, "block_steps": 10}) for c in everyone]
+        yield Comparison(f"checkpoints, batch {batch}", job, blocks, ("step", job.steps))
+
+
+def startup(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Comparison]:
+    """From a process's start to the end of its first training step."""
+    job = Job(64, 1)
+    imports = Contestant("limit: importing TensorFlow", "imports", together=False)
+    everyone = (ours(), again(ours()), imports, KERAS, TORCH_LAST)
+    yield Comparison("start to first step, batch 64", job, everyone, ("start", 1), fresh=True)
+
+
+def evaluation(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Comparison]:
+    """Loss and accuracy on the 10,000 test images."""
+    we = LIMIT._replace(name=OURS)
+    for precision in precisions:
+        job = Job(64, 1, precision, evaluate=True)
+        everyone = (we, again(we), KERAS, TORCH, TORCH_LAST)
+        yield Comparison(f"evaluation, {precision}", job, everyone, ("evaluation", 1))
+
+
+SUITES: dict[str, Callable[[Sequence[int], Sequence[str]], Iterator[Comparison]]] = {
+    suite.__name__: suite
+    for suite in (*(step, epoch, workers, communication, shards, checkpoint, startup, evaluation),)
+}
