@@ -2,13 +2,13 @@
 
 import dataclasses
 import itertools
-import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import tensorflow as tf
 
 from mnist_dist import measured, parts
+from mnist_dist.bench import plan
 from mnist_dist.bench.plan import Task
 from mnist_dist.bench.trainee import Together, Trainee
 from mnist_dist.config import Config
@@ -95,22 +95,11 @@ def _precision(config: Config, data: ImageData, built: Devices) -> str:
 
 
 def _travels(config: Config, data: ImageData, built: Devices) -> dict[str, int]:
-    """What is summed over the replicas in a step: parameters, bytes, and in how many all-reduces.
-
-    With --bytes_per_pack there are several packs, the few sums go by themselves where the
-    gradients are bfloat16, and a batch normalisation sums forward and backward.
-    """
     how = parts.arithmetic(config, built, config.precision)
     stages = parts.architecture(config, data, how).stages
-    normed = [stage for stage in stages if stage.normed]
-    moving = sum(2 * stage.shape[-1] for stage in normed)  # mean and variance have no gradient
-    parameters = sum(stage.parameters for stage in stages)
+    size = 8 if config.precision == "float64" else 4
     short = config.wire_dtype == "bfloat16"
-    size = 2 if short else 8 if config.precision == "float64" else 4
-    sent = (parameters - moving) * size
-    packs = math.ceil(sent / config.bytes_per_pack) if config.bytes_per_pack else 1
-    reductions = packs + short + 2 * len(normed) * config.accumulate_steps
-    return {"parameters": parameters, "bytes": sent, "reductions": reductions}
+    return plan.travels(stages, size, short, config.bytes_per_pack, config.accumulate_steps)
 
 
 def _sizes(gradients: int) -> list[int]:
