@@ -29,9 +29,10 @@ RUN_BY = {
     r"python -m mnist_dist\.bench --no_gpu --virtual_devices=2": (
         "tests/process/bench/test_bench.py::test_two_devices_of_one_process"
     ),
-    r"(srun (--nodes=\d+ )?)?python -m mnist_dist\.bench|srun (--nodes=\d+ )?python -m mnist_dist\.bench.*|launch/local\.sh (-n 2 )?-m bench.*": (
+    r"(srun (--nodes=\d+ )?)?python -m mnist_dist\.bench( --.*)?": (
         "tests/process/bench/test_bench.py::test_two_workers"
     ),
+    r"launch/local\.sh (-n 2 )?-m bench.*": ("tests/process/bench/test_bench.py::test_two_workers"),
     r"python -m mnist_dist\.report \S+( --format=html)?": (
         "tests/process/report/test_report.py::"
         "test_the_same_runs_give_the_same_page_where_it_is_wanted"
