@@ -11,6 +11,7 @@ import pytest
 
 from tests.slurm.conftest import ROOT
 
+OWN_FLAGS = 3  # the script's, before a user's
 HOSTILE = [
     "--a=b c",
     "--quote='\"",
@@ -207,15 +208,14 @@ def test_a_sweep(cluster, submit, stand_in, tmp_path):
     ended = {"COMPLETED", "FAILED"}
     for task in "012":
         cluster.wait_state(f"{job.number}_{task}", *ended)
-    found = {
-        path.read_bytes().split(b"\0")[2]: path.read_text().split("\0")[:-1]
-        for path in tmp_path.glob("arguments-*-0")
-    }
+    words = [path.read_text().split("\0")[:-1] for path in tmp_path.glob("arguments-*-0")]
+    found = {given[OWN_FLAGS]: given for given in words}
     folders = [tmp_path / "all runs" / f"sweep-{job.number}_{task}" for task in "01"]
-    assert found[b"--lr=0.1"][2:] == ["--lr=0.1", "--dataset=a b", "--x=$HOME", "--epochs=1"]
-    assert found[b"--lr=0.2"][2:] == ["--lr=0.2", "--epochs=1"]
+    given = ["--lr=0.1", "--dataset=a b", "--x=$HOME", "--epochs=1"]
+    assert found["--lr=0.1"][OWN_FLAGS:] == given
+    assert found["--lr=0.2"][OWN_FLAGS:] == ["--lr=0.2", "--epochs=1"]
     assert [f"--run_dir={folder}" for folder in folders] == [
-        found[name][0] for name in (b"--lr=0.1", b"--lr=0.2")
+        found[name][0] for name in ("--lr=0.1", "--lr=0.2")
     ]
     assert cluster.job(f"{job.number}_2")["JobState"] == "FAILED"
     logs = "".join(path.read_text() for path in tmp_path.glob("sweep-*.log"))
