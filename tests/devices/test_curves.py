@@ -96,7 +96,10 @@ def test_the_same_curve(runs, topology, case):
         assert apart(run, one) < EXACT
         assert images_apart(run, one) == 0
         for name in ("test_loss", "validation_loss"):
-            assert abs(run.result[name] - one.result[name]) < EXACT
+            # Of a mean over thousands of images, rounding is a share: a loss of 2.3 to 2.9, with
+            # everything on, was 1.0e-12 to 1.4e-12 apart where the steps' losses were 4e-14.
+            score = one.result[name]
+            assert abs(run.result[name] - score) < EXACT * max(1.0, score)
     elif case == "float32 batch_norm":  # a division by a deviation rounds more than a sum
         assert apart(run, one, 10) < 10 * ROUNDED
         assert images_apart(run, one) <= 100
