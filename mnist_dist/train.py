@@ -8,7 +8,7 @@ from mnist_dist import flags
 from mnist_dist.cluster import job, topology
 from mnist_dist.config import Config
 from mnist_dist.data import sources
-from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.devices.quiet import one_dnn_has, without_greetings
 from mnist_dist.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -85,8 +85,7 @@ def _run(
     console.stage("reading the data")
     # Files are read before anything is started; TFDS needs TensorFlow, so devices come first.
     data = None if config.dataset else _load(config)
-    one_dnn = config.precision not in ("float64", "mixed_float16")
-    with without_greetings(one_dnn, wanted=config.verbosity > 0):
+    with without_greetings(one_dnn_has(config.precision), wanted=config.verbosity > 0):
         console.stage("importing TensorFlow")
         from mnist_dist import measured, parts
         from mnist_dist.cluster import session

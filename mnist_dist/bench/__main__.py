@@ -36,7 +36,7 @@ from typing import Any
 from mnist_dist import flags
 from mnist_dist.bench import plan, result, start
 from mnist_dist.bench.page import text
-from mnist_dist.cluster import rendezvous, topology
+from mnist_dist.cluster import tool, topology
 from mnist_dist.config import Config
 from mnist_dist.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RunError, UsageError
 from mnist_dist.run.console import Console, complain
@@ -129,19 +129,12 @@ def bench(
     """
     if where.num_workers == 1:
         return _measure(config, options, where, console, (), lambda value: [value])
-    apart = dataclasses.replace(where, token=f"{where.token}-bench")  # from a training
     given = {name: str(value) for name, value in config.as_dict().items()}
     same = {"flags": given, "versions": versions()}
-    meeting = rendezvous.meet(apart, 0, same, config.connect_timeout, config.interface)
-    meeting.watch(config.peer_timeout)
-    try:
+    limits = config.connect_timeout, config.peer_timeout
+    with tool.met(where, "bench", same, *limits, config.interface) as meeting:
         gather = functools.partial(meeting.gather, timeout_s=LEVEL_S)
-        report = _measure(config, options, where, console, meeting.workers, gather)
-        meeting.goodbye()
-    except (RunError, UsageError) as error:
-        meeting.fail(str(error), usage=isinstance(error, UsageError))
-        raise
-    return report
+        return _measure(config, options, where, console, meeting.workers, gather)
 
 
 def _measure(

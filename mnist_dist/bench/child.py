@@ -12,7 +12,7 @@ import threading
 
 from mnist_dist import flags
 from mnist_dist.bench.plan import Task
-from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.devices.quiet import one_dnn_has, without_greetings
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
 from mnist_dist.run.console import complain
 
@@ -25,8 +25,7 @@ def main(argv: list[str]) -> int:
     task = Task(tuple(workers), *rest)
     try:
         config = flags.parse(argv[1:])
-        one_dnn = config.precision not in ("float64", "mixed_float16")
-        with without_greetings(one_dnn):
+        with without_greetings(one_dnn_has(config.precision)):
             from mnist_dist.bench import level
 
             level.tf.config.list_physical_devices()  # the first look greets, too

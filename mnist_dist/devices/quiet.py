@@ -16,6 +16,11 @@ GREETING = re.compile(
 )
 
 
+def one_dnn_has(precision: str) -> bool:
+    """Whether oneDNN has kernels of a precision: it has no float64 and no float16."""
+    return precision not in ("float64", "mixed_float16")
+
+
 @contextlib.contextmanager
 def without_greetings(one_dnn: bool = True, wanted: bool = False) -> Iterator[None]:
     """Holds back what is written to file descriptor 2 meanwhile, and drops the greetings.
@@ -25,7 +30,7 @@ def without_greetings(one_dnn: bool = True, wanted: bool = False) -> Iterator[No
     Args:
         one_dnn: compute with oneDNN's kernels unless the environment says otherwise. TensorFlow
             itself turns them on only for CPUs with AVX512-VNNI and newer; with AVX2 they train
-            the notebook's network twice as fast. They have no float64 and no float16.
+            the notebook's network twice as fast. `one_dnn_has` tells for which precisions.
         wanted: let TensorFlow greet after all.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1" if one_dnn else "0")

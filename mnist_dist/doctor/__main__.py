@@ -18,7 +18,6 @@ between the workers, and takes away again what it tries.
 Exit code: 0 if the run would work, 1 if it wouldn't, 2 for a wrong flag.
 """
 
-import dataclasses
 import functools
 import json
 import math
@@ -28,7 +27,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mnist_dist import flags
-from mnist_dist.cluster import rendezvous, topology
+from mnist_dist.cluster import tool, topology
 from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.config import Config
 from mnist_dist.devices.quiet import without_greetings
@@ -97,19 +96,11 @@ def examine(
     """
     if where.num_workers == 1:
         return _look(config, where, console, None, lambda value: [value], burn_in_s)
-    apart = dataclasses.replace(where, token=f"{where.token}-doctor")  # from a training
     # What the workers are started with is compared later, all of it, and shown.
-    meeting = rendezvous.meet(apart, 0, {}, config.connect_timeout, config.interface)
-    meeting.watch(config.peer_timeout)
-    try:
-        timeout_s = GATHER_S + burn_in_s
-        gather = functools.partial(meeting.gather, timeout_s=timeout_s)
-        report = _look(config, where, console, meeting, gather, burn_in_s)
-        meeting.goodbye()
-    except (RunError, UsageError) as error:
-        meeting.fail(str(error), usage=isinstance(error, UsageError))
-        raise
-    return report
+    limits = config.connect_timeout, config.peer_timeout
+    with tool.met(where, "doctor", {}, *limits, config.interface) as meeting:
+        gather = functools.partial(meeting.gather, timeout_s=GATHER_S + burn_in_s)
+        return _look(config, where, console, meeting, gather, burn_in_s)
 
 
 def _look(

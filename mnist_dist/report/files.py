@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mnist_dist.errors import shorten
-from mnist_dist.run.owner import owner_of
+from mnist_dist.run.owner import MOST_BYTES, owner_of
 
 RESULT_BYTES = 1 << 20
 LINES_BYTES = 12 << 20  # some 100,000 lines
-LOCK_BYTES = 4096
 LARGEST = 1e30
 
 SCORES = ("split", "step", "loss", "accuracy")
@@ -120,7 +119,7 @@ def sign_of_life(folder: Path, written: Sequence[str]) -> str:
     if locks:
         newest = max(locks, key=lambda path: int(path.stem[4:][:9]))
         try:
-            text = content(newest, LOCK_BYTES) or b""
+            text = content(newest, MOST_BYTES) or b""
         except Damaged:
             text = b""
         age_s = _age_s(newest)

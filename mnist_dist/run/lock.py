@@ -19,12 +19,11 @@ from pathlib import Path
 
 from mnist_dist import bounded
 from mnist_dist.errors import RunError, UsageError
-from mnist_dist.run.owner import Owner, owner_of, started
+from mnist_dist.run.owner import MOST_BYTES, Owner, owner_of, started
 
 BEAT_S = 5.0
 DEAD_AFTER_S = 30.0
 POLL_S = 0.2
-MOST_BYTES = 4096
 OUT_OF_ORDER = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
 
 

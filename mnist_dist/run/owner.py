@@ -10,6 +10,7 @@ import psutil
 
 from mnist_dist import bounded
 
+MOST_BYTES = 4096  # of a lock
 MOST_PID = 1 << 31
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from mnist_dist.config import Config
+from mnist_dist.devices.quiet import one_dnn_has
 from mnist_dist.errors import UsageError
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.run import store
@@ -34,7 +35,7 @@ class Origin(NamedTuple):
     @property
     def one_dnn(self) -> bool:
         """Whether it computed with oneDNN's kernels, which is decided before TensorFlow comes."""
-        return self.network.precision not in ("float64", "mixed_float16")
+        return one_dnn_has(self.network.precision)
 
 
 def read(found: Found) -> Origin:

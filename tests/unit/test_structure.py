@@ -53,7 +53,7 @@ INSIDE = {
         "topology",
         "ports",
         "rendezvous",
-        "session",
+        "session tool",
     ],
     "training": [
         "choice digest diverged lead loss_scale optim patience plan schedule stop",
