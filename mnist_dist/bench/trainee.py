@@ -37,7 +37,9 @@ class Together:
             return context.all_reduce(tf.distribute.ReduceOp.MEAN, here)
 
         self.placement = placement
-        self._run = tf.function(lambda part: placement.strategy.run(mean, args=(part,)))
+        self._run = tf.function(
+            lambda part: placement.strategy.run(mean, args=(part,)), autograph=False
+        )
 
     def mean(self, value: float) -> float:
         """Of all replicas' values, the same on each."""

@@ -36,7 +36,7 @@ def seconds(placement: Placement, sizes_bytes: Sequence[int]) -> list[float]:
         summed = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
         return summed[0]
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=True)  # for its loop
     def run(value: Any, times: tf.Tensor) -> tf.Tensor:
         last = tf.zeros([])
         for _ in tf.range(times):

@@ -27,10 +27,10 @@ class Steps:
         self._strategy = strategy
         self._network, self._optimizer, self._loss_scale = state
         self.dtype = tf.as_dtype(self._network.dtype)
-        compiled: Callable = (lambda f: f) if settings.eager else _compiled
+        compiled: Callable = _as_it_is if settings.eager else _compiled
         part = Shards if settings.shards else Replica
         self._replica = part(self._network, self._loss_scale, settings)
-        self.train = compiled(self._train)
+        self.train = compiled(self._train, loops=True)
         self.score = compiled(self._score)
         self.merge = compiled(self._merge)
         self.swap_averages = compiled(lambda: self._optimizer.swap_averages(strategy))
@@ -56,6 +56,7 @@ class Steps:
             records = records.write(k, self._step(block, k, rates[k], stop))
         return records.stack()
 
+    @tf.autograph.experimental.do_not_convert
     def _step(self, block: Any, k: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
         """Step `k` of a block: its row of what `_train` returns."""
         result = self._strategy.run(self._replica.step, args=(block, k, stop))
@@ -86,7 +87,11 @@ class Steps:
     def graph(self, image_shape: Sequence[int]) -> tf.Graph:
         """The network's forward pass on images of a shape, to be shown."""
         images = tf.TensorSpec([None, *image_shape], tf.uint8, name="images")
-        forward = tf.function(lambda images: self._network(as_pixels(images, self.dtype))[0])
+
+        def network(images: tf.Tensor) -> tf.Tensor:
+            return self._network(as_pixels(images, self.dtype))[0]
+
+        forward = tf.function(network, autograph=False)
         return forward.get_concrete_function(images).graph
 
     @property
@@ -124,11 +129,18 @@ class Steps:
         return self._strategy.experimental_local_results(value)[0]
 
 
-def _compiled(function: Callable) -> Callable:
+def _compiled(function: Callable, loops: bool = False) -> Callable:
     """A graph of its own: TensorFlow counts a function's traces by its code, over all runs of a
     process, and warns of many.
+
+    AutoGraph reads and rewrites all code that is called, for 4 s of a start, so it is asked only
+    where there are `loops` over tensors to turn into the graph's.
     """
-    return tf.function(functools.partial(function))
+    return tf.function(functools.partial(function), autograph=loops)
+
+
+def _as_it_is(function: Callable, loops: bool = False) -> Callable:
+    return function
 
 
 def _move(moving: tf.Variable, value: tf.Tensor) -> None:

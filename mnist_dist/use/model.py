@@ -69,7 +69,7 @@ class Model:
         Checkpoints(folder, variables, keep=1, chief=False).restore(made.saved)
         self.state.optimizer.swap_averages(strategy)
         images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
-        self._ask = tf.function(self._answer, input_signature=[images])
+        self._ask = tf.function(self._answer, input_signature=[images], autograph=False)
 
     def predict(self, images: np.ndarray) -> Prediction:
         """Asks the network.

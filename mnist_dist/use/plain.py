@@ -87,7 +87,7 @@ class Served(tf.Module):
         super().__init__()
         self.model = model
         images = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8, name="images")
-        self.serve = tf.function(self._serve, input_signature=[images])
+        self.serve = tf.function(self._serve, input_signature=[images], autograph=False)
 
     def _serve(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = self.model(images, training=False)

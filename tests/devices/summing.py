@@ -27,8 +27,8 @@ def main(command_lines):
 
     made, own = [], steps._compiled
 
-    def compiled(function):
-        made.append(own(function))
+    def compiled(function, loops=False):
+        made.append(own(function, loops))
         return made[-1]
 
     steps._compiled = compiled

@@ -221,6 +221,19 @@ def test_the_upper_layers_know_no_strategy():
         assert not unknown & set(own_imports(name))
 
 
+def test_autograph_rewrites_loops_alone():
+    """It reads all code that is called, which took 4 s of a start: each graph says if it may."""
+    asked = {}
+    for name, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "tf.function":
+                given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                asked.setdefault(name, []).append(given.get("autograph", "not said"))
+    assert sorted(asked.pop("training.steps")) == ["False", "loops"]
+    assert asked.pop("devices.all_reduce") == ["True"]
+    assert {word for words in asked.values() for word in words} == {"False"}
+
+
 def test_unit_tests_mirror_the_rooms():
     for kind in (UNIT, UNIT.parent / "process"):
         folders = {path.parent.name for path in kind.glob("*/test_*.py")}
