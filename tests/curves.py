@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from tests import warm
+
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = (
     *("--no_gpu", "--conv_filters=8,16", "--dense_units=64", "--validation_size=500"),
@@ -27,8 +29,10 @@ for arguments in json.loads(sys.argv[1]):
         sys.exit(code)
 """
 LOCAL = """
-import sys
+import subprocess, sys
 from mnist_dist.local import Workers
+from tests import warm
+subprocess.Popen = warm.Popen
 sys.exit(Workers(sys.argv[2:], int(sys.argv[1])).wait(20))
 """
 
@@ -123,10 +127,10 @@ def _arguments(folder, flags):
 
 
 def _run(command):
+    warm.server(command)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("TF_CONFIG", None)
-    done = subprocess.run(
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    run = subprocess.run if LOCAL in command else warm.run
+    done = run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert done.stderr == "", done.stderr[-4000:]  # a clean run has no word of error

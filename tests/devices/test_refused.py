@@ -1,11 +1,11 @@
 """Devices that can't be had, asked for on the command line: one line, exit code 2, nothing left."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 
+from tests import warm
 from tests.curves import ROOT
 
 CASES = {
@@ -51,7 +51,7 @@ def ends(tmp_path_factory):
     places = [f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out"]
     small = ["--conv_filters=2", "--dense_units=4", "--max_steps=1"]  # if one isn't refused
     given = json.dumps([[*small, *case, *places] for case in CASES])
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", EACH, given], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert not list(folder.iterdir())

@@ -1,11 +1,11 @@
 """No sum whose order TensorFlow chooses at run time: the same command gives the same bits."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 
+from tests import warm
 from tests.curves import ROOT, SMALL
 from tests.devices.test_curves import EVERYTHING
 
@@ -24,7 +24,7 @@ def test_no_operation_adds_three(tmp_path, devices):
         for number, flags in enumerate(CASES[devices])
     ]
     command = [sys.executable, f"{ROOT}/tests/devices/summing.py", json.dumps(lines)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    done = warm.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     codes, graphs, nodes, rewritten, found = json.loads(done.stdout.splitlines()[-1])
     assert codes == [0] * len(lines), done.stderr[-2000:]

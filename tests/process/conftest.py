@@ -1,5 +1,7 @@
 """What the trainings of several test modules share."""
 
+import subprocess
+
 import pytest
 
 from tests.mnist_files import cut
@@ -40,6 +42,7 @@ def base(tmp_path_factory, subset):
         tmp_path_factory.mktemp("base"),
         *("--no-gpu", f"--data-dir={subset}", "--batch-size", "64", "--log-interval=10"),
         *("--conv_filters=2,4", "--dense_units=16", "--validation_size=500", "--epochs=2"),
+        run=subprocess.run,
     )
     assert run.code == 0, run.err
     return run

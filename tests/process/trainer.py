@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests import warm
+
 ROOT = Path(__file__).parents[2]
 TRAIN = (sys.executable, "-m", "mnist_dist.train")
 SMALL = ("--no_gpu", "--conv_filters=2,4", "--dense_units=16")
@@ -65,9 +67,9 @@ def environment(**changes):
     return {**kept, **changes}
 
 
-def train(folder, *flags, command=TRAIN):
-    """The command as a user gives it, in a process of its own."""
-    done = subprocess.run(
+def train(folder, *flags, command=TRAIN, run=warm.run):
+    """The command in a process of its own; `run=subprocess.run` to start as a user's does."""
+    done = run(
         [*command, *map(str, flags), *folders(folder)],
         **{"capture_output": True, "cwd": ROOT, "timeout": DEADLINE_S},
         env=environment(),
@@ -78,10 +80,10 @@ def train(folder, *flags, command=TRAIN):
 class Trainer:
     """One process that runs the command line again and again."""
 
-    def __init__(self, folder, **changes):
-        """In `folder`; `changes` are of the environment."""
+    def __init__(self, folder, start=warm.Popen, **changes):
+        """In `folder`; `changes` are of the environment, for `start=subprocess.Popen`."""
         self._folder, self._number = folder, 0
-        self._process = subprocess.Popen(
+        self._process = start(
             [sys.executable, __file__, str(folder)],
             **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT},
             env=environment(PYTHONPATH=os.environ.get("PYTHONPATH", str(ROOT)), **changes),

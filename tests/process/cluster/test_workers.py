@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests import warm
 from tests.curves import ROOT, SMALL, apart, images_apart, train
 from tests.devices.test_curves import EXACT
 from tests.unit.cluster.meeting import addresses
@@ -52,7 +53,7 @@ def workers(tmp_path):
             (tmp_path / str(rank)).mkdir(exist_ok=True)
             common = [f"--checkpoint_dir={tmp_path}/ck", "--connect_timeout=60"]
             started.append(
-                subprocess.Popen(
+                warm.Popen(
                     [sys.executable, *command, *SMALL, *common, *flags],
                     env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(task)},
                     cwd=tmp_path / str(rank),
@@ -122,7 +123,7 @@ def test_a_lost_worker_is_named_with_host_and_step(workers, tmp_path, number, co
         assert code == 1
         assert "worker 1 (host " in errors
         assert "step " in errors
-    os.kill(processes[1].pid, signal.SIGKILL)
+    processes[1].kill()
 
 
 def test_a_silence_below_the_peer_timeout_is_borne(workers, tmp_path):

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests import warm
 from tests.process.trainer import ROOT, environment
 from tests.unit.cluster.meeting import addresses
 
@@ -35,7 +36,7 @@ SMALL = ("--no_gpu", "--conv_filters=2", "--dense_units=8", "--virtual_devices=2
 
 
 def doctor(tmp_path, program, *flags, **variables):
-    return subprocess.Popen(
+    return warm.Popen(
         [sys.executable, *program, *SMALL, f"--checkpoint_dir={tmp_path}/ck", *flags],
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT},
         env=environment(PYTHONPATH=os.environ.get("PYTHONPATH", str(ROOT)), **variables),

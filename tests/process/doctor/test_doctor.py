@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.unit.cluster.meeting import addresses
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,7 +28,7 @@ def doctor(tmp_path):
         if tf_config:
             environment["TF_CONFIG"] = tf_config
         started.append(
-            subprocess.Popen(
+            warm.Popen(
                 [sys.executable, "-m", "mnist_dist.doctor", "--no_gpu", *flags],
                 env=environment,
                 stdout=subprocess.PIPE,

@@ -10,6 +10,7 @@ import os
 import random
 import re
 import shutil
+import subprocess
 import time
 import warnings
 
@@ -33,7 +34,7 @@ class Lab:
 
     def __init__(self, place, small):
         self.disk = Disk(place)
-        self.trainer = Trainer(place, **self.disk.environment)
+        self.trainer = Trainer(place, subprocess.Popen, **self.disk.environment)
         self.flags = (*small, *FLAGS)
         self.place = place
         self.disk.arm(place / "whole")

@@ -7,6 +7,7 @@ import gzip
 import re
 import shutil
 import struct
+import subprocess
 
 import numpy as np
 import pytest
@@ -148,7 +149,7 @@ def test_in_a_process_of_its_own(place, case):
         DAMAGES[case][0](place / "data")
     before = tree(place)
     argv = [word.replace("{}", str(place)) for word in (FOLDERS[0], *flags)]
-    run = train(place, *SMALL, "--validation_size=10", "--batch_size=8", *argv)
+    run = train(place, *SMALL, "--validation_size=10", "--batch_size=8", *argv, run=subprocess.run)
     assert words.replace("{}", str(place)) in run.refused()
     assert tree(place) == before
 

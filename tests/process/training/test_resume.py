@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mnist_dist.run import seal
+from tests import warm
 from tests.process.trainer import DEADLINE_S, ROOT, TRAIN, Run, environment, folders
 
 PER_EPOCH, STEPS = 313, 360  # of 8 images, an epoch's last of 4
@@ -82,7 +83,7 @@ class Stoppable:
 
     def __init__(self, folder, *flags):
         self.folder = folder
-        self._process = subprocess.Popen(
+        self._process = warm.Popen(
             [*TRAIN, *flags, *folders(folder)],
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 0, "cwd": ROOT},
             env=environment(),

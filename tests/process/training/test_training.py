@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import re
-import subprocess
 import sys
 from importlib import metadata
 
@@ -19,6 +18,7 @@ import pytest
 
 from mnist_dist.config import Config
 from mnist_dist.data import sources
+from tests import warm
 from tests.process.trainer import ROOT, SMALL, environment, train
 
 STEPS, PER_EPOCH = 80, 40
@@ -396,7 +396,7 @@ def test_a_second_run_in_one_process(tmp_path):
     """The same devices: it works. Others, other threads or workers: one line says so."""
     cluster = {"worker": ["localhost:29351", "localhost:29352"]}
     two = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}})
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", FROZEN, str(tmp_path), two],
         **{"capture_output": True, "text": True, "cwd": ROOT, "timeout": 240},
         env=environment(),
