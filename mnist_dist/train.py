@@ -174,4 +174,7 @@ def _load(config: Config) -> sources.ImageData:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if code == EXIT_INTERRUPTED:  # at once: Python would wait for the thread of a slow save
+        os._exit(code)
+    sys.exit(code)

@@ -41,8 +41,12 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
             console.line(score_line("test", progress.scores["test"]))
     try:
         stopped = progress.stopped or loop.run(progress)
-    finally:
-        loop.files.checkpoints.close()
+    except BaseException as error:
+        # Ctrl-C ends the command's process, and with it a slow save that nobody waits for.
+        if not (isinstance(error, KeyboardInterrupt) and loop.stop.listening):
+            loop.files.checkpoints.close()
+        raise
+    loop.files.checkpoints.close()
     if stopped == "preempted":
         name = loop.stop.name or "a signal to another worker"
         console.line(f"Stopped by {name}: saved at global step {progress.step}, to go on later.")

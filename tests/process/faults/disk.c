@@ -1,6 +1,6 @@
 /* Stands between a process and the C library (LD_PRELOAD): counts the calls that change what is
- * below one folder, and lets one of them fail, or lets the disk stand still from there on, as a
- * kill -9 leaves it. Python's, NumPy's and TensorFlow's calls all come by here.
+ * below one folder, and lets one of them fail, or hang, or lets the disk stand still from there on,
+ * as a kill -9 leaves it. Python's, NumPy's and TensorFlow's calls all come by here.
  * What to do is in the file named by FAULTS, shared with the test: struct control below. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -19,7 +19,8 @@
 
 struct control {
   int64_t at;      /* the call, from 1, that goes wrong; 0: none */
-  int64_t number;  /* errno that it fails with; 0: it is torn, and nothing after it is done */
+  int64_t number;  /* errno that it fails with; 0: it is torn, and nothing after it is done;
+                    * -1: it never returns */
   int64_t count;   /* calls so far */
   int64_t dead;    /* whether the disk stands still */
   char folder[1024]; /* empty: nothing is counted */
@@ -63,6 +64,7 @@ static int verdict(const char *name) {
   if (c->dead) { errno = EIO; return 1; }
   if (__atomic_add_fetch(&c->count, 1, __ATOMIC_SEQ_CST) != c->at) return 0;
   strncpy(c->last, name, sizeof c->last - 1);
+  while (c->number < 0) pause();
   if (c->number) { errno = c->number; return 1; }
   c->dead = 1;
   errno = EIO;

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 DEAD = 0  # in place of an errno: the disk stands still, as a kill -9 leaves it
+HUNG = -1  # the call never returns
 
 
 class Control(ctypes.Structure):
