@@ -45,6 +45,9 @@ class Optimizer:
         self._averages: list[tf.Variable] = []
         if rule.ema:
             self._averages = [tf.Variable(v.value, trainable=False) for v in trainable.values()]
+        self._velocities: list[keras.Variable] = []
+        if rule.name in ("momentum", "nesterov") and rule.momentum:
+            self._velocities = self._rule.momentums
         # The rule's own learning rate is never used, and its name says nothing of the order.
         slots = [v.value for v in self._rule.variables if v is not self._rule._learning_rate]
         self.variables: dict[str, tf.Variable] = {}
@@ -59,19 +62,39 @@ class Optimizer:
             gradients: one for each trainable variable, summed over the replicas.
             lr: float32 scalar, the learning rate of this step.
         """
-        for index, (variable, gradient) in enumerate(zip(self._targets, gradients, strict=True)):
-            average = self._averages[index] if self._averages else ()
 
-            def update(local: tf.Variable, grad: tf.Tensor, *average: tf.Variable) -> None:
-                if self._decay and len(local.shape) > 1:
-                    local.assign_sub(local * (lr * self._decay))
+        def update(local: tf.Variable, grad: tf.Tensor, slots: dict[str, tf.Variable]) -> None:
+            if self._decay and len(local.shape) > 1:
+                local.assign_sub(local * (lr * self._decay))
+            if "velocity" in slots:
+                self._with_momentum(local, slots["velocity"], grad, lr)
+            else:
                 self._rule.update_step(grad, local, lr)
-                for mean in average:
-                    mean.assign_add((local - mean) * (1.0 - self._ema))
+            if "average" in slots:
+                mean = slots["average"]
+                mean.assign_add((local - mean) * (1.0 - self._ema))
 
-            args = (gradient, average) if self._averages else (gradient,)
-            strategy.extended.update(variable, update, args=args, group=False)
+        for index, (variable, gradient) in enumerate(zip(self._targets, gradients, strict=True)):
+            slots = {}
+            if self._velocities:
+                slots["velocity"] = self._velocities[index].value
+            if self._averages:
+                slots["average"] = self._averages[index]
+            strategy.extended.update(variable, update, args=(gradient, slots), group=False)
         self._rule.iterations.value.assign_add(1)
+
+    def _with_momentum(
+        self, local: tf.Variable, velocity: tf.Variable, grad: tf.Tensor, lr: tf.Tensor
+    ) -> None:
+        """Keras's formula in one operation, which goes through memory once and not five times."""
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=local.handle,
+            accum=velocity.handle,
+            lr=tf.cast(lr, local.dtype),
+            grad=grad,
+            momentum=tf.constant(self._rule.momentum, local.dtype),
+            use_nesterov=self._rule.nesterov,
+        )
 
     def swap_averages(self, strategy: tf.distribute.Strategy) -> None:
         """Exchanges the weights and their averages; a second call exchanges them back."""
