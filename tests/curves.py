@@ -17,7 +17,6 @@ SMALL = (
     *("--log_interval=1", "--max_steps=200", "--connect_timeout=100"),
 )
 """The notebook's recipe, dropout included, on a small network of the same parts."""
-WITHOUT_ONEDNN = {"--precision=float64", "--precision=mixed_float16"}
 SLOW_BFLOAT16 = "avx512_bf16" not in Path("/proc/cpuinfo").read_text()
 """It takes 7 times as long as float32 on such a CPU."""
 SEVERAL = """
@@ -82,7 +81,7 @@ def train_on(topology, folder, cases, *flags):
             name: train(folder / name, *flags, *case, workers=workers)
             for name, case in cases.items()
         }
-    slow = {name: case for name, case in cases.items() if {*case} & WITHOUT_ONEDNN}
+    slow = {name: case for name, case in cases.items() if {*case} & warm.WITHOUT_ONEDNN}
     fast = {name: case for name, case in cases.items() if name not in slow}
     # TensorFlow takes oneDNN or leaves it when it is loaded.
     return {**train_each(folder, fast, *flags), **train_each(folder, slow, *flags)}

@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTING = threading.Lock()
-WITHOUT_ONEDNN = ("--precision=float64", "--precision=mixed_float16")
+WITHOUT_ONEDNN = {"--precision=float64", "--precision=mixed_float16"}
 SERVERS = "MNIST_DIST_TESTS_WARM"
 """The environment's word for the folder of the servers' sockets."""
 
@@ -93,11 +93,8 @@ def server(command):
 
     os.environ then tells the processes that this one starts where it is.
     """
-    one_dnn = (
-        "0"
-        if any(precision in " ".join(map(str, command)) for precision in WITHOUT_ONEDNN)
-        else "1"
-    )
+    words = " ".join(map(str, command))
+    one_dnn = "0" if any(precision in words for precision in WITHOUT_ONEDNN) else "1"
     with STARTING:
         if SERVERS not in os.environ:
             folder = tempfile.TemporaryDirectory(prefix="warm-")
