@@ -8,10 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.slurm.cluster import Cluster, missing
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
+TOLERANCE = 1e-8
+FLAGS = [
+    *("--precision=float64", "--batch_size=50", "--conv_filters=2,4", "--dense_units=16"),
+    *("--validation_size=500", "--log_interval=1", "--steps_per_loop=5", "--epochs=100"),
+    *("--connect_timeout=60", "--peer_timeout=6"),
+]
+STEPS = 3000
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +66,19 @@ def submit(cluster, tmp_path):
         return Job(cluster, done.stdout.strip(), tmp_path)
 
     return give
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory):
+    """The losses by step of a single process outside of SLURM, never interrupted."""
+    folder = tmp_path_factory.mktemp("alone")
+    warm.run(
+        [sys.executable, "-m", "mnist_dist.train", *FLAGS, f"--max_steps={STEPS}", "--no_gpu",
+         "--steps_per_loop=100", f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out"],
+        check=True, cwd=ROOT, capture_output=True,
+    )  # fmt: skip
+    rows = map(json.loads, (folder / "out/metrics.jsonl").read_text().splitlines())
+    return {row["step"]: row["loss"] for row in rows if row["split"] == "train"}
 
 
 class Job:
@@ -114,3 +135,13 @@ class Job:
         train = [row for row in rows if row["split"] == "train"]
         assert len({row["step"] for row in train}) == len(train), "a step was logged twice"
         return {row["step"]: row["loss"] for row in train}
+
+
+def assert_same_curve(job, alone, steps):
+    losses = job.losses()
+    assert sorted(losses) == list(range(1, steps + 1))
+    worst = max(abs(losses[step] - alone[step]) for step in losses)
+    assert worst < TOLERANCE, worst
+    result = json.loads((job.run / "result.json").read_text())
+    assert result["steps"] == steps
+    return result

@@ -64,7 +64,7 @@ RUN_BY = {
         "tests/slurm/test_training_jobs.py::test_a_signal_saves_and_requeues"
     ),
     r"scontrol requeue <job>": "tests/slurm/test_training_jobs.py::test_requeued_by_the_operator",
-    r"scontrol suspend": "tests/slurm/test_training_jobs.py::test_suspended_and_resumed",
+    r"scontrol suspend": "tests/slurm/test_interrupted_jobs.py::test_suspended_and_resumed",
     r"sbatch --time": (
         "tests/slurm/test_scripts.py::"
         "test_a_time_limit_below_the_signals_lead_is_said_at_the_first_start"
