@@ -1,5 +1,6 @@
 """Trains: `python -m mnist_dist.train [--flags]`, or `run(Config(...))` from Python."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -9,51 +10,33 @@ from mnist_dist.cluster import job, topology
 from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.devices.quiet import one_dnn_has, without_greetings
-from mnist_dist.errors import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_SAVED,
-    EXIT_USAGE,
-    RunError,
-    ToldToStop,
-    UsageError,
-    shorten,
-)
+from mnist_dist.errors import EXIT_INTERRUPTED, EXIT_SAVED, UsageError
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
-from mnist_dist.run.console import Console, complain
+from mnist_dist.run.command import answered
+from mnist_dist.run.console import Console
 from mnist_dist.run.result import Result
 from mnist_dist.training.stop import Stop
 
 
 def main(argv: list[str]) -> int:
     """Runs the command line; returns the process's exit code."""
-    stop = Stop()
-    stop.listen()
-    try:
-        config = flags.parse(argv)
+    return answered(lambda: _command(argv), "interrupted; what was saved before is left")
+
+
+def _command(argv: list[str]) -> int:
+    with contextlib.closing(Stop()) as stop:  # whose answers come before any last word
+        stop.listen()
+        try:
+            config = flags.parse(argv)
+        except flags.HelpRequested as text:
+            print(text)
+            return 0
         if config.describe:
             if topology.from_environment(os.environ, config.cluster).is_chief:
                 print(describe(config))
             return 0
         result = run(config, os.environ, stop)
-    except flags.HelpRequested as text:
-        print(text)
-        return 0
-    except ImportError as error:  # another try won't find it either
-        print(f"mnist_dist: {shorten(error, 500)}; install what is missing", file=sys.stderr)
-        return EXIT_USAGE
-    except (UsageError, RunError) as error:
-        complain(error)
-        if isinstance(error, ToldToStop):
-            return EXIT_SAVED
-        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
-    except KeyboardInterrupt:
-        stop.close()  # its answer comes first
-        print("mnist_dist: interrupted; what was saved before is left", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    finally:
-        stop.close()
     return EXIT_SAVED if result.stopped == "preempted" else 0
 
 

@@ -38,8 +38,9 @@ from mnist_dist.bench import plan, result, start
 from mnist_dist.bench.page import text
 from mnist_dist.cluster import tool, topology
 from mnist_dist.config import Config
-from mnist_dist.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RunError, UsageError
-from mnist_dist.run.console import Console, complain
+from mnist_dist.errors import UsageError
+from mnist_dist.run.command import answered
+from mnist_dist.run.console import Console
 from mnist_dist.run.folders import writable, writing
 from mnist_dist.run.versions import versions
 
@@ -59,6 +60,10 @@ class Options:
 
 def main(argv: list[str]) -> int:
     """Runs the command line; returns the process's exit code."""
+    return answered(lambda: _command(argv), "interrupted; nothing was written")
+
+
+def _command(argv: list[str]) -> int:
     try:
         options = read(argv)
         config = flags.parse(options.flags)
@@ -71,12 +76,6 @@ def main(argv: list[str]) -> int:
     except flags.HelpRequested:
         print(__doc__.strip())
         return 0
-    except (UsageError, RunError) as error:
-        complain(error)
-        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
-    except KeyboardInterrupt:
-        print("mnist_dist: interrupted; nothing was written", file=sys.stderr)
-        return EXIT_INTERRUPTED
     return 0
 
 

@@ -33,14 +33,19 @@ from mnist_dist.config import Config
 from mnist_dist.devices.quiet import without_greetings
 from mnist_dist.doctor import facts, gpu
 from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
-from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
-from mnist_dist.run.console import Console, complain
+from mnist_dist.errors import EXIT_FAILED, UsageError
+from mnist_dist.run.command import answered
+from mnist_dist.run.console import Console
 
 GATHER_S = 60.0
 
 
 def main(argv: list[str]) -> int:
     """Runs the command line; returns the process's exit code."""
+    return answered(lambda: _command(argv))
+
+
+def _command(argv: list[str]) -> int:
     as_json = "--json" in argv
     try:
         burn_in_s, rest = _burn_in([word for word in argv if word != "--json"])
@@ -51,9 +56,6 @@ def main(argv: list[str]) -> int:
     except flags.HelpRequested:
         print(__doc__.strip())
         return 0
-    except (UsageError, RunError) as error:
-        complain(error)
-        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
     if where.is_chief:
         print(json.dumps(report, indent=1) if as_json else text(report), flush=True)
     return 0 if report["well"] else EXIT_FAILED

@@ -1,4 +1,4 @@
-"""What the smaller commands have in common: their arguments, and how they end."""
+"""What the commands have in common: their arguments, and how they end."""
 
 import argparse
 import sys
@@ -8,8 +8,10 @@ from typing import NoReturn
 from mnist_dist.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
+    EXIT_SAVED,
     EXIT_USAGE,
     RunError,
+    ToldToStop,
     UsageError,
     shorten,
 )
@@ -24,16 +26,24 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; --help lists the arguments")
 
 
-def answered(command: Callable[[], int]) -> int:
-    """Runs a command; what ends it early becomes one line on standard error, and an exit code."""
+def answered(command: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """Runs a command; what ends it early becomes one line on standard error, and an exit code.
+
+    Args:
+        command: returns the exit code.
+        interrupted: what is said of Ctrl-C.
+    """
     try:
         return command()
+    except ToldToStop as error:
+        complain(error)
+        return EXIT_SAVED
     except (UsageError, RunError) as error:
         complain(error)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
-    except ImportError as error:
+    except ImportError as error:  # another try won't find it either
         complain(UsageError(f"{shorten(error, 500)}; install what is missing"))
         return EXIT_USAGE
     except KeyboardInterrupt:
-        print("mnist_dist: interrupted", file=sys.stderr)
+        print(f"mnist_dist: {interrupted}", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -3,15 +3,18 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests import warm
 from tests.unit.cluster.meeting import addresses
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -119,6 +122,16 @@ def test_several_replicas_of_one_worker_are_measured(doctor, tmp_path):
     assert "fit: " in output
     row = rows_of(output)[0]
     assert sorted(row[-1].split("+")) == ["21", "21", "22"]
+
+
+def test_ctrl_c_ends_it_with_one_line(doctor, tmp_path):
+    """While it waits for a worker that doesn't come."""
+    task = {"cluster": {"worker": addresses(2)}, "task": {"type": "worker", "index": 0}}
+    process = doctor(f"--checkpoint_dir={tmp_path}/ck", tf_config=json.dumps(task))
+    listens = psutil.Process(process.pid).net_connections
+    wait_for("its port", lambda: any(c.status == "LISTEN" for c in listens("tcp")), 60)
+    process.send_signal(signal.SIGINT)
+    assert end(process) == (130, "", "mnist_dist: interrupted\n")
 
 
 def test_another_version_of_the_package_is_named(doctor, tmp_path):

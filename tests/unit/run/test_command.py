@@ -1,4 +1,4 @@
-"""How the smaller commands end."""
+"""How the commands end."""
 
 import sys
 
