@@ -14,6 +14,7 @@ import json
 import os
 import runpy
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -167,6 +168,7 @@ def become(request, files):
     """Takes on what a new process would have been started with."""
     if request["new_session"]:
         os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server may have had it ignored
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)

@@ -40,7 +40,7 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
         if progress.patience.best_step is None:  # else the last scores aren't what is reported
             console.line(score_line("test", progress.scores["test"]))
     try:
-        stopped = progress.stopped or loop.run(progress)
+        stopped, test = (progress.stopped, None) if finished else loop.run(progress)
     except BaseException as error:
         # Ctrl-C ends the command's process, and with it a slow save that nobody waits for.
         if not (isinstance(error, KeyboardInterrupt) and loop.stop.listening):
@@ -51,7 +51,7 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
         name = loop.stop.name or "a signal to another worker"
         console.line(f"Stopped by {name}: saved at global step {progress.step}, to go on later.")
     else:
-        test = _score(loop, progress)
+        test = _score(loop, progress, test)
         if not finished or events.incomplete:
             events.predictions(lambda path: test.save(path, loop.data.test))
     result = _result(loop, progress, stopped, facts)
@@ -62,13 +62,17 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
     return result
 
 
-def _score(loop: Loop, progress: Progress) -> Evaluation:
-    """Scores what is reported: the last weights, or the best where --patience knows them."""
+def _score(loop: Loop, progress: Progress, test: Evaluation | None) -> Evaluation:
+    """The score that is reported: the last weights', which is `test` unless that is None; or the
+    best ones', where --patience knows them.
+    """
     best = progress.patience.best_step
     if best not in (None, progress.step):
         loop.files.checkpoints.restore(loop.files.checkpoints.at(best))
         progress.scores["validation"] = loop.evaluate("validation").means()
-    test = loop.evaluate("test")
+        test = None
+    if test is None:
+        test = loop.evaluate("test")
     progress.scores["test"] = test.means()
     if best is not None:
         loop.files.console.line(f"The best weights are of global step {best}:")

@@ -65,11 +65,12 @@ class Loop:
     at_step: Callable[[int], None]
     blocks: Blocks
 
-    def run(self, progress: Progress) -> str:
+    def run(self, progress: Progress) -> tuple[str, Evaluation | None]:
         """Trains on from `progress`, which is kept up to date.
 
         Returns:
-            Why it stopped: completed, max_steps, patience or preempted.
+            Why it stopped: completed, max_steps, patience or preempted. And the test set's score
+            by the weights as they are then; None where there was none since the last step.
 
         Raises:
             RunError: a loss that isn't finite, a full disk.
@@ -81,13 +82,15 @@ class Loop:
         with contextlib.closing(made), contextlib.closing(self.files.trace):
             return self._run(progress, made)
 
-    def _run(self, progress: Progress, blocks: Made) -> str:
+    def _run(self, progress: Progress, blocks: Made) -> tuple[str, Evaluation | None]:
+        test = None
         while not progress.stopped:
+            test = None
             told = progress.step < self.plan.last_step and self._train_epoch(progress, blocks)
             if told and not self.plan.evaluation_due(progress.step):
                 self.save(progress)
                 break
-            self._evaluate_all(progress)
+            test = self._evaluate_all(progress)
             told = told or on_any_worker(self.steps, self.placement, bool(self.stop.name))
             if self.patience.epochs and progress.patience.waited >= self.patience.epochs:
                 progress.stopped = "patience"
@@ -98,7 +101,7 @@ class Loop:
                 break
         with self._saving():
             self.files.checkpoints.wait()
-        return progress.stopped or "preempted"
+        return progress.stopped or "preempted", test
 
     def save(self, progress: Progress) -> None:
         """Has the run's files and then a checkpoint brought to the disk while training goes on.
@@ -209,7 +212,8 @@ class Loop:
         speed = {"images_per_s": images / seconds, "input_wait": waited / seconds}
         return speed | resources.memory(self.placement.devices) | self.steps.loss_scale
 
-    def _evaluate_all(self, progress: Progress) -> None:
+    def _evaluate_all(self, progress: Progress) -> Evaluation:
+        """The validation set's score, if there is one, and the test set's, which is returned."""
         epoch = self.trainset.order.position(progress.step - 1)[0] + 1
         for split in ("validation", "test"):
             if not len(getattr(self.data, split).labels):
@@ -224,6 +228,7 @@ class Loop:
                 self._show(score, progress.step)
         if self.patience.epochs and self.plan.epoch_ended(progress.step):
             progress.patience.look(self.patience, progress.step, progress.scores["validation"])
+        return score
 
     def _show(self, score: Evaluation, step: int) -> None:
         test = self.data.test

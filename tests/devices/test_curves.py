@@ -1,4 +1,5 @@
-"""The same curve on any number of replicas, workers and micro-batches: real MNIST, 200 steps.
+"""The same curve on any number of replicas, workers and micro-batches: real MNIST, 200 steps (100
+with everything on).
 
 What may differ is the order of sums. In float64 that moves a loss by some 1e-16, and 200 steps
 carry it no further than EXACT. So float64 is the sharp test: an example lost or counted twice, a
@@ -23,7 +24,7 @@ APART = {"float32": 0.02, "mixed_bfloat16": 0.06, "mixed_float16": 0.06}
 EVERYTHING = (
     *("--batch_norm", "--residual", "--kernel_size=3", "--optimizer=adam", "--schedule=onecycle"),
     *("--clip_norm=1", "--label_smoothing=0.1", "--ema=0.9", "--weight_decay=0.01"),
-    *("--shift_px=2", "--rotate_deg=10", "--zoom=0.1", "--batch_size=50"),
+    *("--shift_px=2", "--rotate_deg=10", "--zoom=0.1", "--batch_size=50", "--max_steps=100"),
 )
 CASES = {
     "float32": (),
@@ -39,9 +40,9 @@ CASES = {
 }
 ONE = (1, 1)
 ON = {  # (devices of a worker, workers) -> what is trained there; equal bits: test_exact.py
-    (2, 1): ("wire",),
+    (2, 1): ("float64 batch_norm",),
     (3, 1): ("float32 in 4", "bfloat16", "float16", "float64 in 3", "float64 everything"),
-    (8, 1): ("float32", "float64 batch_norm"),
+    (8, 1): ("float32",),
     (1, 2): ("float32", "wire", "bfloat16"),
     (2, 2): ("float32 batch_norm", "float64 everything"),
     (1, 3): ("float64 in 3",),
@@ -89,7 +90,7 @@ def reference(case):
 def test_the_same_curve(runs, topology, case):
     run = runs(topology, case)
     devices, workers = topology
-    assert len(run.losses) == 200
+    assert len(run.losses) == (100 if "everything" in case else 200)
     assert (run.result["num_replicas"], run.result["num_workers"]) == (devices * workers, workers)
     one = runs(ONE, reference(case))
     if "float64" in case:

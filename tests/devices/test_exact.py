@@ -1,8 +1,8 @@
 """--shards: the same bits on any number of replicas, workers, threads and micro-batches.
 
 5,003 images of MNIST and a global batch of 50: the 101st step has 3 images, so most of its shards
-have none. All comparisons are ==. MNIST_DIST_EXACT=whole trains the whole table,
-which was not yet seen green; two and four workers: tests/slurm/test_exact_on_slurm.py.
+have none. All comparisons are ==. MNIST_DIST_EXACT=whole trains the whole table, some 20 minutes;
+two and four workers: tests/slurm/test_exact_on_slurm.py.
 """
 
 import hashlib

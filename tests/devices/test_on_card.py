@@ -3,8 +3,17 @@
 import pytest
 
 from tests.curves import ROOT, apart, train
+from tests.mnist_files import cut
 
-FLAGS = ("--max_steps=60", "--steps_per_loop=7", "--validation_size=57500")
+FLAGS = ("--max_steps=60", "--steps_per_loop=7")
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory):
+    """And the first 3,000 training images, 500 of them for validation, and 1,003 test images."""
+    folder = tmp_path_factory.mktemp("idx")
+    cut(folder, 3000, 1003)
+    return (*FLAGS, f"--data_dir={folder}")
 
 
 def as_on_a_card(word):
@@ -15,9 +24,9 @@ def as_on_a_card(word):
     ("devices", "more"),
     [(1, ()), (3, ("--accumulate_steps=2", "--batch_size=50"))],
 )
-def test_images_that_live_on_the_devices(tmp_path, devices, more):
+def test_images_that_live_on_the_devices(tmp_path, flags, devices, more):
     """2,500 training images, so epochs end within the 60 steps; uneven batches; evaluations."""
-    flags = (f"--virtual_devices={devices}", *FLAGS, *more)
+    flags = (f"--virtual_devices={devices}", *flags, *more)
     host = train(tmp_path / "host", *flags)
     card = train(tmp_path / "card", *flags, prefix=as_on_a_card("resident"))
     metrics = [(run.folder / "out/metrics.jsonl").read_bytes() for run in (card, host)]
@@ -25,9 +34,9 @@ def test_images_that_live_on_the_devices(tmp_path, devices, more):
     assert card.result["weights_sha256"] == host.result["weights_sha256"]
 
 
-def test_nothing_in_the_program_lacks_a_deterministic_kernel_on_a_cpu(tmp_path):
+def test_nothing_in_the_program_lacks_a_deterministic_kernel_on_a_cpu(tmp_path, flags):
     """TensorFlow refuses random numbers without a seed then, and operations it has no kernel of."""
-    flags = (*FLAGS, "--batch_norm", "--shift_px=2", "--optimizer=adam", "--label_smoothing=0.1")
+    flags = (*flags, "--batch_norm", "--shift_px=2", "--optimizer=adam", "--label_smoothing=0.1")
     plain = train(tmp_path / "plain", *flags)
     other = train(tmp_path / "other", *flags, prefix=as_on_a_card("deterministic"))
     assert apart(other, plain, 10) < 1e-4

@@ -19,7 +19,7 @@ FLAGS = [
     *("--validation_size=500", "--log_interval=1", "--steps_per_loop=5", "--epochs=100"),
     *("--connect_timeout=60", "--peer_timeout=6"),
 ]
-STEPS = 3000
+STEPS = 400
 
 
 @pytest.fixture(scope="session")
