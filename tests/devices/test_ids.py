@@ -1,6 +1,6 @@
 """Which examples each replica trains on at each step, taken from within the replicas' steps.
 
-A training set of 5,003 images and a global batch of 50: each epoch's last batch has 3 images, and
+A training set of 2,503 images and a global batch of 50: each epoch's last batch has 3 images, and
 neither 50 nor 3 can be divided evenly over 3 or 8 replicas.
 """
 
@@ -14,13 +14,13 @@ from tests.curves import ROOT, train
 from tests.devices.traced import digest
 from tests.mnist_files import cut
 
-EXAMPLES, BATCH, EPOCHS = 5003, 50, 2
-STEPS = 101  # of an epoch
+EXAMPLES, BATCH, EPOCHS = 2503, 50, 2
+STEPS = 51  # of an epoch
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """A folder with the first 5,003 images of MNIST, and the (digest -> index) of those."""
+    """A folder with the first 2,503 images of MNIST, and the (digest -> index) of those."""
     folder = tmp_path_factory.mktemp("idx")
     cut(folder, EXAMPLES, 1000)
     images = np.frombuffer((folder / "train-images-idx3-ubyte").read_bytes()[16:], np.uint8)

@@ -52,7 +52,7 @@ def test_a_signal_saves_and_requeues(cluster, submit, alone):
 
 
 def test_requeued_by_the_operator(cluster, submit, alone):
-    job = submit(["--nodes=2"], flags=[*FLAGS, "--max_steps=100", "--eager"]).wait_step(20)
+    job = submit(["--nodes=1"], flags=[*FLAGS, "--max_steps=100", "--eager"]).wait_step(20)
     cluster.ask("scontrol", "requeue", job.number)
     job.wait_log("train.slurm: attempt 2").wait_log("train.slurm: finished").wait()
     assert job.log.count("train.slurm: attempt") == 2
