@@ -97,7 +97,7 @@ class Job:
         [path] = (self._folder / "all runs").glob(f"*-{self.number}")
         return path
 
-    def wait(self, *states, deadline_s=150):
+    def wait(self, *states, deadline_s=240):
         """Waits for the job's end. Raises with its log if it is another than one of `states`."""
         ends = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", *states}
         try:
@@ -107,7 +107,7 @@ class Job:
         assert found in (states or {"COMPLETED"}), f"{found}\n{self.log[-4000:]}"
         return self
 
-    def wait_log(self, text, times=1, deadline_s=90):
+    def wait_log(self, text, times=1, deadline_s=240):
         """Waits until the log has `text`."""
         try:
             wait_for(f"'{text}'", lambda: self.log.count(text) >= times, deadline_s)
@@ -122,7 +122,7 @@ class Job:
             return list(self._folder.glob("all runs/*")) and max(self.losses(), default=0) >= step
 
         try:
-            wait_for(f"step {step}", there, 90)
+            wait_for(f"step {step}", there, 240)
         except TimeoutError as error:
             raise AssertionError(f"{error}\n{self.log[-4000:]}") from error
         return self
