@@ -81,7 +81,7 @@ def train_on(topology, folder, cases, *flags):
             name: train(folder / name, *flags, *case, workers=workers)
             for name, case in cases.items()
         }
-    slow = {name: case for name, case in cases.items() if {*case} & warm.WITHOUT_ONEDNN}
+    slow = {name: case for name, case in cases.items() if not warm.with_one_dnn(case)}
     fast = {name: case for name, case in cases.items() if name not in slow}
     # TensorFlow takes oneDNN or leaves it when it is loaded.
     return {**train_each(folder, fast, *flags), **train_each(folder, slow, *flags)}

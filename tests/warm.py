@@ -12,6 +12,7 @@ import contextlib
 import gc
 import json
 import os
+import re
 import runpy
 import select
 import signal
@@ -23,9 +24,7 @@ import threading
 import types
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
 STARTING = threading.Lock()
-WITHOUT_ONEDNN = {"--precision=float64", "--precision=mixed_float16"}
 SERVERS = "MNIST_DIST_TESTS_WARM"
 """The environment's word for the folder of the servers' sockets."""
 
@@ -89,13 +88,20 @@ def run(command, timeout=None, check=False, capture_output=False, **options):
     return done
 
 
+def with_one_dnn(command):
+    """Whether the program takes oneDNN's kernels for the precisions among some words."""
+    from mnist_dist.devices.quiet import one_dnn_has  # a server imports none of the package
+
+    words = " ".join(map(str, command))
+    return all(map(one_dnn_has, re.findall(r"--precision=(\w+)", words)))
+
+
 def server(command):
     """The socket of a command's server, which is started if it isn't there.
 
     os.environ then tells the processes that this one starts where it is.
     """
-    words = " ".join(map(str, command))
-    one_dnn = "0" if any(precision in words for precision in WITHOUT_ONEDNN) else "1"
+    one_dnn = "1" if with_one_dnn(command) else "0"
     with STARTING:
         if SERVERS not in os.environ:
             folder = tempfile.TemporaryDirectory(prefix="warm-")
@@ -109,19 +115,18 @@ def server(command):
 
 def _start(path, one_dnn):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "SLURM_"))}
-    ours, theirs = os.pipe()  # when this process has ended, whichever way, so does the server
-    server = subprocess.Popen(
-        [sys.executable, __file__, str(path), str(ours)],
+    alive, _ = os.pipe()  # its other end closes with this process, and the server ends, too
+    process = subprocess.Popen(
+        [sys.executable, __file__, str(path), str(alive)],
         env={**kept, "TF_ENABLE_ONEDNN_OPTS": one_dnn, "TF_CPP_MIN_LOG_LEVEL": "3"},
         **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL},
-        pass_fds=[ours],
+        pass_fds=[alive],
         start_new_session=True,
     )
-    os.close(ours)
-    os.set_inheritable(theirs, False)
-    line = server.stdout.readline()
-    assert line == b"ready\n", f"the server of warm processes ended with {server.wait()}"
-    server.stdout.close()
+    os.close(alive)
+    line = process.stdout.readline()
+    assert line == b"ready\n", f"the server of warm processes ended with {process.wait()}"
+    process.stdout.close()
 
 
 # What follows runs in the server, and in what it forks.

@@ -3,17 +3,14 @@
 import pytest
 
 from tests.curves import ROOT, apart, train
-from tests.mnist_files import cut
 
 FLAGS = ("--max_steps=60", "--steps_per_loop=7")
 
 
 @pytest.fixture(scope="module")
-def flags(tmp_path_factory):
-    """And the first 3,000 training images, 500 of them for validation, and 1,003 test images."""
-    folder = tmp_path_factory.mktemp("idx")
-    cut(folder, 3000, 1003)
-    return (*FLAGS, f"--data_dir={folder}")
+def flags(subset):
+    """On the subset, whose validation set has 500 images."""
+    return (*FLAGS, f"--data_dir={subset}")
 
 
 def as_on_a_card(word):

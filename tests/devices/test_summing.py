@@ -8,7 +8,6 @@ import pytest
 from tests import warm
 from tests.curves import ROOT, SMALL
 from tests.devices.test_curves import EVERYTHING
-from tests.mnist_files import cut
 
 CASES = {
     1: [("--accumulate_steps=3", *EVERYTHING), ("--optimizer=muon", "--batch_norm")],
@@ -18,9 +17,8 @@ CASES = {
 
 
 @pytest.mark.parametrize("devices", CASES)
-def test_no_operation_adds_three(tmp_path, devices):
-    cut(tmp_path, 3000, 1003)
-    common = [*SMALL, f"--data_dir={tmp_path}", f"--virtual_devices={devices}", "--max_steps=2"]
+def test_no_operation_adds_three(tmp_path, subset, devices):
+    common = [*SMALL, f"--data_dir={subset}", f"--virtual_devices={devices}", "--max_steps=2"]
     lines = [
         [*common, f"--run_dir={tmp_path}/{number}", *flags]
         for number, flags in enumerate(CASES[devices])

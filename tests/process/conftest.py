@@ -4,16 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.mnist_files import cut
 from tests.process.trainer import SMALL, Trainer, train
-
-
-@pytest.fixture(scope="session")
-def subset(tmp_path_factory):
-    """A folder with the first 3,000 training and 1,003 test images of MNIST, as IDX files."""
-    folder = tmp_path_factory.mktemp("subset")
-    cut(folder, 3000, 1003)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """NVIDIA's library, as a library of the same functions that is compiled here."""
 
+import os
 import shutil
 import subprocess
 
@@ -29,7 +30,9 @@ int nvmlDeviceGetUUID(void *h, char *text, unsigned size) {
 
 @pytest.fixture
 def library(tmp_path):
-    compiler = shutil.which("cc") or pytest.skip("no C compiler")
+    compiler = shutil.which("cc")
+    if compiler is None and not os.environ.get("CI"):
+        pytest.skip("no C compiler: apt-get install gcc libc6-dev")
     (tmp_path / "nvml.c").write_text(SOURCE)
     made = tmp_path / "libnvml.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", made, tmp_path / "nvml.c"], check=True)
