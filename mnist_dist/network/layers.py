@@ -14,10 +14,10 @@ Statistics: TypeAlias = dict[str, tf.Tensor]
 
 
 class Layer(Protocol):
-    """A Keras layer with weights."""
+    """A Keras layer with weights, and with a bias or without."""
 
     kernel: keras.Variable
-    bias: keras.Variable
+    bias: keras.Variable | None
 
 
 class BatchNorm:

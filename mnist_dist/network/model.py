@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mnist_dist.network.architecture import Architecture, Stage
@@ -61,6 +62,7 @@ class Network:
         self._format = "channels_first" if what.channels_first else "channels_last"
         self._norms: dict[str, BatchNorm] = {}
         self._layers: dict[str, keras.layers.Layer] = {}
+        self._pool_first = not (what.residual or what.batch_norm)
         for stage in self.stages:
             if stage.kernel:
                 self._build(stage)
@@ -106,7 +108,6 @@ class Network:
             x = [tf.transpose(part, [0, 3, 1, 2]) for part in x]
         for number in range(1, len(self.what.conv_filters) + 1):
             x = self._conv(f"conv{number}", x, each, normalise)
-            x = [max_pool(part, self._format) for part in x]
         if self.what.channels_first:  # so that the dense weights fit both layouts
             x = [tf.transpose(part, [0, 2, 3, 1]) for part in x]
         x = [tf.reshape(part, [part.shape[0] or tf.shape(part)[0], -1]) for part in x]
@@ -120,20 +121,39 @@ class Network:
     def _conv(
         self, name: str, x: list[tf.Tensor], each: Callable, normalise: Callable
     ) -> list[tf.Tensor]:
-        y = normalise(name, each(self._layers[name], x))
-        if not self.what.residual:
+        """A convolution, or a residual block, and the max-pool after it."""
+        y = each(self._layers[name], x)
+        if self._pool_first:
+            y = each(self._biased(name), [max_pool(part, self._format) for part in y])
             return [tf.nn.relu(part) for part in y]
-        y = each(self._layers[f"{name}b"], [tf.nn.relu(part) for part in y])
-        y = normalise(f"{name}b", y)
-        if f"{name}s" in self._layers:
-            x = each(self._layers[f"{name}s"], x)
-        return [tf.nn.relu(residual_add(*pair)) for pair in zip(y, x, strict=True)]
+        y = normalise(name, y)
+        if self.what.residual:
+            y = each(self._layers[f"{name}b"], [tf.nn.relu(part) for part in y])
+            y = normalise(f"{name}b", y)
+            if f"{name}s" in self._layers:
+                x = each(self._layers[f"{name}s"], x)
+            y = [residual_add(*pair) for pair in zip(y, x, strict=True)]
+        return [max_pool(tf.nn.relu(part), self._format) for part in y]
+
+    def _biased(self, name: str) -> Callable[[tf.Tensor], tf.Tensor]:
+        """What adds a convolution's bias, where its layer doesn't.
+
+        Bias and ReLU leave the order of numbers, so the largest of a square may be chosen before
+        them: the same values, from a quarter of the additions.
+        """
+        bias = self.variables[f"{name}/bias"]
+        layout = "NCHW" if self.what.channels_first else "NHWC"
+        return lambda x: tf.nn.bias_add(x, tf.cast(bias.value, x.dtype), layout)
 
     def _build(self, stage: Stage) -> None:
         """Makes a layer, its variables, and its normalisation if it has one."""
         layer = self._conv2d(stage) if len(stage.kernel) == 4 else self._dense(stage)
         self._layers[stage.name] = layer
-        added = {f"{stage.name}/kernel": layer.kernel, f"{stage.name}/bias": layer.bias}
+        bias = layer.bias
+        if bias is None:
+            zeros = np.zeros([stage.shape[-1]], layer.kernel.dtype)
+            bias = keras.Variable(zeros, dtype=layer.kernel.dtype, name=f"{stage.name}_bias")
+        added = {f"{stage.name}/kernel": layer.kernel, f"{stage.name}/bias": bias}
         self.trainable += list(added)
         if stage.normed:
             norm = BatchNorm(stage.name, stage.shape[-1], self.what.channels_first, self.dtype)
@@ -149,6 +169,7 @@ class Network:
             size,
             padding="same" if self.what.residual else "valid",
             data_format=self._format,
+            use_bias=not self._pool_first,
             kernel_initializer=self._initializer(),
             dtype=self.what.precision,
             name=stage.name,
