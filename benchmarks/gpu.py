@@ -288,7 +288,7 @@ def part_runs(left_s: Callable[[float], float], cpu: bool) -> None:
     cases = [
         ["--flagfile=configs/notebook.cfg"],
         ["--flagfile=configs/fast.cfg"],
-        ["--flagfile=configs/fast.cfg", "--precision=float32"],
+        ["--flagfile=configs/sweeps/recipe.cfg"],
         ["--batch_size=1024", "--epochs=4"],
         ["--flagfile=configs/accurate.cfg"],
         ["--flagfile=configs/notebook.cfg", "--nondeterministic", "--epochs=3"],
