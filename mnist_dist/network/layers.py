@@ -108,16 +108,16 @@ class BatchNorm:
         """Of the real rows: sums of values and of squares by channel, and how many rows."""
         # An alias, so that no tensor is used three times.
         sums = _row_sums(tf.identity(y), [2, 3] if self._flat(y) else range(1, len(y.shape) - 1))
-        real = rows.mask(y.shape[0], y.dtype)[:, None]
-        count = tf.cast(tf.stack([rows.real]), y.dtype)
-        return tf.concat([tf.reduce_sum(part * real, 0) for part in sums] + [count], 0)
+        real = tf.reshape(rows.mask(y.shape[0], y.dtype), [-1] + [1] * (len(y.shape) - 1))
+        totals = [tf.reshape(tf.reduce_sum(part * real, 0), [-1]) for part in sums]
+        return tf.concat([*totals, tf.cast(tf.stack([rows.real]), y.dtype)], 0)
 
     def _flat(self, y: tf.Tensor) -> bool:
         return self._channels_first and len(y.shape) == 4
 
 
 def _row_sums(y: tf.Tensor, axes: Sequence[int]) -> Sequence[tf.Tensor]:
-    """Each row's sums over some axes, of values and of squares: [rows, channels] both.
+    """Each row's sums over some axes, of values and of squares: the shape of y, 1 at those axes.
 
     With a gradient that goes through memory twice, where TensorFlow's own parts go seven times.
     """
@@ -125,12 +125,9 @@ def _row_sums(y: tf.Tensor, axes: Sequence[int]) -> Sequence[tf.Tensor]:
     @tf.custom_gradient
     def sums(y: tf.Tensor) -> tuple:
         def gradient(of_sum: tf.Tensor, of_squares: tf.Tensor) -> tf.Tensor:
-            factor, summand = 2.0 * of_squares, of_sum
-            for axis in axes:
-                factor, summand = tf.expand_dims(factor, axis), tf.expand_dims(summand, axis)
-            return y * factor + summand
+            return y * (2.0 * of_squares) + of_sum
 
-        return (tf.reduce_sum(y, axes), tf.reduce_sum(tf.square(y), axes)), gradient
+        return [tf.reduce_sum(part, axes, True) for part in (y, tf.square(y))], gradient
 
     return sums(y)
 

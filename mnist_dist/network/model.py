@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from mnist_dist.network.architecture import Architecture, Stage
@@ -148,8 +147,7 @@ class Network:
         self._layers[stage.name] = layer
         bias = layer.bias
         if bias is None:
-            zeros = np.zeros([stage.shape[-1]], layer.kernel.dtype)
-            bias = keras.Variable(zeros, dtype=layer.kernel.dtype, name=f"{stage.name}_bias")
+            bias = keras.Variable("zeros", [stage.shape[-1]], layer.kernel.dtype)
         added = {f"{stage.name}/kernel": layer.kernel, f"{stage.name}/bias": bias}
         self.trainable += list(added)
         if stage.normed:
