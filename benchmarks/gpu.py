@@ -23,16 +23,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = [sys.executable, "-m", "mnist_dist.train"]
-BLOCK_STEPS = 50
-# (precision, channels_first, global batch)
-VARIANTS = [
-    *[("float32", True, batch) for batch in (64, 256, 1024)],
-    *[("float32", False, batch) for batch in (64, 256, 1024)],
-    *[("tf32", True, batch) for batch in (64, 1024)],
-    *[("mixed_bfloat16", False, batch) for batch in (64, 1024)],
-    *[("mixed_bfloat16", True, batch) for batch in (64, 1024)],
-]
-QUICK = [("float32", False, 64)]
 
 
 def say(*words: Any) -> None:
@@ -41,103 +31,6 @@ def say(*words: Any) -> None:
 
 
 # Children: a process each, since TensorFlow and PyTorch don't share a card's memory well.
-
-
-def child_steps(nondeterministic: bool, cpu: bool) -> None:
-    """Prints ms a step of each variant."""
-    import numpy as np
-    import tensorflow as tf
-
-    from mnist_dist import parts
-    from mnist_dist.config import Config
-    from mnist_dist.data import sources
-    from mnist_dist.data.pipeline import Trainset
-    from mnist_dist.devices import resources, strategy, visible
-    from mnist_dist.devices.placement import Placement
-    from mnist_dist.training import state
-    from mnist_dist.training.steps import Steps
-
-    first = Config(no_gpu=cpu, nondeterministic=nondeterministic)
-    names = visible.local_devices(parts.wanted(first), 1)
-    built = strategy.build(parts.wanted(first), names, (), 0, resources.cores())
-    data = sources.load(first.data_dir, "", first.validation_size)
-    variants = QUICK if cpu else VARIANTS[:3] if nondeterministic else VARIANTS
-    placed: dict[int, Any] = {}
-    steps_of_block = 2 if cpu else BLOCK_STEPS
-    for precision, channels_first, batch in variants:
-        config = Config(no_gpu=cpu, nondeterministic=nondeterministic, batch_size=batch)
-        if batch not in placed:
-            trainset = Trainset(data.train, parts.order(config, data), 1, 1, steps_of_block)
-            placement = Placement(built.strategy, names, 0)
-            placed[batch] = parts.blocks(config, trainset, placement, built.kind)(
-                range(steps_of_block)
-            )
-        how = parts.arithmetic(config, built, precision)._replace(channels_first=channels_first)
-        started = time.perf_counter()
-        try:
-            trained = state.build(
-                built.strategy, parts.architecture(config, data, how), parts.rule(config)
-            )
-            steps = Steps(built.strategy, trained, parts.settings(config))
-            rates = tf.constant(np.full(steps_of_block, 0.01), steps.dtype)
-            told = tf.constant(0.0, steps.dtype)
-
-            def call(steps: Steps = steps, block: Any = placed[batch], args: Any = (rates, told)):
-                before = time.perf_counter()
-                records = steps.train(block, args[0], tf.constant(steps_of_block), args[1]).numpy()
-                return 1e3 * (time.perf_counter() - before) / steps_of_block, float(records[-1, 0])
-
-            call()
-            compiled_s = time.perf_counter() - started
-            taken = [call() for _ in range(4)]
-        except tf.errors.OpError as error:
-            say(f"| {batch} | {precision} | failed: {' '.join(error.message.split())[:200]} |")
-            continue
-        kernels = "nondeterministic" if nondeterministic else "deterministic"
-        layout = "NCHW" if channels_first else "NHWC"
-        say(
-            f"| {batch} | {precision} {layout} | {kernels} "
-            f"| {min(ms for ms, _ in taken):.3f} | {sorted(ms for ms, _ in taken)[2]:.3f} "
-            f"| {compiled_s:.1f} s to start, loss {taken[-1][1]:.6f} |"
-        )
-
-
-def child_kernels(cpu: bool) -> None:
-    """Prints the kernels that one block's steps spend their time in, as the profiler saw them."""
-    import tensorflow as tf
-    from tensorflow.tsl.profiler.protobuf import xplane_pb2
-
-    with tempfile.TemporaryDirectory() as folder:
-        flags = ["--max_steps=120", "--steps_per_loop=20", "--profile=60:20", "--log_interval=0"]
-        flags += [f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out"]
-        flags += ["--no_gpu", "--conv_filters=2", "--dense_units=8"] if cpu else []
-        from mnist_dist import train
-
-        train.main(flags)
-        del tf
-        found = sorted(Path(folder).rglob("*.xplane.pb"))
-        if not found:
-            say("no trace was written")
-            return
-        space = xplane_pb2.XSpace()
-        space.ParseFromString(found[0].read_bytes())
-        for plane in space.planes:
-            if not plane.name.startswith("/device:GPU" if not cpu else "/host:CPU"):
-                continue
-            totals: dict[str, list[float]] = {}
-            for line in plane.lines:
-                if not cpu and "Stream" not in line.name:
-                    continue
-                for event in line.events:
-                    name = plane.event_metadata[event.metadata_id].name
-                    entry = totals.setdefault(name, [0.0, 0])
-                    entry[0] += event.duration_ps / 1e9
-                    entry[1] += 1
-            whole = sum(ms for ms, _ in totals.values())
-            number = sum(count for _, count in totals.values())
-            say(f"{plane.name}: {whole / 20:.3f} ms and {number / 20:.0f} kernels a step")
-            for name, (ms, count) in sorted(totals.items(), key=lambda item: -item[1][0])[:14]:
-                say(f"  {ms / 20:.4f} ms a step, {count / 20:.1f} times: {name[:110]}")
 
 
 def child_torch(cpu: bool) -> None:
@@ -258,11 +151,9 @@ class Run(Command):
 
 def part_steps(left_s: Callable[[float], float], cpu: bool) -> None:
     """The table of steps."""
-    say("\n## One step, ms\n")
-    say("| batch | precision | how | best | median | |\n| --- | --- | --- | --- | --- | --- |")
-    me, more = [sys.executable, __file__], ["--cpu"] if cpu else []
-    Command([*me, "--child=steps", *more], left_s(170), echo=True)
-    Command([*me, "--child=steps", "--nondeterministic", *more], left_s(60), echo=True)
+    say("\n## One step\n")
+    words = [sys.executable, str(ROOT / "benchmarks/gpu_steps.py"), "--kernels"]
+    Command([*words, *(["--cpu"] if cpu else [])], left_s(120), echo=True)
 
 
 def part_torch(left_s: Callable[[float], float], cpu: bool) -> None:
@@ -270,13 +161,6 @@ def part_torch(left_s: Callable[[float], float], cpu: bool) -> None:
     say("\n| batch | precision | how | ms | | |\n| --- | --- | --- | --- | --- | --- |")
     more = ["--cpu"] if cpu else []
     Command([sys.executable, __file__, "--child=torch", *more], left_s(60), echo=True)
-
-
-def part_kernels(left_s: Callable[[float], float], cpu: bool) -> None:
-    """Where a step's time goes."""
-    say("\n## Kernels of a step at batch 64\n")
-    more = ["--cpu"] if cpu else []
-    Command([sys.executable, __file__, "--child=kernels", *more], left_s(60), echo=True)
 
 
 def part_runs(left_s: Callable[[float], float], cpu: bool) -> None:
@@ -438,18 +322,13 @@ def part_checks(left_s: Callable[[float], float], cpu: bool) -> None:
 def main() -> None:
     """Runs the parts, each within what is left of the time."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", default="steps,torch,kernels,checks,runs")
+    parser.add_argument("--parts", default="steps,torch,checks,runs")
     parser.add_argument("--budget_s", type=float, default=600.0)
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--child", default="")
-    parser.add_argument("--nondeterministic", action="store_true")
     given = parser.parse_args()
-    if given.child == "steps":
-        child_steps(given.nondeterministic, given.cpu)
-    elif given.child == "torch":
+    if given.child == "torch":
         child_torch(given.cpu)
-    elif given.child == "kernels":
-        child_kernels(given.cpu)
     else:
         _parent(given.parts.split(","), given.budget_s, given.cpu)
 
@@ -463,7 +342,7 @@ def _parent(parts: list[str], budget_s: float, cpu: bool) -> None:
     for line in _machine():
         say(line)
     known = {
-        **{"steps": part_steps, "torch": part_torch, "kernels": part_kernels},
+        **{"steps": part_steps, "torch": part_torch},
         **{"runs": part_runs, "checks": part_checks},
     }
     for name in parts:

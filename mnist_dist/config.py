@@ -63,6 +63,7 @@ class Config:
     seed: int = _flag(0, "Training", "decides order, initial weights, dropout and augmentation", numbers=True, low=0, high=2**31 - 1)
     precision: str = _flag("float32", "Training", "arithmetic of the layers; auto: measured; tf32: float32 by a GPU's tensor cores; float64: to compare curves", numbers=True, choices=("float32", "tf32", "mixed_bfloat16", "mixed_float16", "float64", "auto"))
     eager: bool = _flag(False, "Training", "run without a graph, for a debugger")
+    xla: str = _flag("auto", "Training", "compile the steps by XLA, for one replica alone; auto: on a GPU", choices=("auto", "on", "off"))
     steps_per_loop: int = _flag(0, "Training", "global steps in one call of the graph; 0: chosen", low=0)
 
     optimizer: str = _flag("momentum", "Optimizer", "the update rule", numbers=True, choices=tuple(OPTIMIZER_RATES))
@@ -156,6 +157,7 @@ class Config:
                 f"--accumulate_steps={self.accumulate_steps} is more than the global batch has "
                 f"images, --batch_size={self.batch_size}; give at most {self.batch_size}"
             )
+        self._check_xla()
         if self.profile and not (re.fullmatch(r"\d+:[1-9]\d*", self.profile) and self.output_dir):
             raise UsageError(
                 f"--profile={self.profile}: give STEP:COUNT, such as 100:10 for ten steps after "
@@ -174,6 +176,19 @@ class Config:
         """
         given = self.data_dir != type(self).data_dir
         return self.data_dir, self.dataset, self.validation_size, given
+
+    def _check_xla(self) -> None:
+        """Raises UsageError where steps that are to be compiled can't be."""
+        for flag, given in (
+            (f"--shards={self.shards}", self.shards),
+            ("--eager", self.eager),
+            ("--data_format=channels_first", self.data_format == "channels_first"),
+        ):
+            if self.xla == "on" and given:
+                raise UsageError(
+                    f"--xla=on with {flag}: what XLA compiles is one replica's graph, in "
+                    "channels_last, without shards; leave out one of the two"
+                )
 
     def _check_shards(self) -> None:
         """Raises UsageError where the bits couldn't be the same on any number of replicas."""

@@ -28,7 +28,8 @@ def precision(
     def build(candidate: str) -> Steps:
         how = parts.arithmetic(config, devices, candidate)
         network = parts.architecture(config, data, how)
-        return Steps(alone, state.build(alone, network, parts.rule(config)), parts.settings(config))
+        trained = state.build(alone, network, parts.rule(config))
+        return Steps(alone, trained, parts.settings(config, how.xla))
 
     with tf.device(devices.names[0]):
         block = tf.nest.map_structure(tf.constant, trainset.block(steps, 0))

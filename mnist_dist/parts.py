@@ -19,7 +19,7 @@ from mnist_dist.data.pipeline import Trainset
 from mnist_dist.data.resident import Blocks
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices import hardware, nvidia
-from mnist_dist.devices.arithmetic import Arithmetic, settle
+from mnist_dist.devices.arithmetic import Arithmetic, compiled, settle
 from mnist_dist.devices.placement import Placement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.devices.visible import Wanted
@@ -98,14 +98,27 @@ def early_stopping(config: Config) -> patience.Rule:
 
 def arithmetic(config: Config, devices: Devices, precision: str) -> Arithmetic:
     """What is computed in, if it is this precision; sets TensorFlow to it."""
+    xla = compiled(
+        config.xla,
+        devices.kind,
+        devices.strategy.num_replicas_in_sync,
+        config.data_format,
+        bool(config.shards or config.eager),
+    )
     return settle(
-        precision, config.data_format, devices.capability, config.eager, config.nondeterministic
+        precision,
+        config.data_format,
+        devices.capability,
+        config.eager,
+        config.nondeterministic,
+        xla,
     )
 
 
 def bits(devices: Devices, arithmetic: Arithmetic) -> dict[str, str]:
     """What decides the last bits beyond the flags: name -> value."""
-    return {"data_format": arithmetic.layout, **hardware.arithmetic(devices.names[0])}
+    kernels = {"data_format": arithmetic.layout, "xla": "on" if arithmetic.xla else "off"}
+    return {**kernels, **hardware.arithmetic(devices.names[0])}
 
 
 def architecture(config: Config, data: ImageData, arithmetic: Arithmetic) -> Architecture:
@@ -125,8 +138,8 @@ def rule(config: Config) -> optim.Rule:
     return optim.Rule(config.optimizer, **values)
 
 
-def settings(config: Config) -> Settings:
-    """How a step is computed."""
+def settings(config: Config, xla: bool = False) -> Settings:
+    """How a step is computed; compiled by XLA, if the arithmetic says so."""
     return Settings(
         seed=config.seed,
         label_smoothing=config.label_smoothing,
@@ -136,6 +149,7 @@ def settings(config: Config) -> Settings:
         eager=config.eager,
         shards=config.shards,
         accumulate_steps=config.accumulate_steps,
+        xla=xla,
     )
 
 

@@ -111,7 +111,7 @@ def _run(
         arithmetic = parts.arithmetic(config, devices, precision)
         network = parts.architecture(config, data, arithmetic)
         trained = state.build(devices.strategy, network, parts.rule(config))
-        steps = Steps(devices.strategy, trained, parts.settings(config))
+        steps = Steps(devices.strategy, trained, parts.settings(config, arithmetic.xla))
         files = parts.files(config, trained.variables, where.is_chief, owned, console)
         for line in (*head.head(joined, arithmetic, why, data.source), *parts.remarks(config)):
             console.line(line)

@@ -48,7 +48,7 @@ class Program:
         how = parts.arithmetic(config, joined.devices, config.precision)
         network = parts.architecture(config, self.data, how)
         self.state = state.build(joined.devices.strategy, network, parts.rule(config))
-        self.steps = Steps(joined.devices.strategy, self.state, parts.settings(config))
+        self.steps = Steps(joined.devices.strategy, self.state, parts.settings(config, how.xla))
         place = parts.blocks(config, trainset, self.placement, joined.devices.kind)
         dtype = self.steps.dtype
         rates = tf.fill([steps], tf.constant(config.lr, dtype))

@@ -93,7 +93,7 @@ class Trainee:
         with self._here():
             network = parts.architecture(config, data, how)
             trained = state.build(placement.strategy, network, parts.rule(config))
-            self._steps = Steps(placement.strategy, trained, parts.settings(config))
+            self._steps = Steps(placement.strategy, trained, parts.settings(config, how.xla))
             blocks = parts.blocks(config, trainset, placement, built.kind)
         self._made = ahead(blocks, _ranges(self._order, self._block_steps))
 

@@ -21,11 +21,13 @@ class Arithmetic(NamedTuple):
         precision: float32, tf32, mixed_bfloat16, mixed_float16 or float64; never "auto".
         channels_first: the layout of images inside the network.
         deterministic: whether the same command gives the same bits again.
+        xla: whether XLA compiles the steps.
     """
 
     precision: str
     channels_first: bool
     deterministic: bool
+    xla: bool = False
 
     @property
     def layers(self) -> str:
@@ -48,7 +50,12 @@ def candidates(capability: Capability) -> tuple[str, ...]:
 
 
 def settle(
-    precision: str, data_format: str, capability: Capability, eager: bool, nondeterministic: bool
+    precision: str,
+    data_format: str,
+    capability: Capability,
+    eager: bool,
+    nondeterministic: bool,
+    xla: bool = False,
 ) -> Arithmetic:
     """Sets TensorFlow's arithmetic to what the flags ask for.
 
@@ -58,6 +65,7 @@ def settle(
         capability: of the GPUs.
         eager: no graph, which some layouts of images need.
         nondeterministic: faster kernels on GPUs, whose sums are in no order.
+        xla: compile the steps by XLA, in channels_last.
 
     Raises:
         UsageError: a precision or a layout that these devices can't train with.
@@ -68,9 +76,25 @@ def settle(
     tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
     channels_first = data_format == "channels_first"
     if data_format == "auto":
-        channels_first = on_gpu
+        channels_first = on_gpu and not xla
     deterministic = not (on_gpu and nondeterministic)
-    return Arithmetic(precision, channels_first, deterministic)
+    return Arithmetic(precision, channels_first, deterministic, xla)
+
+
+def compiled(wanted: str, kind: str, replicas: int, data_format: str, fixed: bool) -> bool:
+    """Whether XLA compiles the steps.
+
+    Args:
+        wanted: --xla.
+        kind: of device, cpu or gpu.
+        replicas: over all workers.
+        data_format: --data_format.
+        fixed: the operations are to be TensorFlow's, one by one: shards, no graph.
+    """
+    if wanted == "auto":
+        alone = replicas == 1 and not fixed
+        return kind == "gpu" and alone and data_format != "channels_first"
+    return wanted == "on"
 
 
 def make_deterministic(capability: Capability, nondeterministic: bool) -> None:

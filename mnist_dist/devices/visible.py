@@ -25,6 +25,7 @@ class Wanted(NamedTuple):
         shards: fixed parts of the global batch, of which each replica is to have as many.
         accumulate_steps: groups in which a replica computes its shards.
         gpu_memory_mib: the most of a card that this process takes; 0: as it grows.
+        xla: whether the steps are compiled by XLA, which can be done for one replica alone.
     """
 
     no_gpu: bool
@@ -41,6 +42,7 @@ class Wanted(NamedTuple):
     accumulate_steps: int
     nondeterministic: bool
     gpu_memory_mib: int
+    xla: str
 
 
 def local_devices(wanted: Wanted, num_workers: int) -> tuple[str, ...]:
@@ -151,6 +153,11 @@ def _check(wanted: Wanted, names: tuple[str, ...], num_workers: int) -> None:
         raise UsageError(
             f"--batch_size={wanted.batch_size} over {replicas} replicas leaves some without an "
             f"image; give a global batch of at least {replicas}, or fewer replicas"
+        )
+    if wanted.xla == "on" and replicas > 1:
+        raise UsageError(
+            f"--xla=on with {replicas} replicas: XLA compiles the steps of one alone; leave it "
+            "out, or choose one device (--gpus=0,)"
         )
     if wanted.shards:
         _check_shards(wanted, replicas)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from mnist_dist.network import xla
 from mnist_dist.network.rows import Rows
 
 STREAM = 1
@@ -34,9 +35,12 @@ class Augmentation(NamedTuple):
             return images
         size, height, width, _ = images.shape
         draw = rows.uniform(size, 4, STREAM) * 2.0 - 1.0
+        transforms = self.transforms(draw, height, width)
+        if rows.compiled:
+            return xla.transformed(images, transforms)
         return tf.raw_ops.ImageProjectiveTransformV3(
             images=images,
-            transforms=self.transforms(draw, height, width),
+            transforms=transforms,
             output_shape=[height, width],
             fill_value=0.0,
             interpolation="BILINEAR",

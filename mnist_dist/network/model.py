@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from mnist_dist.network import xla
 from mnist_dist.network.architecture import Architecture, Stage
 from mnist_dist.network.layers import (
     BatchNorm,
@@ -102,11 +103,12 @@ class Network:
                 return x
             return self._norms[name](x, rows, statistics, each)
 
+        compiled = bool(rows) and rows[0].compiled  # by XLA
         x = [branch.images for branch in branches]
         if self.what.channels_first:
             x = [tf.transpose(part, [0, 3, 1, 2]) for part in x]
         for number in range(1, len(self.what.conv_filters) + 1):
-            x = self._conv(f"conv{number}", x, each, normalise)
+            x = self._conv(f"conv{number}", x, each, normalise, compiled)
         if self.what.channels_first:  # so that the dense weights fit both layouts
             x = [tf.transpose(part, [0, 2, 3, 1]) for part in x]
         x = [tf.reshape(part, [part.shape[0] or tf.shape(part)[0], -1]) for part in x]
@@ -118,22 +120,43 @@ class Network:
         return each(self._layers["logits"], x), statistics
 
     def _conv(
-        self, name: str, x: list[tf.Tensor], each: Callable, normalise: Callable
+        self,
+        name: str,
+        x: list[tf.Tensor],
+        each: Callable,
+        normalise: Callable,
+        compiled: bool,
     ) -> list[tf.Tensor]:
         """A convolution, or a residual block, and the max-pool after it."""
-        y = normalise(name, each(self._layers[name], x))
+
+        def layer(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
+            return self._product(name) if compiled else self._layers[name]
+
+        y = normalise(name, each(layer(name), x))
         if self.what.residual:
-            y = each(self._layers[f"{name}b"], [tf.nn.relu(part) for part in y])
+            y = each(layer(f"{name}b"), [tf.nn.relu(part) for part in y])
             y = normalise(f"{name}b", y)
             if f"{name}s" in self._layers:
-                x = each(self._layers[f"{name}s"], x)
+                x = each(layer(f"{name}s"), x)
             y = [residual_add(*pair) for pair in zip(y, x, strict=True)]
         # Bias and ReLU leave the order of numbers, so the largest of a square may be chosen before
         # them: the same values, with a quarter of the work.
-        y = [max_pool(part, self._format) for part in y]
+        y = [xla.max_pool(part) if compiled else max_pool(part, self._format) for part in y]
         if self._late_bias:
             y = each(self._biased(name), y)
         return [tf.nn.relu(part) for part in y]
+
+    def _product(self, name: str) -> Callable[[tf.Tensor], tf.Tensor]:
+        """What a convolution's layer does, as XLA is good at it."""
+        layer = self._layers[name]
+
+        def product(x: tf.Tensor) -> tf.Tensor:
+            dtype = layer.compute_dtype
+            kernel = tf.cast(layer.kernel.value, dtype)
+            y = xla.convolution(tf.cast(x, dtype), kernel, self.what.residual)
+            return y if layer.bias is None else y + tf.cast(layer.bias.value, dtype)
+
+        return product
 
     def _biased(self, name: str) -> Callable[[tf.Tensor], tf.Tensor]:
         """What adds a convolution's bias, where its layer doesn't."""

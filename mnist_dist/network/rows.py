@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from mnist_dist.network import xla
+
 PHILOX = 1  # TensorFlow's number for the algorithm
 
 
@@ -23,6 +25,7 @@ class Rows(NamedTuple):
         real: int32 scalar, how many of the rows are real; the rest is padding.
         totals: what each of a replica's shards has of a sum -> the sum over all shards of all
             replicas, once for each; differentiable.
+        compiled: whether all of this is compiled by XLA, for which some operations are others.
     """
 
     seed: int
@@ -30,6 +33,7 @@ class Rows(NamedTuple):
     first: tf.Tensor
     real: tf.Tensor
     totals: Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]]
+    compiled: bool = False
 
     def mask(self, rows: int, dtype: tf.DType) -> tf.Tensor:
         """1 for a real row and 0 for padding: dtype [rows]."""
@@ -46,6 +50,9 @@ class Rows(NamedTuple):
         groups = -(-columns // 4)  # a count of the generator gives four numbers
         low = tf.cast(self.first * groups, tf.uint64)
         high = tf.cast(self.step * 256 + stream, tf.uint64)
+        if self.compiled:
+            drawn = xla.uniform(self.seed, low, high, rows * groups * 4)
+            return tf.reshape(drawn, [rows, groups * 4])[:, :columns]
         numbers = tf.raw_ops.StatelessRandomUniformV2(
             shape=[rows, groups * 4],
             key=tf.constant([self.seed], tf.uint64),

@@ -23,7 +23,7 @@ def head(session: Session, arithmetic: Arithmetic, why: str, source: str) -> Ite
         f"Replicas: {session.placement.replicas} over {topology.num_workers} worker(s); "
         f"{used['cores']} of {used['machine_cores']} cores of {used['hostname']}, "
         f"{used['cpu_percent']:.0f} % CPU and {used['peak_memory_bytes'] / 2**20:.0f} MiB so far; "
-        f"precision {arithmetic.precision}."
+        f"precision {arithmetic.precision}{', compiled by XLA' if arithmetic.xla else ''}."
     )
     if devices.kind == "gpu":
         yield from _cards(devices.names, arithmetic.deterministic)

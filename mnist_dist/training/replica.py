@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from mnist_dist.data.pipeline import Block
+from mnist_dist.network import xla
 from mnist_dist.network.augment import Augmentation
 from mnist_dist.network.model import Network
 from mnist_dist.network.rows import Rows
@@ -27,6 +28,7 @@ class Settings(NamedTuple):
         eager: run without a graph.
         shards: fixed parts of the global batch, each computed by itself; 0 for none.
         accumulate_steps: with shards, the groups in which a replica computes its own.
+        xla: compile the steps by XLA.
     """
 
     seed: int
@@ -37,6 +39,7 @@ class Settings(NamedTuple):
     eager: bool
     shards: int = 0
     accumulate_steps: int = 1
+    xla: bool = False
 
 
 class ReplicaStep(NamedTuple):
@@ -84,6 +87,7 @@ class Replica:
                 block.first[k, micro],
                 block.real[k, micro],
                 lambda parts: [sum_over_replicas(part) for part in parts],
+                self._settings.xla,
             )
             part, added, values = self._gradients(images, block.labels[k, micro], rows, total)
             gradients = [a + b for a, b in zip(gradients, part, strict=True)] if micro else part
@@ -136,8 +140,10 @@ def scores(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Sums over the real rows: of the loss, and of right answers."""
     mask = rows.mask(logits.shape[0], logits.dtype)
-    loss = tf.reduce_sum(cross_entropy(logits, labels, smoothing) * mask)
-    right = tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), labels), logits.dtype) * mask
+    loss = tf.reduce_sum(cross_entropy(logits, labels, smoothing, rows.compiled) * mask)
+    # A GPU compares integers of 32 bits on the host, for which it would stop at each step.
+    found = tf.equal(tf.argmax(logits, 1), tf.cast(labels, tf.int64))
+    right = tf.cast(found, logits.dtype) * mask
     return loss, tf.reduce_sum(right)
 
 
@@ -151,12 +157,13 @@ def unscaled(
     return gradients
 
 
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
+def cross_entropy(
+    logits: tf.Tensor, labels: tf.Tensor, smoothing: float, compiled: bool = False
+) -> tf.Tensor:
     """Softmax cross-entropy of each row, in nats, in the logits' dtype: [rows]."""
-    if not smoothing:
+    if not smoothing and not compiled:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     classes = logits.shape[1]
-    targets = (
-        tf.one_hot(labels, classes, dtype=logits.dtype) * (1.0 - smoothing) + smoothing / classes
-    )
+    one_hot = xla.one_hot if compiled else tf.one_hot
+    targets = one_hot(labels, classes, dtype=logits.dtype) * (1.0 - smoothing) + smoothing / classes
     return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)

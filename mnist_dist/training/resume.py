@@ -92,7 +92,8 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewher
             "flags: the same ones with new folders give all of it again."
         )
     then, now = saved.state.get("arithmetic", loop.arithmetic), loop.arithmetic
-    changed = [f"{n}: {then.get(n)} then, {now.get(n)} now" for n in now if then.get(n) != now[n]]
+    pairs = {name: (then.get(name, "off"), value) for name, value in now.items()}
+    changed = [f"{name}: {a} then, {b} now" for name, (a, b) in pairs.items() if a != b]
     if changed:
         loop.files.console.line(f"The bits may differ from here on ({'; '.join(changed)}).")
     return progress

@@ -27,13 +27,13 @@ class Steps:
         self._strategy = strategy
         self._network, self._optimizer, self._loss_scale = state
         self.dtype = tf.as_dtype(self._network.dtype)
-        compiled: Callable = _as_it_is if settings.eager else _compiled
+        graph: Callable = _as_it_is if settings.eager else _graph
         part = Shards if settings.shards else Replica
         self._replica = part(self._network, self._loss_scale, settings)
-        self.train = compiled(self._train, loops=True)
-        self.score = compiled(self._score)
-        self.merge = compiled(self._merge)
-        self.swap_averages = compiled(lambda: self._optimizer.swap_averages(strategy))
+        self.train = graph(self._train, loops=True, xla=settings.xla)
+        self.score = graph(self._score)
+        self.merge = graph(self._merge)
+        self.swap_averages = graph(lambda: self._optimizer.swap_averages(strategy))
 
     def _train(self, block: Any, rates: tf.Tensor, steps: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
         """The first `steps` global steps of a block.
@@ -52,17 +52,23 @@ class Steps:
         """
         shape = [4 + self._strategy.num_replicas_in_sync]
         records = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=shape)
-        for k in tf.range(steps):
-            records = records.write(k, self._step(block, k, rates[k], stop))
+        # Of 32 bits, which GPUs leave on the host: a look at those on the card stops it.
+        first = tf.cast(self._local(block.step)[0], tf.int32)
+        k = tf.constant(0)
+        while k < steps:  # XLA would compile a range of each length anew
+            summary = (first + k + 1) % SUMMARY_STEPS == 0
+            records = records.write(k, self._step(block, k, rates[k], stop, summary))
+            k += 1
         return records.stack()
 
     @tf.autograph.experimental.do_not_convert
-    def _step(self, block: Any, k: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+    def _step(
+        self, block: Any, k: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor, summary: tf.Tensor
+    ) -> tf.Tensor:
         """Step `k` of a block: its row of what `_train` returns."""
         result = self._strategy.run(self._replica.step, args=(block, k, stop))
         self._update(result, rate)
-        wanted = (self._local(block.step)[k] + 1) % SUMMARY_STEPS == 0
-        norm = self._norm(result.gradients, wanted)
+        norm = self._norm(result.gradients, summary)
         return tf.concat([self._local(result.sums), [norm]], 0)
 
     def _norm(self, gradients: list[tf.Tensor], wanted: tf.Tensor) -> tf.Tensor:
@@ -129,17 +135,17 @@ class Steps:
         return self._strategy.experimental_local_results(value)[0]
 
 
-def _compiled(function: Callable, loops: bool = False) -> Callable:
+def _graph(function: Callable, loops: bool = False, xla: bool = False) -> Callable:
     """A graph of its own: TensorFlow counts a function's traces by its code, over all runs of a
     process, and warns of many.
 
     AutoGraph reads and rewrites all code that is called, for 4 s of a start, so it is asked only
     where there are `loops` over tensors to turn into the graph's.
     """
-    return tf.function(functools.partial(function), autograph=loops)
+    return tf.function(functools.partial(function), autograph=loops, jit_compile=xla or None)
 
 
-def _as_it_is(function: Callable, loops: bool = False) -> Callable:
+def _as_it_is(function: Callable, loops: bool = False, xla: bool = False) -> Callable:
     return function
 
 

@@ -31,6 +31,7 @@ CASES = {
     ("--shards=4", "--virtual_devices=4", "--accumulate_steps=2"): (
         "--accumulate_steps=2 with 1 of --shards=4 on each of 4 replicas"
     ),
+    ("--xla=on", "--virtual_devices=2"): "--xla=on with 2 replicas: XLA compiles the steps of one",
     ("--virtual_devices=65",): "--virtual_devices=65: out of range; give at least 0 and at most 64",
 }
 EACH = """

@@ -57,6 +57,16 @@ def test_float32_is_the_cpus(tmp_path):
     assert 2**-14 < apart(run(tmp_path / "tf32", *SHORT, "--precision=tf32"), cpu) < 0.06
 
 
+@pytest.mark.parametrize("flags", [(), EVERYTHING[:-4], EVERYTHING], ids=len)
+def test_compiled_by_xla_or_not(tmp_path, flags):
+    on = run(tmp_path / "on", *SHORT, "--precision=float64", *flags)
+    assert "precision float64, compiled by XLA." in on.out
+    off = run(tmp_path / "off", *SHORT, "--precision=float64", "--xla=off", *flags)
+    assert "precision float64." in off.out
+    turned = "--rotate_deg=10" in flags  # which is sampled in float32
+    assert apart(on, off) < (1e-4 if turned else 1e-12)
+
+
 @pytest.mark.parametrize("devices", [2, 4])
 def test_logical_devices_of_one_card(tmp_path, devices):
     flags = (*SHORT, "--precision=float64")

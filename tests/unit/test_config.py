@@ -40,6 +40,7 @@ LIMITS = {
     "kernel_size": ([1], [0]),
     "dense_units": ([(), (1,)], [(0,), (10, 0)]),
     "dropout": ([0.0, 0.999], [-0.1, 1.0, math.nan]),
+    "xla": (["auto", "on", "off"], ["", "yes"]),
     "data_format": (["auto", "channels_first", "channels_last"], ["", "NHWC"]),
     "shift_px": ([0.0], [-1.0, math.inf]),
     "rotate_deg": ([0.0, 180.0], [-1.0, 181.0, math.nan]),
@@ -124,6 +125,12 @@ def test_what_a_refusal_says():
         (
             {"shards": 4, "batch_norm": True, "accumulate_steps": 2},
             ["--shards", "--batch_norm", "--accumulate_steps=2"],
+        ),
+        ({"xla": "on", "shards": 4}, ["--xla=on", "--shards=4"]),
+        ({"xla": "on", "eager": True}, ["--xla=on", "--eager"]),
+        (
+            {"xla": "on", "data_format": "channels_first"},
+            ["--xla=on", "--data_format=channels_first"],
         ),
         ({"checkpoint_dir": ""}, ["--checkpoint_dir", "folder"]),
     ],

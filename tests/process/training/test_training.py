@@ -242,6 +242,35 @@ def test_channels_first_is_channels_last(every, trainer, small):
     assert "--data_format=channels_first with --eager" in eager.refused()
 
 
+def test_xla_is_tensorflow(trainer, small):
+    """With everything on, in float64; but not the augmentation, which is sampled in float32."""
+    flags = (
+        *("--precision=float64", "--epochs=2", "--log_interval=1", "--residual", "--batch_norm"),
+        *("--optimizer=adam", "--schedule=onecycle", "--label_smoothing=0.1", "--ema=0.9"),
+        *("--clip_norm=1", "--weight_decay=0.01", "--accumulate_steps=2"),
+    )
+    wanted = trainer(*small, *flags)
+    run = trainer(*small, *flags, "--xla=on")
+    assert "; precision float64, compiled by XLA." in run.out
+    assert "; precision float64." in wanted.out
+    assert run.losses().keys() == wanted.losses().keys()
+    for step, loss in wanted.losses().items():
+        assert run.losses()[step] == pytest.approx(loss, rel=1e-12)
+    assert run.result()["test_loss"] == pytest.approx(wanted.result()["test_loss"], rel=1e-12)
+    assert run.result()["weights_sha256"] != wanted.result()["weights_sha256"]
+
+
+def test_xla_is_resumed_bit_for_bit(trainer, small):
+    flags = ("--xla=on", "--log_interval=1", "--shift_px=2", "--rotate_deg=10")
+    once = trainer(*small, *flags, "--max_steps=30")
+    stopped = trainer(*small, *flags, "--max_steps=13")
+    there = trainer(*small, *flags, "--max_steps=30", folder=stopped.folder)
+    assert there.result()["weights_sha256"] == once.result()["weights_sha256"]
+    assert there.losses() == once.losses()
+    without = trainer(*small, *flags, "--max_steps=31", "--xla=off", folder=stopped.folder)
+    assert "The bits may differ from here on (xla: on then, off now).\n" in without.out
+
+
 @pytest.mark.parametrize("precision", FOUR_LAYERS)
 def test_mixed_precision(every, trainer, small, precision):
     run = trainer(*small, "--epochs=2", "--log_interval=1", f"--precision={precision}")
