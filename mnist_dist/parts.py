@@ -100,6 +100,7 @@ def arithmetic(config: Config, devices: Devices, precision: str) -> Arithmetic:
     """What is computed in, if it is this precision; sets TensorFlow to it."""
     xla = compiled(
         config.xla,
+        precision,
         devices.kind,
         devices.strategy.num_replicas_in_sync,
         config.data_format,

@@ -81,19 +81,22 @@ def settle(
     return Arithmetic(precision, channels_first, deterministic, xla)
 
 
-def compiled(wanted: str, kind: str, replicas: int, data_format: str, fixed: bool) -> bool:
+def compiled(
+    wanted: str, precision: str, kind: str, replicas: int, data_format: str, fixed: bool
+) -> bool:
     """Whether XLA compiles the steps.
 
     Args:
         wanted: --xla.
+        precision: as in Arithmetic; XLA's products in tf32 are many times slower.
         kind: of device, cpu or gpu.
         replicas: over all workers.
         data_format: --data_format.
         fixed: the operations are to be TensorFlow's, one by one: shards, no graph.
     """
     if wanted == "auto":
-        alone = replicas == 1 and not fixed
-        return kind == "gpu" and alone and data_format != "channels_first"
+        fits = replicas == 1 and not fixed and data_format != "channels_first"
+        return kind == "gpu" and fits and precision != "tf32"
     return wanted == "on"
 
 

@@ -1,4 +1,4 @@
-"""Importing TensorFlow: with oneDNN's kernels, and without its greetings.
+"""Importing TensorFlow: with oneDNN's kernels, with XLA's defaults, and without its greetings.
 
 No log level of its own turns those off.
 """
@@ -21,6 +21,18 @@ def one_dnn_has(precision: str) -> bool:
     return precision not in ("float64", "mixed_float16")
 
 
+def with_autotuning_off(given: str) -> str:
+    """XLA's flags without what halves the speed of compilation on a GPU and gains nothing here.
+
+    Args:
+        given: XLA_FLAGS of the environment: flags, which win, or the name of a file with them.
+    """
+    names_a_file = given.strip() and not given.strip().startswith("--")
+    if names_a_file or "autotune_level" in given:
+        return given
+    return f"{given} --xla_gpu_autotune_level=0".strip()
+
+
 @contextlib.contextmanager
 def without_greetings(one_dnn: bool = True, wanted: bool = False) -> Iterator[None]:
     """Holds back what is written to file descriptor 2 meanwhile, and drops the greetings.
@@ -34,6 +46,7 @@ def without_greetings(one_dnn: bool = True, wanted: bool = False) -> Iterator[No
         wanted: let TensorFlow greet after all.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1" if one_dnn else "0")
+    os.environ["XLA_FLAGS"] = with_autotuning_off(os.environ.get("XLA_FLAGS", ""))
     if wanted:
         yield
         return

@@ -45,7 +45,7 @@ INSIDE = {
         "hardware visible",
         "strategy all_reduce",
     ],
-    "network": ["architecture rows", "augment layers describe", "model"],
+    "network": ["architecture xla", "rows", "augment layers describe", "model"],
     "data": ["idx layouts split order", "npz pipeline tfds", "resident sources", "prepare"],
     "cluster": [
         "address hostlist job peer",
@@ -90,7 +90,7 @@ ENVIRONMENT = {
     "local": "starts workers, whose TF_CONFIG it sets",
     "devices.nvidia": "which of the machine's GPUs CUDA shows",
     "devices.multi_worker": "TensorFlow is told the cluster by TF_CONFIG",
-    "devices.quiet": "TensorFlow's log level, which it reads when it is imported",
+    "devices.quiet": "log level, oneDNN and XLA, which TensorFlow looks up as it is imported",
 }
 
 KNOWS_CONFIG = {

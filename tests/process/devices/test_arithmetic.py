@@ -4,7 +4,13 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config as tf_config
 
-from mnist_dist.devices.arithmetic import candidates, check, make_deterministic, settle
+from mnist_dist.devices.arithmetic import (
+    candidates,
+    check,
+    compiled,
+    make_deterministic,
+    settle,
+)
 from mnist_dist.errors import UsageError
 
 H200, VOLTA, PASCAL, CPU = (9, 0), (7, 0), (6, 1), None
@@ -59,7 +65,26 @@ def test_what_auto_measures():
     assert candidates(PASCAL) == ("float32",)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("float32", "gpu", 1, "auto", False), True),
+        (("mixed_bfloat16", "gpu", 1, "channels_last", False), True),
+        (("tf32", "gpu", 1, "auto", False), False),
+        (("float32", "cpu", 1, "auto", False), False),
+        (("float32", "gpu", 2, "auto", False), False),
+        (("float32", "gpu", 1, "channels_first", False), False),
+        (("float32", "gpu", 1, "auto", True), False),
+    ],
+)
+def test_what_xla_compiles(arguments, wanted):
+    assert compiled("auto", *arguments) is wanted
+    assert compiled("on", *arguments)
+    assert not compiled("off", *arguments)
+
+
 def test_layouts():
+    assert not settle("float32", "auto", H200, False, False, xla=True).channels_first
     assert settle("float32", "auto", H200, False, False).channels_first
     assert not settle("float32", "auto", CPU, False, False).channels_first
     assert not settle("float32", "channels_last", H200, False, False).channels_first
