@@ -28,4 +28,9 @@ def line(kind: str, message: str) -> str:
             f"{lacks[0].strip()}; leave out the flag that needs it, or give --nondeterministic, "
             "with which two runs differ"
         )
+    if re.search(r"libdevice|ptxas|nvlink", words):
+        return (
+            f"XLA lacks a part of CUDA's toolkit ({words[:MOST]}); pip install "
+            "'tensorflow[and-cuda]' has it, or give --xla=off"
+        )
     return words[:MOST]

@@ -33,6 +33,12 @@ def test_an_operation_without_a_deterministic_kernel(said):
     assert "\n" not in found
 
 
+def test_xla_without_its_tools():
+    found = line("InternalError", "libdevice not found\n at ./libdevice.10.bc")
+    assert found.startswith("XLA lacks a part of CUDA's toolkit (libdevice not found at ./libdev")
+    assert found.endswith("'tensorflow[and-cuda]' has it, or give --xla=off")
+
+
 def test_other_failures_are_told_as_they_are():
     assert line("InternalError", "a \n b") == "a b"
     assert len(line("InternalError", "x" * 5000)) == MOST
