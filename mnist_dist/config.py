@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
 
-from mnist_dist.errors import UsageError, shorten
+from mnist_dist import limits
+from mnist_dist.errors import UsageError
 
 OPTIMIZER_RATES = {
     "momentum": 0.01,
@@ -32,7 +32,7 @@ FOLDERS = ("data_dir", "run_dir", "output_dir", "checkpoint_dir")
 
 
 def _flag(
-    default: Any, group: str, text: str, *, numbers: bool = False, **limits: Any
+    default: Any, group: str, text: str, *, numbers: bool = False, **allowed: Any
 ) -> Any:  # a field, which the class's annotations know better
     """One flag: its help, its limits, and whether it decides the numbers that a run gives.
 
@@ -41,9 +41,9 @@ def _flag(
         group: the heading of `--help` under which it stands.
         text: one line of help; the unit in it.
         numbers: True where a resumed run must have the same value (see `Config.numbers`).
-        **limits: `low` and `high` (both allowed), `above` (not itself allowed), `choices`.
+        **allowed: `low` and `high` (both allowed), `above` (not itself allowed), `choices`.
     """
-    metadata = {"group": group, "help": text, "numbers": numbers, **limits}
+    metadata = {"group": group, "help": text, "numbers": numbers, **allowed}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -86,7 +86,7 @@ class Config:
     dropout: float = _flag(0.5, "Network", "part of the last hidden units dropped in training", numbers=True, low=0.0, high=0.999)
     batch_norm: bool = _flag(False, "Network", "batch normalisation, synchronised over replicas", numbers=True)
     residual: bool = _flag(False, "Network", "a residual block in the place of each convolution", numbers=True)
-    data_format: str = _flag("auto", "Network", "layout of images; auto: channels_first on a GPU, else channels_last", choices=("auto", "channels_first", "channels_last"))
+    data_format: str = _flag("auto", "Network", "layout of images; auto: channels_first on GPUs without XLA, else channels_last", choices=("auto", "channels_first", "channels_last"))
 
     shift_px: float = _flag(0.0, "Augmentation", "largest random shift, in pixels", numbers=True, low=0.0)
     rotate_deg: float = _flag(0.0, "Augmentation", "largest random turn, in degrees", numbers=True, low=0.0, high=180.0)
@@ -135,11 +135,11 @@ class Config:
             object.__setattr__(self, "weight_decay", 0.004 if self.optimizer == "adamw" else 0.0)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            _check_type(field, value)
+            limits.of_type(field, value)
             for item in value if isinstance(value, tuple) else (value,):
-                _check(field.name, item, field.metadata)
+                limits.within(field.name, item, field.metadata)
         for name in FOLDERS:
-            object.__setattr__(self, name, _folder(name, getattr(self, name)))
+            object.__setattr__(self, name, limits.folder(name, getattr(self, name)))
         if self.run_dir:
             if not self.output_dir:
                 object.__setattr__(self, "output_dir", self.run_dir)
@@ -240,49 +240,3 @@ class Config:
     def as_dict(self) -> dict[str, Any]:
         """All flags, as JSON knows them (tuples as lists)."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
-
-
-def _check_type(field: dataclasses.Field[Any], value: Any) -> None:
-    """Raises UsageError where `value` isn't of the field's type; a float may be given as an int."""
-    kind = float if field.default is None else type(field.default)
-    fits = isinstance(value, (float, int) if kind is float else kind)
-    items = value if isinstance(value, tuple) else ()
-    if (
-        not fits
-        or isinstance(value, bool) != (kind is bool)
-        or not all(type(item) is int for item in items)
-    ):
-        named = "tuple of int" if kind is tuple else kind.__name__
-        raise UsageError(f"--{field.name}={value!r}: give a value of type {named}")
-
-
-def _folder(name: str, value: str) -> str:
-    """A folder with ~ as the home it stands for. Raises UsageError where it is none of this machine."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
-        raise UsageError(
-            f"--{name}={value}: give a folder of this machine's file system, mounted or not; a "
-            "checkpoint is made whole by renaming it, which object stores don't do in one step"
-        )
-    try:
-        return str(Path(value).expanduser()) if value.startswith("~") else value
-    except RuntimeError as error:
-        raise UsageError(f"--{name}={value}: there is no such home; give the whole path") from error
-
-
-def _check(name: str, value: Any, limits: Any) -> None:
-    """Raises UsageError where `value` of flag `name` isn't within `limits`."""
-    low, high, above = limits.get("low"), limits.get("high"), limits.get("above")
-    choices = limits.get("choices")
-    if isinstance(value, int) and abs(value) >= 2**63:
-        raise UsageError(f"--{name}: a number of {value.bit_length()} bits; give one below 2^63")
-    if choices and value not in choices:
-        raise UsageError(
-            f"--{name}={shorten(value)}: allowed are {', '.join(choices)}; give one of them"
-        )
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"--{name}={value}: give a finite number")
-    too_low = (low is not None and value < low) or (above is not None and value <= above)
-    if too_low or (high is not None and value > high):
-        least = f"at least {low}" if low is not None else f"more than {above}"
-        most = f" and at most {high}" if high is not None else ""
-        raise UsageError(f"--{name}={value}: out of range; give {least}{most}")
