@@ -17,7 +17,7 @@ def line(kind: str, message: str) -> str:
         what = f" ({shape[0]} were wanted)" if shape else ""
         return (
             f"the device's memory is full{what}; give a smaller --batch_size, more "
-            "--accumulate_steps, or a larger --gpu_memory_mib if there is a limit"
+            "--accumulate_steps, --xla=off, or a larger --gpu_memory_mib if there is a limit"
         )
     words = " ".join(message.split())
     lacks = re.search(

@@ -22,7 +22,7 @@ def one_dnn_has(precision: str) -> bool:
 
 
 def with_autotuning_off(given: str) -> str:
-    """XLA's flags without what halves the speed of compilation on a GPU and gains nothing here.
+    """XLA's flags without what doubles the time to compile on a GPU and gains nothing here.
 
     Args:
         given: XLA_FLAGS of the environment: flags, which win, or the name of a file with them.

@@ -8,6 +8,7 @@ from mnist_dist.network import xla
 from mnist_dist.network.augment import Augmentation
 from mnist_dist.network.layers import max_pool
 from mnist_dist.network.rows import Rows
+from tests.process.trainer import SMALL, train
 
 RANDOM = np.random.default_rng(5)
 COMPILED = pytest.mark.parametrize("compiled", [False, True], ids=["as it is", "by XLA"])
@@ -98,3 +99,13 @@ def test_images_are_turned_alike(compiled):
     # Where from is computed in float32: 2^-24 of up to 60 pixels, some four roundings.
     np.testing.assert_allclose(found, wanted, rtol=0, atol=4 * 60 * 2.0**-24)
     assert np.abs(wanted - images).max() > 0.5
+
+
+def test_steps_are_compiled_once_for_blocks_of_all_lengths(tmp_path, monkeypatch, subset):
+    dumped = tmp_path / "hlo"
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_dump_to={dumped} --xla_dump_hlo_as_text")
+    flags = ("--xla=on", "--batch_size=50", "--steps_per_loop=5", "--max_steps=9")
+    run = train(tmp_path, *SMALL, *flags, f"--data_dir={subset}", "--validation_size=500")
+    assert run.code == 0, run.err
+    names = [path.name for path in dumped.glob("*.before_optimizations.txt")]
+    assert len(names) == 1, names

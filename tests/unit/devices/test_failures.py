@@ -13,7 +13,8 @@ def test_a_full_card_says_what_to_do():
     )
     assert found == (
         "the device's memory is full (shape[50000,32,24,24] were wanted); give a smaller "
-        "--batch_size, more --accumulate_steps, or a larger --gpu_memory_mib if there is a limit"
+        "--batch_size, more --accumulate_steps, --xla=off, or a larger --gpu_memory_mib if there "
+        "is a limit"
     )
     assert "memory is full; give" in line("ResourceExhaustedError", "no words")
 
