@@ -78,7 +78,9 @@ def test_compiled_by_xla_or_not(tmp_path, flags):
 def test_logical_devices_of_one_card(tmp_path, devices):
     flags = (*SHORT, "--precision=float64")
     one = run(tmp_path / "one", *flags)
-    some = run(tmp_path / "some", *flags, f"--virtual_devices={devices}")
+    # Else they would be cut from what is free, which other tests may take meanwhile.
+    logical = (f"--virtual_devices={devices}", "--gpu_memory_mib=8192")
+    some = run(tmp_path / "some", *flags, *logical)
     assert some.result()["num_replicas"] == devices
     assert "are logical devices of one GPU, which NCCL refuses: the reduction is ring." in some.out
     assert apart(some, one) < 1e-12
