@@ -245,7 +245,13 @@ def test_channels_first_is_channels_last(every, trainer, small):
 def test_xla_is_tensorflow(trainer, small):
     """With everything on, in float64; but not the augmentation, which is sampled in float32."""
     flags = (
-        *("--precision=float64", "--max_steps=20", "--log_interval=1", "--residual", "--batch_norm"),
+        *(
+            "--precision=float64",
+            "--max_steps=20",
+            "--log_interval=1",
+            "--residual",
+            "--batch_norm",
+        ),
         *("--optimizer=adam", "--schedule=onecycle", "--label_smoothing=0.1", "--ema=0.9"),
         *("--clip_norm=1", "--weight_decay=0.01", "--accumulate_steps=2"),
     )
