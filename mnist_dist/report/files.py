@@ -13,7 +13,7 @@ from mnist_dist.errors import shorten
 from mnist_dist.run.owner import MOST_BYTES, owner_of
 
 RESULT_BYTES = 1 << 20
-LINES_BYTES = 12 << 20  # some 100,000 lines
+LINES_BYTES = 8 << 20  # some 70,000 lines
 LARGEST = 1e30
 
 SCORES = ("split", "step", "loss", "accuracy")

@@ -25,13 +25,13 @@ def main(command_lines):
 
         from mnist_dist.training import steps
 
-    made, own = [], steps._compiled
+    made, own = [], steps._graph
 
-    def compiled(function, loops=False):
-        made.append(own(function, loops))
+    def graph(function, **options):
+        made.append(own(function, **options))
         return made[-1]
 
-    steps._compiled = compiled
+    steps._graph = graph
     codes = [train.main(arguments) for arguments in command_lines]
     graphs = [c.graph.as_graph_def() for f in made for c in f._list_all_concrete_functions()]
     nodes = sum(len(f.node_def) for graph in graphs for f in graph.library.function)
