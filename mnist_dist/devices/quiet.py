@@ -1,6 +1,6 @@
-"""Importing TensorFlow: with oneDNN's kernels, with XLA's defaults, and without its greetings.
+"""Importing TensorFlow: with oneDNN's kernels, XLA without autotuning, and no greetings.
 
-No log level of its own turns those off.
+No log level of TensorFlow's turns the greetings off.
 """
 
 import contextlib

@@ -79,15 +79,14 @@ def uniform(seed: int, low: tf.Tensor, high: tf.Tensor, size: int) -> tf.Tensor:
         float32 [size].
     """
     counts = low + tf.cast(tf.range(size // 4), tf.uint64)
-    ones = tf.ones_like(counts)
-    a, b = counts & LOW, tf.bitwise.right_shift(counts, 32 * ones)
-    c, d = (high & LOW) * ones, tf.bitwise.right_shift(high, 32) * ones
+    a, b = counts & LOW, tf.bitwise.right_shift(counts, 32)
+    c, d = high & LOW, tf.bitwise.right_shift(high, 32)  # scalars, until they meet the others
     key = [seed & LOW, seed >> 32]
     for _ in range(ROUNDS):
         first, second = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
         a, c = (
-            tf.bitwise.right_shift(second, 32 * ones) ^ b ^ key[0],
-            tf.bitwise.right_shift(first, 32 * ones) ^ d ^ key[1],
+            tf.bitwise.right_shift(second, 32) ^ b ^ key[0],
+            tf.bitwise.right_shift(first, 32) ^ d ^ key[1],
         )
         b, d = second & LOW, first & LOW
         key = [(part + step) & LOW for part, step in zip(key, WEYL, strict=True)]
