@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mnist_dist.devices.quiet import without_greetings
 from mnist_dist.errors import UsageError
-from mnist_dist.run.command import Parser, answered
+from mnist_dist.run.command import Parser, answered, leave
 from mnist_dist.run.console import Console
 from mnist_dist.run.folders import writable
 from mnist_dist.use import handwriting, origin
@@ -89,4 +89,4 @@ def _check_picture(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mnist_dist.devices.quiet import without_greetings
 from mnist_dist.errors import RunError
-from mnist_dist.run.command import Parser, answered
+from mnist_dist.run.command import Parser, answered, leave
 from mnist_dist.run.console import Console
 from mnist_dist.run.folders import writable
 from mnist_dist.use import origin
@@ -99,4 +99,4 @@ def _next_version(out: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -10,10 +10,10 @@ from mnist_dist.cluster import job, topology
 from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.devices.quiet import one_dnn_has, without_greetings
-from mnist_dist.errors import EXIT_INTERRUPTED, EXIT_SAVED, UsageError
+from mnist_dist.errors import EXIT_SAVED, UsageError
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
-from mnist_dist.run.command import answered
+from mnist_dist.run.command import answered, leave
 from mnist_dist.run.console import Console
 from mnist_dist.run.result import Result
 from mnist_dist.training.stop import Stop
@@ -157,7 +157,4 @@ def _load(config: Config) -> sources.ImageData:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    if code == EXIT_INTERRUPTED:  # at once: Python would wait for the thread of a slow save
-        os._exit(code)
-    sys.exit(code)
+    leave(main(sys.argv[1:]))

@@ -34,7 +34,7 @@ from mnist_dist.devices.quiet import without_greetings
 from mnist_dist.doctor import facts, gpu
 from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
 from mnist_dist.errors import EXIT_FAILED, UsageError
-from mnist_dist.run.command import answered
+from mnist_dist.run.command import answered, leave
 from mnist_dist.run.console import Console
 
 GATHER_S = 60.0
@@ -161,4 +161,4 @@ def _look(
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))
