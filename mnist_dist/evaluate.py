@@ -38,6 +38,11 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     asked.add_argument(
         "--save_preprocessed", "--save-preprocessed", metavar="DIR", help="what the network saw"
     )
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="test-time averaging: the mean answer to an image and to it moved by half a pixel",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the text")
     parser.add_argument("--no_gpu", "--no-gpu", action="store_true", help="leave GPUs alone")
     args = parser.parse_args(argv)
@@ -66,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
 
             answers.tf.config.list_physical_devices()  # the first look greets, too
         console.stage("loading the network")
-        with answers.model(made, args.no_gpu) as (model, placement):
+        with answers.model(made, args.no_gpu, args.tta) as (model, placement):
             if args.images:
                 return answers.ask(model, pictures, args.save_preprocessed, args.json, console)
             console.stage("reading the data")

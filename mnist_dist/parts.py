@@ -139,8 +139,8 @@ def rule(config: Config) -> optim.Rule:
     return optim.Rule(config.optimizer, **values)
 
 
-def settings(config: Config, xla: bool = False) -> Settings:
-    """How a step is computed; compiled by XLA, if the arithmetic says so."""
+def settings(config: Config, xla: bool = False, averaged: bool = False) -> Settings:
+    """How a step is computed; compiled by XLA, if the arithmetic says so. And a score."""
     return Settings(
         seed=config.seed,
         label_smoothing=config.label_smoothing,
@@ -151,6 +151,7 @@ def settings(config: Config, xla: bool = False) -> Settings:
         shards=config.shards,
         accumulate_steps=config.accumulate_steps,
         xla=xla,
+        averaged=averaged,
     )
 
 

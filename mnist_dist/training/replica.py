@@ -29,6 +29,7 @@ class Settings(NamedTuple):
         shards: fixed parts of the global batch, each computed by itself; 0 for none.
         accumulate_steps: with shards, the groups in which a replica computes its own.
         xla: compile the steps by XLA.
+        averaged: score by the mean answer to several views of an image.
     """
 
     seed: int
@@ -40,6 +41,7 @@ class Settings(NamedTuple):
     shards: int = 0
     accumulate_steps: int = 1
     xla: bool = False
+    averaged: bool = False
 
 
 class ReplicaStep(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from mnist_dist.data.pipeline import Block
+from mnist_dist.network import views
 from mnist_dist.network.layers import BatchNorm
-from mnist_dist.network.model import Branch
 from mnist_dist.run.tensorboard import SUMMARY_STEPS
 from mnist_dist.training.replica import Replica, ReplicaStep, Settings, as_pixels, cross_entropy
 from mnist_dist.training.shards import Shards
@@ -29,6 +29,7 @@ class Steps:
         self.dtype = tf.as_dtype(self._network.dtype)
         graph: Callable = _as_it_is if settings.eager else _graph
         part = Shards if settings.shards else Replica
+        self._averaged = settings.averaged
         self._replica = part(self._network, self._loss_scale, settings)
         self.train = graph(self._train, loops=True, xla=settings.xla)
         self.score = graph(self._score)
@@ -112,7 +113,7 @@ class Steps:
         def score(block: Block) -> tf.Tensor:
             parts = range(block.real.shape[1])
             images = [as_pixels(block.images[0, part], self.dtype) for part in parts]
-            logits, _ = self._network.side_by_side([Branch(part) for part in images])
+            logits = views.answers(self._network, images, self._averaged)
             scores = []
             for part in parts:
                 losses = cross_entropy(logits[part], block.labels[0, part], 0.0)

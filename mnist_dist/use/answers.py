@@ -33,12 +33,13 @@ TOP = 3
 
 
 @contextlib.contextmanager
-def model(made: Origin, no_gpu: bool) -> Iterator[tuple[Model, Placement]]:
+def model(made: Origin, no_gpu: bool, tta: bool = False) -> Iterator[tuple[Model, Placement]]:
     """The run's network on one device of this machine: a GPU if there is one, else the CPU.
 
     Args:
         made: the checkpoint.
         no_gpu: leave GPUs alone.
+        tta: answer by the mean over several views of an image.
     """
     gpu = bool(tf.config.list_physical_devices("GPU")) and not no_gpu
     config = made.config
@@ -58,7 +59,7 @@ def model(made: Origin, no_gpu: bool) -> Iterator[tuple[Model, Placement]]:
     )
     with session.join(parts.wanted(config), parts.terms(config), Topology()) as joined:
         parts.arithmetic(config, joined.devices, config.precision)
-        yield Model(made, made.network.channels_first and same), joined.placement
+        yield Model(made, made.network.channels_first and same, tta), joined.placement
 
 
 def data(made: Origin, data_dir: str | None, dataset: str | None) -> ImageData:
@@ -117,6 +118,7 @@ def score(
     if as_json:
         where = {"checkpoint": str(model.origin.saved.path), "step": model.step}
         about = {**where, "split": split, "data": data.fingerprint, "source": data.source}
+        about["tta"] = model.averaged
         print(json.dumps({**about, **_record(scores)}, allow_nan=False))
         return
     console.line(_weights(model))
@@ -164,6 +166,7 @@ def ask(
         record = {
             "checkpoint": str(model.origin.saved.path),
             "step": model.step,
+            "tta": model.averaged,
             "images": [_answer(path, top) for (path, _), top in zip(seen, tops, strict=True)],
             "skipped": [{"image": path, "reason": why} for path, why in skipped.items()],
         }
@@ -188,6 +191,7 @@ def _weights(model: Model) -> str:
     best = model.origin.saved.state.get("best_step")
     kinds = ["the best by --patience"] if best == model.step else []
     kinds += ["averages of --ema"] if model.origin.config.ema else []
+    kinds += ["answers averaged over 5 views (--tta)"] if model.averaged else []
     return f"Weights: {model.origin.saved.path}{''.join(f', {kind}' for kind in kinds)}."
 
 

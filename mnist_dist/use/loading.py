@@ -10,8 +10,12 @@ if TYPE_CHECKING:
     from mnist_dist.use.model import Model
 
 
-def load(run_dir: str) -> "Model":
+def load(run_dir: str, tta: bool = False) -> "Model":
     """A run's trained network, on TensorFlow's default device.
+
+    Args:
+        run_dir: one of the run's folders.
+        tta: answer by the mean over several views of an image.
 
     Raises:
         UsageError: no run is there, or its checkpoint is damaged.
@@ -21,4 +25,4 @@ def load(run_dir: str) -> "Model":
         from mnist_dist.use import model
 
         model.tf.config.list_physical_devices()  # the first look greets, too
-    return model.Model(made)
+    return model.Model(made, tta=tta)

@@ -1,6 +1,7 @@
 """A trained network, ready to be asked."""
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from mnist_dist import parts
 from mnist_dist.errors import UsageError
+from mnist_dist.network import views
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.training import state
 from mnist_dist.use.origin import Origin
@@ -46,20 +48,23 @@ class Model:
         step: global steps it was trained for.
         image_shape: (height, width, channels) of its images.
         num_classes: of its answers.
+        averaged: whether it answers by the mean over several views of an image.
     """
 
-    def __init__(self, made: Origin, channels_first: bool = False) -> None:
+    def __init__(self, made: Origin, channels_first: bool = False, tta: bool = False) -> None:
         """Rebuilds the network under the current strategy and restores its weights.
 
         Args:
             made: where it comes from.
             channels_first: layout of images inside the network, which changes rounding alone.
+            tta: answer by the mean over several views of an image (network/views.py).
 
         Raises:
             UsageError: the checkpoint doesn't fit the network that it names.
         """
         self.origin = made
         self.step = made.saved.step
+        self.averaged = tta
         self.image_shape = made.network.image_shape
         self.num_classes = made.network.num_classes
         strategy = tf.distribute.get_strategy()
@@ -69,7 +74,9 @@ class Model:
         Checkpoints(folder, variables, keep=1, chief=False).restore(made.saved)
         self.state.optimizer.swap_averages(strategy)
         images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
-        self._ask = tf.function(self._answer, input_signature=[images], autograph=False)
+        # Of its own, since TensorFlow counts a function's traces by its code, over all models.
+        answer = functools.partial(self._answer)
+        self._ask = tf.function(answer, input_signature=[images], autograph=False)
 
     def predict(self, images: np.ndarray) -> Prediction:
         """Asks the network.
@@ -109,5 +116,6 @@ class Model:
         return array
 
     def _answer(self, images: tf.Tensor) -> tf.Tensor:
-        logits, _ = self.state.network(tf.cast(images, self.state.network.dtype) / 255.0)
-        return tf.nn.softmax(logits)
+        network = self.state.network
+        pixels = tf.cast(images, network.dtype) / 255.0
+        return tf.nn.softmax(views.answers(network, [pixels], self.averaged)[0])

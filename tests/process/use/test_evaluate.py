@@ -110,6 +110,36 @@ def test_other_data(trainer, every, tmp_path):
     assert found["loss"] == pytest.approx(mean, rel=1e-5)
 
 
+def test_averaged_over_views(trainer, every, tmp_path):
+    """On images of even bytes, of which also those moved by half a pixel are bytes."""
+    cut(tmp_path, 600, 300)
+    for part in ("train", "t10k"):
+        path = tmp_path / f"{part}-images-idx3-ubyte"
+        data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+        data[16:] &= 254
+        path.write_bytes(data.tobytes())
+    images = idx.read(tmp_path / "t10k-images-idx3-ubyte", 3)
+    labels = idx.read(tmp_path / "t10k-labels-idx1-ubyte", 1)
+    wide = np.pad(images.astype(int), [(0, 0), (1, 1), (1, 1)])
+    places = (1, 1), (0, 1), (2, 1), (1, 0), (1, 2)
+    views = [(images + wide[:, y : y + 28, x : x + 28]) // 2 for y, x in places]
+    folder = every.folder / "ck"
+    mean = np.mean([trainer.predict(folder, v.astype(np.uint8))[1] for v in views], 0)
+    classes, probabilities = trainer.predict(folder, images, tta=True)
+    np.testing.assert_allclose(probabilities, mean, rtol=1e-4, atol=1e-7)
+    assert (classes == probabilities.argmax(1)).all()
+    found = scored(trainer, folder, f"--data_dir={tmp_path}", "--tta")
+    assert found["tta"]
+    assert found["accuracy"] == pytest.approx((classes == labels).mean(), abs=1e-12)
+    loss = -np.log(mean[np.arange(300), labels].astype(float)).mean()
+    assert found["loss"] == pytest.approx(loss, rel=1e-5)
+    single = scored(trainer, folder, f"--data_dir={tmp_path}")
+    assert not single["tta"]
+    assert single["loss"] != pytest.approx(loss, rel=1e-4)
+    text = trainer.tool("evaluate", folder, "--no_gpu", f"--data_dir={tmp_path}", "--tta").out
+    assert text.splitlines()[0].endswith(", answers averaged over 5 views (--tta).")
+
+
 def test_drawn_digits(trainer, reader, tmp_path):
     argv = ("--images", DRAWN, f"--save_preprocessed={tmp_path}/seen")
     done = trainer.tool("evaluate", reader.folder / "ck", "--no_gpu", "--json", *argv)
