@@ -49,6 +49,9 @@ RUN_BY = {
     r"python -m mnist_dist\.evaluate \S+ --data_dir=\S+( --json)?": (
         "tests/process/use/test_evaluate.py::test_other_data"
     ),
+    r"python -m mnist_dist\.evaluate \S+ --tta": (
+        "tests/process/use/test_evaluate.py::test_averaged_over_views"
+    ),
     r"python -m mnist_dist\.evaluate \S+ --images .*": (
         "tests/process/use/test_evaluate.py::test_drawn_digits"
     ),

@@ -46,7 +46,7 @@ INSIDE = {
         "hardware visible",
         "strategy all_reduce",
     ],
-    "network": ["architecture xla", "rows", "augment layers describe", "model"],
+    "network": ["architecture xla", "rows", "augment layers describe", "model", "views"],
     "data": ["idx layouts split order", "npz pipeline tfds", "resident sources", "prepare"],
     "cluster": [
         "address hostlist job peer",

@@ -23,7 +23,7 @@ def lines(sweep):
 
 
 def test_they_are_there():
-    assert {path.stem for path in RECIPES} >= {"notebook", "fast", "accurate", "cluster"}
+    assert {path.stem for path in RECIPES} >= {"notebook", "fast", "balanced", "accurate", "cluster"}
     assert {path.stem for path in SWEEPS} >= {"layers", "optimizers", "patience", "residual"}
 
 
