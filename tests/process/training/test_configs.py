@@ -23,7 +23,8 @@ def lines(sweep):
 
 
 def test_they_are_there():
-    assert {path.stem for path in RECIPES} >= {"notebook", "fast", "balanced", "accurate", "cluster"}
+    names = {"notebook", "fast", "balanced", "accurate", "cluster"}
+    assert {path.stem for path in RECIPES} >= names
     assert {path.stem for path in SWEEPS} >= {"layers", "optimizers", "patience", "residual"}
 
 
