@@ -13,27 +13,28 @@ import threading
 from mnist_dist import flags
 from mnist_dist.bench.plan import Task
 from mnist_dist.devices.quiet import one_dnn_has, without_greetings
-from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, UsageError
-from mnist_dist.run.console import complain
+from mnist_dist.run.command import answered, leave
 
 
 def main(argv: list[str]) -> int:
     """Runs the command line; returns the process's exit code, if it failed."""
     watch = threading.Thread(target=_end_with_parent, daemon=True)
     watch.start()
+    code = answered(lambda: _measure(argv))
+    if not code:
+        watch.join()
+    return code
+
+
+def _measure(argv: list[str]) -> int:
     workers, *rest = json.loads(argv[0])
     task = Task(tuple(workers), *rest)
-    try:
-        config = flags.parse(argv[1:])
-        with without_greetings(one_dnn_has(config.precision)):
-            from mnist_dist.bench import level
+    config = flags.parse(argv[1:])
+    with without_greetings(one_dnn_has(config.precision)):
+        from mnist_dist.bench import level
 
-            level.tf.config.list_physical_devices()  # the first look greets, too
-        print(json.dumps(level.measure(config, task)), flush=True)
-    except (UsageError, RunError) as error:
-        complain(error)
-        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
-    watch.join()
+        level.tf.config.list_physical_devices()  # the first look greets, too
+    print(json.dumps(level.measure(config, task)), flush=True)
     return 0
 
 
@@ -44,4 +45,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mnist_dist import bounded
 from mnist_dist.errors import RunError, UsageError
-from mnist_dist.run.owner import MOST_BYTES, Owner, owner_of, started
+from mnist_dist.run.owner import MOST_BYTES, Owner, owner_of
 
 BEAT_S = 5.0
 DEAD_AFTER_S = 30.0
@@ -146,7 +146,7 @@ class Lock:
         """Whether the owner of a lock is certainly not there any more."""
         if other.job and other.job == self._owner.job and other.restart < self._owner.restart:
             return True  # the scheduler has ended that try before it began this one
-        return other.system == self._owner.system and started(other.pid) != other.started
+        return other.gone
 
     def _beat(self) -> None:
         while not self._released.wait(self._beat_s):
