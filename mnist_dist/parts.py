@@ -139,8 +139,8 @@ def rule(config: Config) -> optim.Rule:
     return optim.Rule(config.optimizer, **values)
 
 
-def settings(config: Config, xla: bool = False, averaged: bool = False) -> Settings:
-    """How a step is computed; compiled by XLA, if the arithmetic says so. And a score."""
+def settings(config: Config, xla: bool = False, tta: bool = False) -> Settings:
+    """How a step is computed, by XLA if the arithmetic says so; and how a score is."""
     return Settings(
         seed=config.seed,
         label_smoothing=config.label_smoothing,
@@ -151,7 +151,7 @@ def settings(config: Config, xla: bool = False, averaged: bool = False) -> Setti
         shards=config.shards,
         accumulate_steps=config.accumulate_steps,
         xla=xla,
-        averaged=averaged,
+        tta=tta,
     )
 
 

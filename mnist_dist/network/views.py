@@ -8,18 +8,18 @@ import tensorflow as tf
 from mnist_dist.network.model import Branch, Network
 
 
-def answers(network: Network, parts: Sequence[tf.Tensor], averaged: bool) -> list[tf.Tensor]:
+def answers(network: Network, parts: Sequence[tf.Tensor], tta: bool) -> list[tf.Tensor]:
     """A trained network's answers to parts of a batch, each in operations of its own.
 
     Args:
         network: the trained network.
         parts: dtype [rows, height, width, channels] each, in 0..1.
-        averaged: give the mean probabilities over an image's views, in the place of its own.
+        tta: give the mean probabilities over an image's views, in the place of its own.
 
     Returns:
         Logits of each part, dtype [rows, classes]: the probabilities are their softmax.
     """
-    if not averaged:
+    if not tta:
         return network.side_by_side([Branch(part) for part in parts])[0]
     found: list[list[tf.Tensor]] = []
     for moved in zip(*map(views, parts), strict=True):

@@ -29,7 +29,7 @@ class Steps:
         self.dtype = tf.as_dtype(self._network.dtype)
         graph: Callable = _as_it_is if settings.eager else _graph
         part = Shards if settings.shards else Replica
-        self._averaged = settings.averaged
+        self._tta = settings.tta
         self._replica = part(self._network, self._loss_scale, settings)
         self.train = graph(self._train, loops=True, xla=settings.xla)
         self.score = graph(self._score)
@@ -113,7 +113,7 @@ class Steps:
         def score(block: Block) -> tf.Tensor:
             parts = range(block.real.shape[1])
             images = [as_pixels(block.images[0, part], self.dtype) for part in parts]
-            logits = views.answers(self._network, images, self._averaged)
+            logits = views.answers(self._network, images, self._tta)
             scores = []
             for part in parts:
                 losses = cross_entropy(logits[part], block.labels[0, part], 0.0)

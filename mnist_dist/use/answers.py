@@ -116,9 +116,14 @@ def score(
         drawn = pictures.mistakes(Path(mistakes), part, found.predictions, found.losses)
     console.stage("")
     if as_json:
-        where = {"checkpoint": str(model.origin.saved.path), "step": model.step}
-        about = {**where, "split": split, "data": data.fingerprint, "source": data.source}
-        about["tta"] = model.averaged
+        about = {
+            "checkpoint": str(model.origin.saved.path),
+            "step": model.step,
+            "tta": model.tta,
+            "split": split,
+            "data": data.fingerprint,
+            "source": data.source,
+        }
         print(json.dumps({**about, **_record(scores)}, allow_nan=False))
         return
     console.line(_weights(model))
@@ -166,7 +171,7 @@ def ask(
         record = {
             "checkpoint": str(model.origin.saved.path),
             "step": model.step,
-            "tta": model.averaged,
+            "tta": model.tta,
             "images": [_answer(path, top) for (path, _), top in zip(seen, tops, strict=True)],
             "skipped": [{"image": path, "reason": why} for path, why in skipped.items()],
         }
@@ -191,7 +196,7 @@ def _weights(model: Model) -> str:
     best = model.origin.saved.state.get("best_step")
     kinds = ["the best by --patience"] if best == model.step else []
     kinds += ["averages of --ema"] if model.origin.config.ema else []
-    kinds += ["answers averaged over 5 views (--tta)"] if model.averaged else []
+    kinds += ["answers averaged over 5 views (--tta)"] if model.tta else []
     return f"Weights: {model.origin.saved.path}{''.join(f', {kind}' for kind in kinds)}."
 
 

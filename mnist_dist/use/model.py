@@ -48,7 +48,7 @@ class Model:
         step: global steps it was trained for.
         image_shape: (height, width, channels) of its images.
         num_classes: of its answers.
-        averaged: whether it answers by the mean over several views of an image.
+        tta: whether it answers by the mean over several views of an image.
     """
 
     def __init__(self, made: Origin, channels_first: bool = False, tta: bool = False) -> None:
@@ -64,7 +64,7 @@ class Model:
         """
         self.origin = made
         self.step = made.saved.step
-        self.averaged = tta
+        self.tta = tta
         self.image_shape = made.network.image_shape
         self.num_classes = made.network.num_classes
         strategy = tf.distribute.get_strategy()
@@ -118,4 +118,4 @@ class Model:
     def _answer(self, images: tf.Tensor) -> tf.Tensor:
         network = self.state.network
         pixels = tf.cast(images, network.dtype) / 255.0
-        return tf.nn.softmax(views.answers(network, [pixels], self.averaged)[0])
+        return tf.nn.softmax(views.answers(network, [pixels], self.tta)[0])
