@@ -139,8 +139,8 @@ def rule(config: Config) -> optim.Rule:
     return optim.Rule(config.optimizer, **values)
 
 
-def settings(config: Config, xla: bool = False, tta: bool = False) -> Settings:
-    """How a step is computed, by XLA if the arithmetic says so; and how a score is."""
+def settings(config: Config, xla: bool = False) -> Settings:
+    """How a step is computed; compiled by XLA, if the arithmetic says so."""
     return Settings(
         seed=config.seed,
         label_smoothing=config.label_smoothing,
@@ -151,7 +151,6 @@ def settings(config: Config, xla: bool = False, tta: bool = False) -> Settings:
         shards=config.shards,
         accumulate_steps=config.accumulate_steps,
         xla=xla,
-        tta=tta,
     )
 
 

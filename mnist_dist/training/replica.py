@@ -17,7 +17,7 @@ from mnist_dist.training.loss_scale import LossScale
 
 
 class Settings(NamedTuple):
-    """How a step is computed, and a score.
+    """How a step is computed.
 
     Attributes:
         seed: the run's seed.
@@ -29,7 +29,6 @@ class Settings(NamedTuple):
         shards: fixed parts of the global batch, each computed by itself; 0 for none.
         accumulate_steps: with shards, the groups in which a replica computes its own.
         xla: compile the steps by XLA.
-        tta: score by the mean answer to several views of an image.
     """
 
     seed: int
@@ -41,7 +40,6 @@ class Settings(NamedTuple):
     shards: int = 0
     accumulate_steps: int = 1
     xla: bool = False
-    tta: bool = False
 
 
 class ReplicaStep(NamedTuple):

@@ -23,13 +23,20 @@ class Steps:
         strategy: tf.distribute.Strategy,
         state: State,
         settings: Settings,
+        tta: bool = False,
     ) -> None:
+        """Args:
+        strategy: the one whose scope the state was made in.
+        state: what is trained.
+        settings: how a step is computed.
+        tta: score by the mean answer to several views of an image.
+        """
         self._strategy = strategy
         self._network, self._optimizer, self._loss_scale = state
         self.dtype = tf.as_dtype(self._network.dtype)
+        self._tta = tta
         graph: Callable = _as_it_is if settings.eager else _graph
         part = Shards if settings.shards else Replica
-        self._tta = settings.tta
         self._replica = part(self._network, self._loss_scale, settings)
         self.train = graph(self._train, loops=True, xla=settings.xla)
         self.score = graph(self._score)

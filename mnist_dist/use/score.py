@@ -44,7 +44,7 @@ class _InTurn:
 def score(model: Model, placement: Placement, split: Split) -> Evaluation:
     """Scores a network as its run did, to the last digit on the same kind of device."""
     made = model.origin
-    steps = Steps(placement.strategy, model.state, parts.settings(made.config, tta=model.tta))
+    steps = Steps(placement.strategy, model.state, parts.settings(made.config), model.tta)
     turn = cast(Any, _InTurn(steps, placement, made.replicas))
     return evaluate(turn, turn, split, made.config.shards)
 
