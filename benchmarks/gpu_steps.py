@@ -61,34 +61,34 @@ class Variant(NamedTuple):
 
 def child(group: list[str], block_steps: int, kernels: bool) -> None:
     """Compiles a group's variants, waits for a line of input, and prints ms a step of each."""
-    from mnist_dist.devices.quiet import without_greetings
+    from mnist_dist.devices.startup_messages import without_greetings
 
     with without_greetings():  # with what the program sets before it imports TensorFlow
         import numpy as np
         import tensorflow as tf
 
-    from mnist_dist import flags, parts
+    from mnist_dist import assembly, flags
     from mnist_dist.data import sources
     from mnist_dist.data.pipeline import Trainset
     from mnist_dist.devices import resources, strategy, visible
-    from mnist_dist.devices.placement import Placement
+    from mnist_dist.devices.replica_placement import ReplicaPlacement
     from mnist_dist.training import state
     from mnist_dist.training.steps import Steps
 
     configs = [flags.parse(text.split()) for text in group]
-    names = visible.local_devices(parts.wanted(configs[0]), 1)
-    built = strategy.build(parts.wanted(configs[0]), names, (), 0, resources.cores())
+    names = visible.local_devices(assembly.wanted(configs[0]), 1)
+    built = strategy.build(assembly.wanted(configs[0]), names, (), 0, resources.cores())
     data = sources.load(*configs[0].data_flags)
     variants: list[Variant] = []
     for text, config in zip(group, configs, strict=True):
-        trainset = Trainset(data.train, parts.order(config, data), 1, 1, block_steps)
-        placement = Placement(built.strategy, names, 0)
-        block = parts.blocks(config, trainset, placement, built.kind)(range(block_steps))
-        how = parts.arithmetic(config, built, config.precision)
+        trainset = Trainset(data.train, assembly.order(config, data), 1, 1, block_steps)
+        placement = ReplicaPlacement(built.strategy, names, 0)
+        block = assembly.blocks(config, trainset, placement, built.kind)(range(block_steps))
+        how = assembly.arithmetic(config, built, config.precision)
         started = time.perf_counter()
-        network = parts.architecture(config, data, how)
-        trained = state.build(built.strategy, network, parts.rule(config))
-        steps = Steps(built.strategy, trained, parts.settings(config, how.xla))
+        network = assembly.architecture(config, data, how)
+        trained = state.build(built.strategy, network, assembly.rule(config))
+        steps = Steps(built.strategy, trained, assembly.settings(config, how.xla))
         rates = tf.constant(np.full(block_steps, 0.01), steps.dtype)
         arguments = block, rates, tf.constant(block_steps), tf.constant(0.0, steps.dtype)
         try:

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.devices.startup_messages import without_greetings
 from mnist_dist.errors import UsageError
 from mnist_dist.run.command import Parser, answered, leave
 from mnist_dist.run.console import Console

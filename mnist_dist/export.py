@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.devices.startup_messages import without_greetings
 from mnist_dist.errors import RunError
 from mnist_dist.run.command import Parser, answered, leave
 from mnist_dist.run.console import Console

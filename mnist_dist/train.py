@@ -9,7 +9,7 @@ from mnist_dist import flags
 from mnist_dist.cluster import job, topology
 from mnist_dist.config import Config
 from mnist_dist.data import sources
-from mnist_dist.devices.quiet import one_dnn_has, without_greetings
+from mnist_dist.devices.startup_messages import one_dnn_has, without_greetings
 from mnist_dist.errors import EXIT_SAVED, UsageError
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
@@ -70,10 +70,10 @@ def _run(
     data = None if config.dataset else _load(config)
     with without_greetings(one_dnn_has(config.precision), wanted=config.verbosity > 0):
         console.stage("importing TensorFlow")
-        from mnist_dist import measured, parts
+        from mnist_dist import assembly, auto_precision
         from mnist_dist.cluster import session
         from mnist_dist.data.pipeline import Trainset
-        from mnist_dist.training import finish, head, resume, state
+        from mnist_dist.training import finish, log_header, resume, state
         from mnist_dist.training.loop import Loop
         from mnist_dist.training.steps import Steps
 
@@ -83,8 +83,10 @@ def _run(
     if where.num_workers > 1:
         console.stage(f"waiting for {where.num_workers - 1} other worker(s)")
     with (
-        session.join(parts.wanted(config), parts.terms(config), where, lambda: stop.name) as joined,
-        parts.claimed(config, where.is_chief, launched) as owned,
+        session.join(
+            assembly.wanted(config), assembly.terms(config), where, lambda: stop.name
+        ) as joined,
+        assembly.claimed(config, where.is_chief, launched) as owned,
     ):
         if stop.listening:
             stop.listen()  # again: with other workers TensorFlow takes SIGTERM for itself
@@ -93,8 +95,8 @@ def _run(
         data = data or _load(config)
         joined.agree("the data", data.fingerprint)
         console.stage("building the network")
-        order = parts.order(config, data)
-        plan = parts.plan(config, order.steps_per_epoch, devices.kind)
+        order = assembly.order(config, data)
+        plan = assembly.plan(config, order.steps_per_epoch, devices.kind)
         trainset = Trainset(
             data.train,
             order,
@@ -106,34 +108,37 @@ def _run(
         precision, why = config.precision, ""
         if precision == "auto":
             precision, why = joined.from_chief(
-                lambda: measured.precision(config, data, devices, trainset)
+                lambda: auto_precision.precision(config, data, devices, trainset)
             )
-        arithmetic = parts.arithmetic(config, devices, precision)
-        network = parts.architecture(config, data, arithmetic)
-        trained = state.build(devices.strategy, network, parts.rule(config))
-        steps = Steps(devices.strategy, trained, parts.settings(config, arithmetic.xla))
-        files = parts.files(config, trained.variables, where.is_chief, owned, console)
-        for line in (*head.head(joined, arithmetic, why, data.source), *parts.remarks(config)):
+        arithmetic = assembly.arithmetic(config, devices, precision)
+        network = assembly.architecture(config, data, arithmetic)
+        trained = state.build(devices.strategy, network, assembly.rule(config))
+        steps = Steps(devices.strategy, trained, assembly.settings(config, arithmetic.xla))
+        files = assembly.files(config, trained.variables, where.is_chief, owned, console)
+        for line in (
+            *log_header.head(joined, arithmetic, why, data.source),
+            *assembly.remarks(config),
+        ):
             console.line(line)
         loop = Loop(
             plan=plan,
-            course=parts.course(config, order.steps_per_epoch),
-            patience=parts.early_stopping(config),
+            course=assembly.course(config, order.steps_per_epoch),
+            patience=assembly.early_stopping(config),
             data=data,
             trainset=trainset,
             placement=placement,
             steps=steps,
             files=files,
             stop=stop,
-            lead=parts.lead(config, console),
-            identity=parts.identity(config, precision, data),
-            origin=parts.origin(config, network, placement.replicas),
-            arithmetic=parts.bits(devices, arithmetic),
-            where=joined.where,
-            at_step=joined.at_step,
-            blocks=parts.blocks(config, trainset, placement, devices.kind),
+            lead=assembly.lead(config, console),
+            identity=assembly.identity(config, precision, data),
+            origin=assembly.origin(config, network, placement.replicas),
+            arithmetic=assembly.bits(devices, arithmetic),
+            worker_name=joined.worker_name,
+            report_step=joined.report_step,
+            blocks=assembly.blocks(config, trainset, placement, devices.kind),
         )
-        progress = resume.begin(loop, config.resume, joined.agree, parts.elsewhere(config))
+        progress = resume.begin(loop, config.resume, joined.agree, assembly.elsewhere(config))
         facts = finish.Facts(
             num_replicas=placement.replicas,
             num_workers=where.num_workers,

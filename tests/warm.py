@@ -90,7 +90,9 @@ def run(command, timeout=None, check=False, capture_output=False, **options):
 
 def with_one_dnn(command):
     """Whether the program takes oneDNN's kernels for the precisions among some words."""
-    from mnist_dist.devices.quiet import one_dnn_has  # a server imports none of the package
+    from mnist_dist.devices.startup_messages import (
+        one_dnn_has,  # a server imports none of the package
+    )
 
     words = " ".join(map(str, command))
     return all(map(one_dnn_has, re.findall(r"--precision=(\w+)", words)))

@@ -1,7 +1,7 @@
 """Imports TensorFlow, as this program does, and does nothing with it: the limit of a start."""
 
 from benchmarks.contestants.turns import Turns
-from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.devices.startup_messages import without_greetings
 
 
 def main(turns: Turns) -> None:

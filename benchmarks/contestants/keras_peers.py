@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.contestants.turns import Arrays, Turns, first
 from benchmarks.job import CHECKED_STEPS, Job
-from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.devices.startup_messages import without_greetings
 
 with without_greetings():
     import keras

@@ -12,7 +12,7 @@ from benchmarks.contestants.turns import VALIDATION_IMAGES, Turns, first
 from benchmarks.job import CHECKED_STEPS, Job
 from mnist_dist.config import Config
 from mnist_dist.data import sources
-from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.devices.startup_messages import without_greetings
 
 
 class Program:
@@ -27,7 +27,7 @@ class Program:
         with without_greetings():
             import tensorflow as tf
 
-            from mnist_dist import parts
+            from mnist_dist import assembly
             from mnist_dist.cluster import session, topology
             from mnist_dist.data.pipeline import Trainset
             from mnist_dist.training import state
@@ -41,15 +41,15 @@ class Program:
         )
         self.data = sources.load("", "", VALIDATION_IMAGES)
         alone = topology.from_environment({}, "none")
-        with session.join(parts.wanted(config), parts.terms(config), alone) as joined:
+        with session.join(assembly.wanted(config), assembly.terms(config), alone) as joined:
             self.placement = joined.placement
-        order = parts.order(config, self.data)
+        order = assembly.order(config, self.data)
         trainset = Trainset(self.data.train, order, 1, 1, steps, config.shards)
-        how = parts.arithmetic(config, joined.devices, config.precision)
-        network = parts.architecture(config, self.data, how)
-        self.state = state.build(joined.devices.strategy, network, parts.rule(config))
-        self.steps = Steps(joined.devices.strategy, self.state, parts.settings(config, how.xla))
-        place = parts.blocks(config, trainset, self.placement, joined.devices.kind)
+        how = assembly.arithmetic(config, joined.devices, config.precision)
+        network = assembly.architecture(config, self.data, how)
+        self.state = state.build(joined.devices.strategy, network, assembly.rule(config))
+        self.steps = Steps(joined.devices.strategy, self.state, assembly.settings(config, how.xla))
+        place = assembly.blocks(config, trainset, self.placement, joined.devices.kind)
         dtype = self.steps.dtype
         rates = tf.fill([steps], tf.constant(config.lr, dtype))
         self._arguments = place(range(steps)), rates, tf.constant(steps), tf.zeros([], dtype)

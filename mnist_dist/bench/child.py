@@ -12,7 +12,7 @@ import threading
 
 from mnist_dist import flags
 from mnist_dist.bench.plan import Task
-from mnist_dist.devices.quiet import one_dnn_has, without_greetings
+from mnist_dist.devices.startup_messages import one_dnn_has, without_greetings
 from mnist_dist.run.command import answered, leave
 
 

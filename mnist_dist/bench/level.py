@@ -7,17 +7,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from mnist_dist import measured, parts
+from mnist_dist import assembly, auto_precision
 from mnist_dist.bench import plan
 from mnist_dist.bench.plan import Task
-from mnist_dist.bench.trainee import Together, Trainee
+from mnist_dist.bench.timed_training import TimedTraining, Together
 from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.data.order import rows_per_replica
 from mnist_dist.data.pipeline import Trainset
 from mnist_dist.data.sources import ImageData
-from mnist_dist.devices import all_reduce, hardware, resources, strategy, visible
-from mnist_dist.devices.placement import Placement
+from mnist_dist.devices import all_reduce_timing, hardware, resources, strategy, visible
+from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.errors import UsageError
 
@@ -40,11 +40,11 @@ def measure(config: Config, task: Task) -> dict[str, Any]:
     Raises:
         UsageError, RunError: as in a training with these flags.
     """
-    wanted = parts.wanted(config)
+    wanted = assembly.wanted(config)
     names = visible.local_devices(wanted, max(len(task.workers), 1))
     used = names[: task.devices or 1]
     built = strategy.build(wanted, used, task.workers, task.rank, resources.cores())
-    together = Together(Placement(built.strategy, used, task.rank))
+    together = Together(ReplicaPlacement(built.strategy, used, task.rank))
     data = sources.load(*config.data_flags)
     config = dataclasses.replace(config, precision=_precision(config, data, built))
     replicas = together.placement.replicas
@@ -63,7 +63,7 @@ def measure(config: Config, task: Task) -> dict[str, Any]:
     if replicas > 1:
         found["strong"] = _scaling(config, data, built, together, task.seconds)
         sizes = _sizes(found["bytes"])
-        seconds = all_reduce.seconds(together.placement, sizes)
+        seconds = all_reduce_timing.seconds(together.placement, sizes)
         found["all_reduce"] = {"bytes": sizes, "seconds": seconds}
     return found
 
@@ -88,15 +88,15 @@ def _precision(config: Config, data: ImageData, built: Devices) -> str:
     """What --precision=auto is here; the later levels are told."""
     if config.precision != "auto":
         return config.precision
-    order = parts.order(config, data)
-    steps = parts.plan(config, order.steps_per_epoch, built.kind).block_steps
+    order = assembly.order(config, data)
+    steps = assembly.plan(config, order.steps_per_epoch, built.kind).block_steps
     trainset = Trainset(data.train, order, config.accumulate_steps, 1, steps)
-    return measured.precision(config, data, built, trainset)[0]
+    return auto_precision.precision(config, data, built, trainset)[0]
 
 
 def _travels(config: Config, data: ImageData, built: Devices) -> dict[str, int]:
-    how = parts.arithmetic(config, built, config.precision)
-    stages = parts.architecture(config, data, how).stages
+    how = assembly.arithmetic(config, built, config.precision)
+    stages = assembly.architecture(config, data, how).stages
     size = 8 if config.precision == "float64" else 4
     short = config.wire_dtype == "bfloat16"
     return plan.travels(stages, size, short, config.bytes_per_pack, config.accumulate_steps)
@@ -117,7 +117,7 @@ def _scaling(
         "batch" (global), "images" (of a replica), "step_s", "wait_s" (of it, for input), "alone_s"
         (a step on this worker's slowest replica when all train at once, each by itself).
     """
-    timed = Trainee(config, data, built, together.placement)
+    timed = TimedTraining(config, data, built, together.placement)
     step_s, wait_s = timed.run(together.mean(timed.warm()), seconds)
     timed.close()
     micro, replicas = config.accumulate_steps, together.placement.replicas
@@ -141,12 +141,13 @@ def _alone(
     """Seconds a step of this worker's slowest replica, while all replicas train by themselves."""
     default = tf.distribute.get_strategy()
     trainees = [
-        Trainee(config, data, built, Placement(default, (name,), 0), name) for name in built.names
+        TimedTraining(config, data, built, ReplicaPlacement(default, (name,), 0), name)
+        for name in built.names
     ]
     with ThreadPoolExecutor(len(trainees)) as pool:
-        about_s = list(pool.map(Trainee.warm, trainees))
+        about_s = list(pool.map(TimedTraining.warm, trainees))
         together.wait()  # all begin at once
-        timings = pool.map(Trainee.run, trainees, about_s, itertools.repeat(seconds))
+        timings = pool.map(TimedTraining.run, trainees, about_s, itertools.repeat(seconds))
         steps_s = [step_s for step_s, _ in timings]
     together.wait()  # and go on till all have been timed
     for trainee in trainees:

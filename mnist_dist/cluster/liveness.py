@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import Any
 
-from mnist_dist.cluster.peer import Countdown, Peer
+from mnist_dist.cluster.peer import Deadline, Peer
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, LONGEST, RunError, shorten
 
 BEAT_S = 1.0
@@ -52,7 +52,7 @@ class Meeting:
         for thread in threads:
             thread.start()
 
-    def at_step(self, step: int) -> None:
+    def report_step(self, step: int) -> None:
         """Global steps that this worker has done; the others get to know it by heartbeat."""
         self._step = step
 
@@ -67,7 +67,7 @@ class Meeting:
             if self._rank:
                 peer.send({"gather": value})
         # Worker 0 gives up first, since it knows who is missing.
-        countdown = Countdown(timeout_s + (AFTER_S if self._rank else 0.0))
+        countdown = Deadline(timeout_s + (AFTER_S if self._rank else 0.0))
         for rank, peer in self._peers.items():
             word = _next(peer.words, countdown)
             if word is NOTHING:
@@ -104,7 +104,7 @@ class Meeting:
         self.gather("done", self._peer_timeout_s)
         self._leaving.set()
         if not self._rank:
-            countdown = Countdown(self._peer_timeout_s)
+            countdown = Deadline(self._peer_timeout_s)
             for peer in self._peers.values():
                 while not peer.gone.wait(countdown.slice()) and countdown.left() > 0:
                     pass
@@ -157,7 +157,7 @@ class Meeting:
         os._exit(code)  # the main thread may hang in a collective, which nothing interrupts
 
 
-def _next(words: "queue.Queue[Any]", countdown: Countdown) -> Any:
+def _next(words: "queue.Queue[Any]", countdown: Deadline) -> Any:
     """The next value, or NOTHING."""
     while True:
         try:

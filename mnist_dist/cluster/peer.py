@@ -18,7 +18,7 @@ SLICE_S = 0.5
 SEND_S = 10.0
 
 
-class Countdown:
+class Deadline:
     """Seconds to wait that pass only while this process runs.
 
     A process that was stopped (`scontrol suspend`, SIGSTOP, a debugger) has heard nobody
@@ -78,7 +78,7 @@ class Peer:
             TimeoutError: the word wasn't whole within `timeout_s`.
             ValueError: what came is no word.
         """
-        countdown = Countdown(timeout_s)
+        countdown = Deadline(timeout_s)
         while (end := self._received.find(b"\n")) < 0:
             if len(self._received) > self.most_bytes:
                 raise ValueError(f"a line of more than {self.most_bytes:,} bytes")

@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mnist_dist.cluster import hello, ports
+from mnist_dist.cluster import handshake, ports
 from mnist_dist.cluster.address import join, split
-from mnist_dist.cluster.hello import Hello
+from mnist_dist.cluster.deadline import RETRY_S, MeetingDeadline
+from mnist_dist.cluster.handshake import Handshake
 from mnist_dist.cluster.liveness import Meeting
-from mnist_dist.cluster.peer import WORKERS_BYTES, Countdown, Peer
+from mnist_dist.cluster.peer import WORKERS_BYTES, Deadline, Peer
 from mnist_dist.cluster.topology import TOKEN, Topology
-from mnist_dist.cluster.waiting import RETRY_S, Waiting
 from mnist_dist.errors import RunError, UsageError
 
 WORD_S = 1.0  # for a word that the other side sends at once
@@ -57,7 +57,7 @@ def meet(
     chosen = ports.interface_address(interface)
     address = chosen or topology.host
     listener, port = ports.claim(topology, chosen)
-    mine = Hello(
+    mine = Handshake(
         topology.rank,
         socket.gethostname(),
         os.getpid(),
@@ -65,13 +65,15 @@ def meet(
         devices,
         fingerprints,
     )
-    waiting = Waiting(mine.name, connect_timeout_s, told)
+    waiting = MeetingDeadline(mine.name, connect_timeout_s, told)
     role = _receive if topology.is_chief else _introduce
     with listener:  # closed at the end, since TensorFlow will listen there
         return role(topology, mine, listener, waiting)
 
 
-def _receive(topology: Topology, mine: Hello, listener: socket.socket, waiting: Waiting) -> Meeting:
+def _receive(
+    topology: Topology, mine: Handshake, listener: socket.socket, waiting: MeetingDeadline
+) -> Meeting:
     """Worker 0: takes in the others, compares, and gives the verdict."""
     hellos, peers = {0: mine}, dict[int, Peer]()
     strangers: list[Peer] = []  # workers of this run that don't fit: they are told, too
@@ -91,7 +93,7 @@ def _receive(topology: Topology, mine: Hello, listener: socket.socket, waiting: 
             continue
         for rank in [rank for rank, earlier in peers.items() if earlier.is_gone()]:
             del peers[rank], hellos[rank]  # it was ended; maybe it is started again
-        problem = hello.compare(hellos, theirs, topology.num_workers)
+        problem = handshake.compare(hellos, theirs, topology.num_workers)
         if problem is None:
             hellos[theirs.rank], peers[theirs.rank] = theirs, peer
             continue
@@ -111,16 +113,16 @@ def _receive(topology: Topology, mine: Hello, listener: socket.socket, waiting: 
     return Meeting(workers, 0, mine.name, peers)
 
 
-def _admit(topology: Topology, peer: Peer, host: str, waiting: Waiting) -> Hello | None:
+def _admit(topology: Topology, peer: Peer, host: str, waiting: MeetingDeadline) -> Handshake | None:
     """Hears who has come; None for who is no worker of this run, or says nothing.
 
     What it says is believed only where it shows the run's token; what is no hello is dropped.
     """
     try:
         word = peer.receive(WORD_S)
-        ours = word.get("protocol") == hello.PROTOCOL and word.get("token") == topology.token
+        ours = word.get("protocol") == handshake.PROTOCOL and word.get("token") == topology.token
         if ours:
-            theirs = hello.read(word)
+            theirs = handshake.read(word)
             peer.most_bytes = WORKERS_BYTES
             peer.send({"met": True})
             return theirs
@@ -133,13 +135,13 @@ def _admit(topology: Topology, peer: Peer, host: str, waiting: Waiting) -> Hello
     return None
 
 
-def _absent(topology: Topology, here: Mapping[int, Hello]) -> str:
+def _absent(topology: Topology, here: Mapping[int, Handshake]) -> str:
     gone = [r for r in range(topology.num_workers) if r not in here]
     names = ", ".join(f"worker {rank} ({topology.workers[rank]})" for rank in gone[:8])
     return names + (f" and {len(gone) - 8} more" if len(gone) > 8 else "")
 
 
-def _missing(topology: Topology, here: Mapping[int, Hello], waited_s: float) -> str:
+def _missing(topology: Topology, here: Mapping[int, Handshake], waited_s: float) -> str:
     return (
         f"after {waited_s:g} s {_absent(topology, here)} did not come; look into their logs, and "
         f"whether they can reach worker 0 ({topology.workers[0]})"
@@ -147,13 +149,13 @@ def _missing(topology: Topology, here: Mapping[int, Hello], waited_s: float) -> 
 
 
 def _try_all(
-    topology: Topology, workers: tuple[str, ...], peers: dict[int, Peer], waiting: Waiting
+    topology: Topology, workers: tuple[str, ...], peers: dict[int, Peer], waiting: MeetingDeadline
 ) -> RunError | None:
     """Lets every worker connect to every other; what the first finds wrong."""
     for peer in peers.values():
         peer.send({"try": workers})
     found = {0: ports.unreachable(workers, 0, waiting.for_name)}
-    countdown = Countdown(max(waiting.countdown.left(), 0.0) + TRY_S)
+    countdown = Deadline(max(waiting.countdown.left(), 0.0) + TRY_S)
     for rank, peer in peers.items():
         try:
             found[rank] = str(_word(peer, countdown, waiting, f"worker {rank}")["tried"])
@@ -164,8 +166,8 @@ def _try_all(
     )
 
 
-def _word(peer: Peer, countdown: Countdown, waiting: Waiting, whom: str) -> dict[str, Any]:
-    """What a peer says next. Raises what `Peer.receive` and `Waiting.over` do."""
+def _word(peer: Peer, countdown: Deadline, waiting: MeetingDeadline, whom: str) -> dict[str, Any]:
+    """What a peer says next. Raises what `Peer.receive` and `MeetingDeadline.over` do."""
     while True:
         try:
             return peer.receive(LOOK_S)
@@ -177,9 +179,9 @@ def _word(peer: Peer, countdown: Countdown, waiting: Waiting, whom: str) -> dict
 
 def _introduce(
     topology: Topology,
-    mine: Hello,
+    mine: Handshake,
     listener: socket.socket,  # open meanwhile, so that the others can try to reach it
-    waiting: Waiting,
+    waiting: MeetingDeadline,
 ) -> Meeting:
     """The other workers: find worker 0, introduce themselves, wait for the verdict."""
     chief = f"worker 0 ({topology.workers[0]})"
@@ -216,9 +218,9 @@ def _introduce(
     raise RunError(f"{mine.name}: after {waiting.seconds:g} s {seen}")
 
 
-def _hear(topology: Topology, mine: Hello, peer: Peer, waiting: Waiting) -> Meeting:
+def _hear(topology: Topology, mine: Handshake, peer: Peer, waiting: MeetingDeadline) -> Meeting:
     """Does what worker 0 says until the verdict, and raises it if it is bad."""
-    countdown = Countdown(max(waiting.countdown.left(), 0.0) + TRY_S + GRACE_S)
+    countdown = Deadline(max(waiting.countdown.left(), 0.0) + TRY_S + GRACE_S)
     try:
         while True:
             word = _word(peer, countdown, waiting, "the other workers")

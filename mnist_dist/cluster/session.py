@@ -10,7 +10,7 @@ import tensorflow as tf
 from mnist_dist.cluster import rendezvous
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.devices import failures, resources, strategy, visible
-from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.devices.visible import Wanted
 from mnist_dist.errors import RunError, UsageError
@@ -41,7 +41,7 @@ class Session:
         topology: who runs where.
         devices: what the replicas run on.
         placement: which replicas are here.
-        where: this worker's name for messages, such as "worker 1 (host n2)".
+        worker_name: this worker's name for messages, such as "worker 1 (host n2)".
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Session:
     ) -> None:
         self.topology = topology
         self.devices = devices
-        self.placement = Placement(devices.strategy, devices.names, topology.rank)
-        self.where = f"worker {topology.rank} (host {socket.gethostname()})"
+        self.placement = ReplicaPlacement(devices.strategy, devices.names, topology.rank)
+        self.worker_name = f"worker {topology.rank} (host {socket.gethostname()})"
         self._meeting = meeting
 
     def agree(self, what: str, value: Any) -> None:
@@ -75,10 +75,10 @@ class Session:
             return make()
         return self._meeting.gather(make() if self.topology.is_chief else None, AGREE_TIMEOUT_S)[0]
 
-    def at_step(self, step: int) -> None:
+    def report_step(self, step: int) -> None:
         """Tells the others, with the next heartbeat, how far this worker is."""
         if self._meeting is not None:
-            self._meeting.at_step(step)
+            self._meeting.report_step(step)
 
 
 @contextlib.contextmanager

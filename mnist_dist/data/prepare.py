@@ -14,7 +14,7 @@ from absl import logging
 
 from mnist_dist.data import layouts, sources
 from mnist_dist.data.split import Split
-from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.devices.startup_messages import without_greetings
 from mnist_dist.errors import UsageError
 from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.folders import writable

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_dist.data.pipeline import Block, Trainset
-from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.replica_placement import ReplicaPlacement
 
 SHARE = 0.25  # of a card's memory, the most that a set may take of it
 UNKNOWN_BYTES = 4 * 2**30  # what a card counts as that doesn't tell its memory
@@ -25,12 +25,12 @@ def fits(trainset: Trainset, memory_bytes: int) -> bool:
     return trainset.split.images.nbytes <= SHARE * (memory_bytes or UNKNOWN_BYTES)
 
 
-def from_host(trainset: Trainset, placement: Placement) -> Blocks:
+def from_host(trainset: Trainset, placement: ReplicaPlacement) -> Blocks:
     """Blocks whose images are gathered on the host."""
     return lambda steps: placement.place(lambda replica: trainset.block(steps, replica))
 
 
-def on_devices(trainset: Trainset, placement: Placement) -> Blocks:
+def on_devices(trainset: Trainset, placement: ReplicaPlacement) -> Blocks:
     """Blocks whose images are gathered on the devices, from a copy of the set on each.
 
     The copies have a black image more, of class 0: that of the rows that a replica doesn't have.

@@ -30,7 +30,7 @@ from mnist_dist import flags
 from mnist_dist.cluster import tool, topology
 from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.config import Config
-from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.devices.startup_messages import without_greetings
 from mnist_dist.doctor import facts, gpu
 from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
 from mnist_dist.errors import EXIT_FAILED, UsageError
@@ -117,12 +117,12 @@ def _look(
     console.line(head(config, own))
     with without_greetings():
         console.stage("importing TensorFlow")
-        from mnist_dist.doctor import burn_in, network
+        from mnist_dist.doctor import burn_in, connectivity
 
         console.stage("looking for devices")
-        seen = network.seen()
+        seen = connectivity.seen()
         console.stage("looking at the workers")
-    own |= network.devices(config, where.num_workers)
+    own |= connectivity.devices(config, where.num_workers)
     own |= gpu.look(*seen)
     with facts.probe(config.checkpoint_dir, where.is_chief) as problem:
         if not gather(problem)[0]:
@@ -147,8 +147,8 @@ def _look(
     if not any(finding["bad"] for finding in findings):
         console.stage("measuring an all-reduce")
         addresses, names = meeting.workers if meeting else (), tuple(own["devices"])
-        built = network.build(config, names, addresses, where.rank, bool(burn_in_s))
-        report["all_reduce"] = network.all_reduce(built, where.rank)
+        built = connectivity.build(config, names, addresses, where.rank, bool(burn_in_s))
+        report["all_reduce"] = connectivity.all_reduce(built, where.rank)
         if burn_in_s:
             console.stage("burning in")
             cores = max(worker["cores"] for worker in workers)

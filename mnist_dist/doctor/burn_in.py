@@ -12,15 +12,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from mnist_dist import parts
+from mnist_dist import assembly
 from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.data.pipeline import Trainset
 from mnist_dist.devices.hardware import arithmetic
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.training import state
-from mnist_dist.training.digest import digest
 from mnist_dist.training.steps import Steps
+from mnist_dist.training.weights_digest import digest
 
 STEPS = 10  # of a round
 SHARDS = 16  # at most: each is traced
@@ -47,7 +47,7 @@ def devices(config: Config, built: Devices, cores: int, seconds: float) -> list[
 def _device(
     config: Config, built: Devices, name: str, cores: int, seconds: float
 ) -> dict[str, Any]:
-    trainee = Trainee(config, built, name, cores)
+    trainee = BurnInTraining(config, built, name, cores)
     digests = collections.Counter([trainee.round()])  # which takes longer: it is traced
     end = time.monotonic() + seconds
     while digests.total() < 2 or time.monotonic() < end:
@@ -56,7 +56,7 @@ def _device(
     return {"device": name, "kind": kind, "digests": dict(digests)}
 
 
-class Trainee:
+class BurnInTraining:
     """A device with the run's network on it, and the first steps of the run.
 
     Attributes:
@@ -67,17 +67,19 @@ class Trainee:
         self._name = name
         alone = tf.distribute.get_strategy()
         data = sources.load(*config.data_flags)
-        order = parts.order(config, data)
+        order = assembly.order(config, data)
         steps = min(STEPS, order.steps_per_epoch)
         busy = min(cores, SHARDS, config.batch_size) if built.kind == "cpu" else 1
         shards = 2 ** (busy.bit_length() - 1)
         trainset = Trainset(data.train, order, 1, 1, steps, shards)
-        settings = parts.settings(config)._replace(shards=shards, accumulate_steps=1, eager=False)
+        settings = assembly.settings(config)._replace(
+            shards=shards, accumulate_steps=1, eager=False
+        )
         precision = "float32" if config.precision == "auto" else config.precision
-        how = parts.arithmetic(config, built, precision)
+        how = assembly.arithmetic(config, built, precision)
         with tf.device(name):
             built_state = state.build(
-                alone, parts.architecture(config, data, how), parts.rule(config)
+                alone, assembly.architecture(config, data, how), assembly.rule(config)
             )
             self.variables = built_state.variables
             self._steps = Steps(alone, built_state, settings)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from mnist_dist.network import xla
-from mnist_dist.network.rows import Rows
+from mnist_dist.network.row_positions import RowPositions
 
 STREAM = 1
 
@@ -24,7 +24,7 @@ class Augmentation(NamedTuple):
     rotate_deg: float = 0.0
     zoom: float = 0.0
 
-    def apply(self, images: tf.Tensor, rows: Rows) -> tf.Tensor:
+    def apply(self, images: tf.Tensor, rows: RowPositions) -> tf.Tensor:
         """Changes each image about its centre, with bilinear sampling and zeros around it.
 
         Args:

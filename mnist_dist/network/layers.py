@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mnist_dist.network.rows import Rows
+from mnist_dist.network.row_positions import RowPositions
 
 Statistics: TypeAlias = dict[str, tf.Tensor]
 """Name of a moving statistic -> this micro-batch's value of it, times its real examples."""
@@ -57,7 +57,7 @@ class BatchNorm:
     def __call__(
         self,
         x: Sequence[tf.Tensor],
-        rows: Sequence[Rows],
+        rows: Sequence[RowPositions],
         statistics: Statistics,
         each: Callable[..., list[tf.Tensor]],
     ) -> list[tf.Tensor]:
@@ -85,7 +85,7 @@ class BatchNorm:
         return y * tf.reshape(scale, wide) + tf.reshape(self.offset.value - mean * scale, wide)
 
     def _moments(
-        self, y: Sequence[tf.Tensor], rows: Sequence[Rows]
+        self, y: Sequence[tf.Tensor], rows: Sequence[RowPositions]
     ) -> tuple[list[tuple[tf.Tensor, tf.Tensor]], tf.Tensor]:
         """For each branch, mean and variance over all real rows; and how many examples those are.
 
@@ -104,7 +104,7 @@ class BatchNorm:
             moments.append((mean, tf.maximum(squares - tf.square(mean), 0.0)))
         return moments, totals[0][-1]
 
-    def _sums(self, y: tf.Tensor, rows: Rows) -> tf.Tensor:
+    def _sums(self, y: tf.Tensor, rows: RowPositions) -> tf.Tensor:
         """Of the real rows: sums of values and of squares by channel, and how many rows."""
         # An alias, so that no tensor is used three times.
         sums = _row_sums(tf.identity(y), [2, 3] if self._flat(y) else range(1, len(y.shape) - 1))

@@ -16,7 +16,7 @@ from mnist_dist.network.layers import (
     max_pool,
     residual_add,
 )
-from mnist_dist.network.rows import Rows
+from mnist_dist.network.row_positions import RowPositions
 
 DROPOUT_STREAM = 0
 
@@ -32,7 +32,7 @@ class Branch(NamedTuple):
     """
 
     images: tf.Tensor
-    rows: Rows | None = None
+    rows: RowPositions | None = None
     weights: Sequence[tuple[keras.Variable, tf.Tensor]] = ()
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
@@ -67,7 +67,9 @@ class Network:
             if stage.kernel:
                 self._build(stage)
 
-    def __call__(self, images: tf.Tensor, rows: Rows | None = None) -> tuple[tf.Tensor, Statistics]:
+    def __call__(
+        self, images: tf.Tensor, rows: RowPositions | None = None
+    ) -> tuple[tf.Tensor, Statistics]:
         """The forward pass.
 
         Args:
@@ -216,7 +218,7 @@ class Network:
         return lambda shape, dtype=None: tf.cast(glorot(shape, "float32"), dtype)
 
 
-def _dropout(x: tf.Tensor, rate: float, rows: Rows) -> tf.Tensor:
+def _dropout(x: tf.Tensor, rate: float, rows: RowPositions) -> tf.Tensor:
     """Inverted dropout (Srivastava et al. 2014), the same whichever replica has the row."""
     kept = rows.uniform(x.shape[0], x.shape[1], DROPOUT_STREAM) >= rate
     return tf.where(kept, x * tf.cast(1.0 / (1.0 - rate), x.dtype), tf.zeros([], x.dtype))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mnist_dist.run import pictures, rewind, tensorboard
+from mnist_dist.run import pictures, tensorboard, truncation
 from mnist_dist.run.folders import clear, writing
 from mnist_dist.run.frames import frame
 from mnist_dist.run.logs import Log, Written
@@ -74,7 +74,7 @@ class Events:
     def finished(self) -> None:
         """Leaves everything as it is: the history is that of the run that has ended."""
         if self.folder:
-            self.history = rewind.readable(self.folder / METRICS)
+            self.history = truncation.readable(self.folder / METRICS)
 
     def resume(self, step: int, epoch_ended: bool, then: Mapping[str, Any]) -> str:
         """Takes back what was written of steps after `step`, which will be done again.
@@ -101,7 +101,7 @@ class Events:
         lost = []
         for name in LINES:
             known = Written(**then[name]) if name in then else None
-            rest = rewind.lines(self.folder / name, known, kept)
+            rest = truncation.lines(self.folder / name, known, kept)
             self._logs[name] = Log(self.folder / name, len(rest.records), rest.contents)
             if name == METRICS:
                 self.history = rest.records
@@ -111,7 +111,7 @@ class Events:
         for name in CURVES:
             paths = sorted((self.folder / name).glob("events.*"))
             last = step if name == "train" else last_scored
-            self._kept[name] = sum(rewind.events(path, last) for path in paths)
+            self._kept[name] = sum(truncation.events(path, last) for path in paths)
             there = then.get(name, {"records": 0})["records"]
             if self._kept[name] < there:
                 lost.append(f"{there - self._kept[name]} of {there} records of {name}/")
@@ -190,7 +190,7 @@ class Events:
         """Writes result.json, whole or not at all."""
         if self.folder:
             text = json.dumps(result, indent=1, allow_nan=False) + "\n"
-            rewind.replace(self.folder / RESULT, text.encode())
+            truncation.replace(self.folder / RESULT, text.encode())
 
     def predictions(self, write: Callable[[Path], None]) -> None:
         """Has `write` make predictions.npz, whole or not at all."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from mnist_dist import bounded
 from mnist_dist.errors import UsageError
-from mnist_dist.run.seal import sealed, unsealed
+from mnist_dist.run.digest import sealed, unsealed
 
 FORMAT = 2
 STATE_FILE = "state.json"

@@ -3,29 +3,29 @@
 from collections.abc import Sequence
 
 from mnist_dist.data.pipeline import Trainset
-from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.errors import RunError
 
 SHOWN_IDS = 64
 
 
-def diverged(where: str, what: str, step: int, batch: str = "") -> RunError:
+def diverged(worker_name: str, what: str, step: int, batch: str = "") -> RunError:
     """The error that ends it.
 
     Args:
-        where: this worker and its host.
+        worker_name: this worker and its host.
         what: isn't finite.
         step: how many global steps have been done.
         batch: what `batch_of` gave.
     """
     return RunError(
-        f"{where}: {what} at step {step}{batch}, and nothing was saved since; "
+        f"{worker_name}: {what} at step {step}{batch}, and nothing was saved since; "
         "lower --lr, or warm it up with --warmup_steps"
     )
 
 
 def batch_of(
-    step: int, trainset: Trainset, placement: Placement, replicas: Sequence[int] = ()
+    step: int, trainset: Trainset, placement: ReplicaPlacement, replicas: Sequence[int] = ()
 ) -> str:
     """What a step (from 0) was trained on, by these replicas or, if there are none, by all."""
     every = replicas or range(placement.replicas)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mnist_dist.data import order, pipeline
 from mnist_dist.data.split import Split
-from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.errors import RunError
 from mnist_dist.training.steps import Steps
 
@@ -59,7 +59,9 @@ class Evaluation(NamedTuple):
             )
 
 
-def evaluate(steps: Steps, placement: Placement, split: Split, shards: int = 0) -> Evaluation:
+def evaluate(
+    steps: Steps, placement: ReplicaPlacement, split: Split, shards: int = 0
+) -> Evaluation:
     """Scores the network on a split.
 
     Args:
@@ -103,14 +105,14 @@ def evaluate(steps: Steps, placement: Placement, split: Split, shards: int = 0) 
     )
 
 
-def on_any_worker(steps: Steps, placement: Placement, here: bool) -> bool:
+def on_any_worker(steps: Steps, placement: ReplicaPlacement, here: bool) -> bool:
     """Whether something is so on any worker: all ask at the same time and get one answer."""
     if len(placement.local) == placement.replicas:
         return here
     return bool(_merged(steps, placement, np.full([GLOBAL_ROWS, 3], float(here))).any())
 
 
-def _merged(steps: Steps, placement: Placement, table: np.ndarray) -> np.ndarray:
+def _merged(steps: Steps, placement: ReplicaPlacement, table: np.ndarray) -> np.ndarray:
     """The sum of all workers' tables; one replica of each hands in what the worker has.
 
     The parts are of one shape for all splits, so that their sum is traced once.

@@ -14,7 +14,7 @@ from mnist_dist.data.pipeline import Trainset, ahead
 from mnist_dist.data.resident import Blocks
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices import resources
-from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.run.bar import Pace
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
@@ -22,16 +22,16 @@ from mnist_dist.run.events import Events
 from mnist_dist.run.tensorboard import SUMMARY_STEPS
 from mnist_dist.run.trace import Trace
 from mnist_dist.training.diverged import batch_of, diverged
+from mnist_dist.training.early_stopping import EarlyStopping
 from mnist_dist.training.evaluation import Evaluation, evaluate, on_any_worker
-from mnist_dist.training.lead import Lead
-from mnist_dist.training.patience import Rule
 from mnist_dist.training.plan import Plan
 from mnist_dist.training.progress import Progress
-from mnist_dist.training.schedule import Course
+from mnist_dist.training.save_deadline import SaveDeadlineCheck
+from mnist_dist.training.schedule import LearningRateSchedule
 from mnist_dist.training.steps import Steps
 from mnist_dist.training.stop import Stop
 
-Made: TypeAlias = Generator[tuple[range, Any]]
+PrefetchedBlocks: TypeAlias = Generator[tuple[range, Any]]
 """Blocks with their steps, the next one made meanwhile."""
 
 
@@ -49,20 +49,20 @@ class Loop:
     """One run's parts, put together: `run` trains until there is a reason to stop."""
 
     plan: Plan
-    course: Course
-    patience: Rule
+    course: LearningRateSchedule
+    patience: EarlyStopping
     data: ImageData
     trainset: Trainset
-    placement: Placement
+    placement: ReplicaPlacement
     steps: Steps
     files: Files
     stop: Stop
-    lead: Lead
+    lead: SaveDeadlineCheck
     identity: dict[str, Any]
     origin: dict[str, Any]
     arithmetic: dict[str, str]
-    where: str
-    at_step: Callable[[int], None]
+    worker_name: str
+    report_step: Callable[[int], None]
     blocks: Blocks
 
     def run(self, progress: Progress) -> tuple[str, Evaluation | None]:
@@ -82,7 +82,7 @@ class Loop:
         with contextlib.closing(made), contextlib.closing(self.files.trace):
             return self._run(progress, made)
 
-    def _run(self, progress: Progress, blocks: Made) -> tuple[str, Evaluation | None]:
+    def _run(self, progress: Progress, blocks: PrefetchedBlocks) -> tuple[str, Evaluation | None]:
         test = None
         while not progress.stopped:
             test = None
@@ -113,7 +113,7 @@ class Loop:
         for name, variable in self.files.checkpoints.variables.items():
             if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
                 batch = batch_of(progress.step - 1, self.trainset, self.placement)
-                raise diverged(self.where, f"{name} isn't finite", progress.step, batch)
+                raise diverged(self.worker_name, f"{name} isn't finite", progress.step, batch)
         events = self.files.events
         events.flush()
         state = {
@@ -142,7 +142,7 @@ class Loop:
             self.steps.swap_averages()
         return result
 
-    def _train_epoch(self, progress: Progress, blocks: Made) -> bool:
+    def _train_epoch(self, progress: Progress, blocks: PrefetchedBlocks) -> bool:
         """Trains to the epoch's end, or the run's, or till a worker is told to stop: then True."""
         epoch, _ = self.trainset.order.position(progress.step)
         told, started, epoch_seconds = False, time.monotonic(), 0.0
@@ -152,7 +152,7 @@ class Loop:
             told = self._train_block(steps, block)
             progress.step = steps.stop
             self.files.trace.at(steps.stop)
-            self.at_step(progress.step)
+            self.report_step(progress.step)
             now = time.monotonic()
             progress.train_seconds += now - started
             epoch_seconds += now - started
@@ -187,7 +187,7 @@ class Loop:
                 what = "a gradient isn't finite" if finite else f"the loss is {loss}"
                 where = [replica for replica, bad in enumerate(unfit) if bad]
                 batch = batch_of(step, self.trainset, self.placement, where)
-                raise diverged(self.where, what, step + 1, batch)
+                raise diverged(self.worker_name, what, step + 1, batch)
             self._log(step, loss, accuracy, rate)
             if (step + 1) % SUMMARY_STEPS == 0:
                 shown = {"loss": loss, "accuracy": accuracy, "learning_rate": rate}
@@ -220,7 +220,7 @@ class Loop:
                 continue
             score = self.evaluate(split)
             if not math.isfinite(score.loss):
-                raise diverged(self.where, f"the {split} loss is {score.loss}", progress.step)
+                raise diverged(self.worker_name, f"the {split} loss is {score.loss}", progress.step)
             progress.scores[split] = score.means()
             self.files.events.evaluation(progress.step, epoch, split, score.loss, score.accuracy)
             self.files.console.line(score_line(split, progress.scores[split]))

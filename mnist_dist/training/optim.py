@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 
-class Rule(NamedTuple):
+class OptimizerSettings(NamedTuple):
     """An update rule; each field is the flag of its name, which has the default and the help.
 
     Attributes:
@@ -36,7 +36,7 @@ class Optimizer:
         variables: name -> tf.Variable, all that a resumed run needs.
     """
 
-    def __init__(self, rule: Rule, trainable: dict[str, keras.Variable]) -> None:
+    def __init__(self, rule: OptimizerSettings, trainable: dict[str, keras.Variable]) -> None:
         self._rule = _keras_rule(rule)
         self._rule.build(list(trainable.values()))
         self._targets = [variable.value for variable in trainable.values()]
@@ -118,7 +118,7 @@ class _Muon(keras.optimizers.Muon):
         return step * (self.rms_rate * math.sqrt(max(step.shape)))
 
 
-def _keras_rule(rule: Rule) -> Any:
+def _keras_rule(rule: OptimizerSettings) -> Any:
     """Keras's optimizer of the name, without what is done here: rate, decay, clipping, average."""
     rules = keras.optimizers
     betas = {"beta_1": rule.beta_1, "beta_2": rule.beta_2, "epsilon": rule.epsilon}

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mnist_dist.training.patience import Patience
+from mnist_dist.training.early_stopping import Patience
 
 
 @dataclasses.dataclass

@@ -12,7 +12,7 @@ from mnist_dist.data.pipeline import Block
 from mnist_dist.network import xla
 from mnist_dist.network.augment import Augmentation
 from mnist_dist.network.model import Network
-from mnist_dist.network.rows import Rows
+from mnist_dist.network.row_positions import RowPositions
 from mnist_dist.training.loss_scale import LossScale
 
 
@@ -81,7 +81,7 @@ class Replica:
             # One micro-batch after another: that they don't stand in memory together is their use.
             with tf.control_dependencies([*gradients, sums]):
                 images = tf.identity(block.images[k, micro])
-            rows = Rows(
+            rows = RowPositions(
                 self._settings.seed,
                 block.step[k],
                 block.first[k, micro],
@@ -105,7 +105,7 @@ class Replica:
         return ReplicaStep(gradients, sums, statistics)
 
     def _gradients(
-        self, images: tf.Tensor, labels: tf.Tensor, rows: Rows, total: tf.Tensor
+        self, images: tf.Tensor, labels: tf.Tensor, rows: RowPositions, total: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
         """Of one micro-batch: gradients of its part of the mean loss, [loss, right] sums."""
         pixels = self._settings.augmentation.apply(as_pixels(images, self._dtype), rows)
@@ -136,7 +136,7 @@ def not_finite(gradients: list[tf.Tensor], loss_scale: LossScale) -> tf.Tensor:
 
 
 def scores(
-    logits: tf.Tensor, labels: tf.Tensor, rows: Rows, smoothing: float
+    logits: tf.Tensor, labels: tf.Tensor, rows: RowPositions, smoothing: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Sums over the real rows: of the loss, and of right answers."""
     mask = rows.mask(logits.shape[0], logits.dtype)

@@ -8,9 +8,9 @@ from mnist_dist.errors import UsageError
 from mnist_dist.run import store
 from mnist_dist.run.folders import aside
 from mnist_dist.run.store import Saved
-from mnist_dist.training.digest import digest
 from mnist_dist.training.loop import Loop
 from mnist_dist.training.progress import Progress
+from mnist_dist.training.weights_digest import digest
 
 Elsewhere = Callable[[Iterable[str]], str]
 """From the names in which two runs differ to the command line that keeps both."""

@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 
-class Course(NamedTuple):
+class LearningRateSchedule(NamedTuple):
     """The learning rate of each global step; a schedule ends with the last epoch.
 
     constant: the peak, after the warm-up. cosine: half a cosine from the peak to 0 (Loshchilov

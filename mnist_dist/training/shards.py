@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from mnist_dist.data.pipeline import Block
 from mnist_dist.network.model import Branch, Network
-from mnist_dist.network.rows import Rows
+from mnist_dist.network.row_positions import RowPositions
 from mnist_dist.training.loss_scale import LossScale
 from mnist_dist.training.replica import (
     ReplicaStep,
@@ -78,7 +78,7 @@ class Shards:
 
     def _branch(self, images: tf.Tensor, block: Block, k: tf.Tensor, shard: int) -> Branch:
         """A shard with an alias of each weight, to be differentiated by."""
-        rows = Rows(
+        rows = RowPositions(
             self._settings.seed,
             block.step[k],
             block.first[k, shard],

@@ -7,7 +7,7 @@ import tensorflow as tf
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.model import Network
 from mnist_dist.training.loss_scale import LossScale
-from mnist_dist.training.optim import Optimizer, Rule
+from mnist_dist.training.optim import Optimizer, OptimizerSettings
 
 
 class State(NamedTuple):
@@ -25,7 +25,9 @@ class State(NamedTuple):
         return found | {f"loss_scale/{name}": v for name, v in self.loss_scale.variables.items()}
 
 
-def build(strategy: tf.distribute.Strategy, architecture: Architecture, rule: Rule) -> State:
+def build(
+    strategy: tf.distribute.Strategy, architecture: Architecture, rule: OptimizerSettings
+) -> State:
     """The initial state, alike on every replica."""
     with strategy.scope():
         network = Network(architecture)

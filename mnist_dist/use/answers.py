@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mnist_dist import parts
+from mnist_dist import assembly
 from mnist_dist.cluster import session
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.data import sources
 from mnist_dist.data.sources import ImageData
-from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.errors import EXIT_USAGE, UsageError
 from mnist_dist.run.console import Console
 from mnist_dist.training.loop import score_line
@@ -33,7 +33,9 @@ TOP = 3
 
 
 @contextlib.contextmanager
-def model(made: Origin, no_gpu: bool, tta: bool = False) -> Iterator[tuple[Model, Placement]]:
+def model(
+    made: Origin, no_gpu: bool, tta: bool = False
+) -> Iterator[tuple[Model, ReplicaPlacement]]:
     """The run's network on one device of this machine: a GPU if there is one, else the CPU.
 
     Args:
@@ -57,8 +59,8 @@ def model(made: Origin, no_gpu: bool, tta: bool = False) -> Iterator[tuple[Model
         data_format="auto",
         precision="float32" if precision == "tf32" and not gpu else precision,
     )
-    with session.join(parts.wanted(config), parts.terms(config), Topology()) as joined:
-        parts.arithmetic(config, joined.devices, config.precision)
+    with session.join(assembly.wanted(config), assembly.terms(config), Topology()) as joined:
+        assembly.arithmetic(config, joined.devices, config.precision)
         yield Model(made, made.network.channels_first and same, tta), joined.placement
 
 
@@ -83,7 +85,7 @@ def data(made: Origin, data_dir: str | None, dataset: str | None) -> ImageData:
 
 def score(
     model: Model,
-    placement: Placement,
+    placement: ReplicaPlacement,
     data: ImageData,
     split: str,
     mistakes: str | None,

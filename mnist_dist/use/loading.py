@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.devices.startup_messages import without_greetings
 from mnist_dist.use import origin
 from mnist_dist.use.find import find
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from mnist_dist import parts
+from mnist_dist import assembly
 from mnist_dist.errors import UsageError
 from mnist_dist.network import views
 from mnist_dist.run.checkpoint import Checkpoints
@@ -69,7 +69,7 @@ class Model:
         self.num_classes = made.network.num_classes
         strategy = tf.distribute.get_strategy()
         network = dataclasses.replace(made.network, channels_first=channels_first)
-        self.state = state.build(strategy, network, parts.rule(made.config))
+        self.state = state.build(strategy, network, assembly.rule(made.config))
         folder, variables = str(made.saved.path.parent), self.state.variables
         Checkpoints(folder, variables, keep=1, chief=False).restore(made.saved)
         self.state.optimizer.swap_averages(strategy)

@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from mnist_dist.config import Config
-from mnist_dist.devices.quiet import one_dnn_has
+from mnist_dist.devices.startup_messages import one_dnn_has
 from mnist_dist.errors import UsageError
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.run import store

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import tensorflow as tf
 
-from mnist_dist import parts
+from mnist_dist import assembly
 from mnist_dist.data.sources import ImageData
 from mnist_dist.data.split import Split
-from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.errors import UsageError
 from mnist_dist.training.evaluation import Evaluation, evaluate
 from mnist_dist.training.steps import Steps
@@ -23,7 +23,7 @@ class _InTurn:
     depends, and the numbers are the run's whatever it was trained on.
     """
 
-    def __init__(self, steps: Steps, placement: Placement, replicas: int) -> None:
+    def __init__(self, steps: Steps, placement: ReplicaPlacement, replicas: int) -> None:
         self._steps, self._placement = steps, placement
         self.replicas = replicas
         self.local = list(range(replicas))
@@ -41,10 +41,10 @@ class _InTurn:
         return [self._steps.score(block) for block in blocks]
 
 
-def score(model: Model, placement: Placement, split: Split) -> Evaluation:
+def score(model: Model, placement: ReplicaPlacement, split: Split) -> Evaluation:
     """Scores a network as its run did, to the last digit on the same kind of device."""
     made = model.origin
-    steps = Steps(placement.strategy, model.state, parts.settings(made.config), model.tta)
+    steps = Steps(placement.strategy, model.state, assembly.settings(made.config), model.tta)
     turn = cast(Any, _InTurn(steps, placement, made.replicas))
     return evaluate(turn, turn, split, made.config.shards)
 

@@ -11,7 +11,7 @@ import os
 import numpy as np
 import pytest
 
-from mnist_dist.training.digest import WEIGHTS
+from mnist_dist.training.weights_digest import WEIGHTS
 from tests.curves import SEVERAL, SLOW_BFLOAT16, train, train_each, train_on, two_at_a_time
 from tests.mnist_files import cut
 
@@ -53,7 +53,7 @@ WHOLE = {  # half an hour
 }
 ON = WHOLE if os.environ.get("MNIST_DIST_EXACT") == "whole" else SUITE
 WITH_ONE_THREAD = f"""
-from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.devices.startup_messages import without_greetings
 with without_greetings():
     import tensorflow as tf
 own = tf.config.threading.set_inter_op_parallelism_threads

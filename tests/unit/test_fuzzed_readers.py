@@ -10,12 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mnist_dist import flags, requeue
-from mnist_dist.cluster import hello, rendezvous
+from mnist_dist.cluster import handshake, rendezvous
+from mnist_dist.cluster.deadline import MeetingDeadline
 from mnist_dist.cluster.hostlist import expand_hostlist
 from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.cluster.peer import Peer
 from mnist_dist.cluster.topology import Topology, from_environment
-from mnist_dist.cluster.waiting import Waiting
 from mnist_dist.errors import UsageError
 from tests.unit.hostile import bounded, fuzzed
 
@@ -116,7 +116,7 @@ def test_flags_and_flagfiles(tmp_path, words, in_a_file):
         read(flags.parse, words)
 
 
-good_hello = hello.Hello(1, "n1", 7, "n1:2000", 1, {"flags": {}}).words("token")
+good_hello = handshake.Handshake(1, "n1", 7, "n1:2000", 1, {"flags": {}}).words("token")
 hellos = st.dictionaries(st.sampled_from([*good_hello, "other"]), JSON, max_size=3).map(
     lambda changed: {**good_hello, **changed}
 )
@@ -132,8 +132,10 @@ def test_meeting_messages(text):
         far.settimeout(0.1)
         far.sendall((text + "\n").encode(errors="replace"))
         far.shutdown(socket.SHUT_WR)
-        found = hello.read(peer.receive(1.0))
-        assert isinstance(hello.compare({0: found._replace(rank=0)}, found, 2), UsageError | None)
+        found = handshake.read(peer.receive(1.0))
+        assert isinstance(
+            handshake.compare({0: found._replace(rank=0)}, found, 2), UsageError | None
+        )
     peer.close()
 
 
@@ -176,14 +178,14 @@ def test_what_worker_0_says_until_the_verdict(text):
     near, far = socket.socketpair()
     peer = Peer(near)
     topology = Topology(("n1:2000", "n2:2000"), 1, "tf_config", "token")
-    waiting = Waiting("me", 0.1, str)
+    waiting = MeetingDeadline("me", 0.1, str)
     with pytest.MonkeyPatch.context() as patch, bounded(), contextlib.closing(far):
         patch.setattr(rendezvous.ports, "unreachable", lambda *_: "")
         far.settimeout(0.1)
         with contextlib.suppress(OSError):
             far.sendall((text + "\n").encode(errors="replace"))
         far.shutdown(socket.SHUT_WR)
-        met = rendezvous._hear(topology, hello.read(good_hello), peer, waiting)
+        met = rendezvous._hear(topology, handshake.read(good_hello), peer, waiting)
         assert len(met.workers) == 2
     peer.close()
 

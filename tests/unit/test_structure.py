@@ -26,8 +26,8 @@ ROOMS = [
     "data",
     "cluster",
     "training",
-    "parts",
-    "measured",
+    "assembly",
+    "auto_precision",
     "train report doctor bench local requeue use",
     "evaluate export",
 ]
@@ -36,30 +36,32 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
     "run": [
-        "bar folders frames owner pictures result seal trace versions",
+        "bar digest folders frames owner pictures result trace versions",
         "console lock logs store tensorboard",
-        "command rewind",
+        "command truncation",
         "events checkpoint",
     ],
     "devices": [
-        "arithmetic failures multi_worker nvidia placement processor quiet resources",
+        "arithmetic failures multi_worker nvidia processor replica_placement resources "
+        "startup_messages",
         "hardware visible",
-        "strategy all_reduce",
+        "strategy all_reduce_timing",
     ],
-    "network": ["architecture xla", "rows", "augment layers describe", "model", "views"],
+    "network": ["architecture xla", "row_positions", "augment layers describe", "model", "views"],
     "data": ["idx layouts split order", "npz pipeline tfds", "resident sources", "prepare"],
     "cluster": [
         "address hostlist job peer",
-        "hello liveness slurm waiting",
+        "deadline handshake liveness slurm",
         "topology",
         "ports",
         "rendezvous",
         "session tool",
     ],
     "training": [
-        "choice digest diverged lead loss_scale optim patience plan schedule stop",
+        "choice diverged early_stopping loss_scale optim plan save_deadline schedule stop "
+        "weights_digest",
         "progress replica state",
-        "shards head",
+        "shards log_header",
         "steps",
         "evaluation trial",
         "loop",
@@ -77,8 +79,8 @@ INSIDE = {
         "__main__",
     ],
     "use": ["find handwriting pictures plain", "origin", "model", "loading score", "answers"],
-    "bench": ["model plan trainee", "level page figure start result", "child", "__main__"],
-    "doctor": ["burn_in facts gpu network report", "__main__"],
+    "bench": ["model plan timed_training", "level page figure start result", "child", "__main__"],
+    "doctor": ["burn_in connectivity facts gpu report", "__main__"],
 }
 
 UPWARDS = {("__init__", "use.model"), ("__init__", "use.loading")}
@@ -91,22 +93,22 @@ ENVIRONMENT = {
     "local": "starts workers, whose TF_CONFIG it sets",
     "devices.nvidia": "which of the machine's GPUs CUDA shows",
     "devices.multi_worker": "TensorFlow is told the cluster by TF_CONFIG",
-    "devices.quiet": "log level, oneDNN and XLA, which TensorFlow looks up as it is imported",
+    "devices.startup_messages": "log level, oneDNN and XLA, read by TensorFlow at import",
 }
 
 KNOWS_CONFIG = {
     "flags": "makes it",
-    "parts": "takes it apart",
-    "measured": "measures with its parts",
-    "train": "hands it to parts",
+    "assembly": "takes it apart",
+    "auto_precision": "measures with what assembly makes",
+    "train": "hands it to assembly",
     "doctor.__main__": "judges the flags",
     "doctor.burn_in": "the same",
     "doctor.facts": "the same",
-    "doctor.network": "the same",
+    "doctor.connectivity": "the same",
     "doctor.report": "the same",
     "bench.__main__": "hands the flags on to the processes that it starts",
     "bench.level": "measures what they ask for",
-    "bench.trainee": "the same",
+    "bench.timed_training": "the same",
     "use.origin": "reads it back from a checkpoint",
 }
 
@@ -185,12 +187,12 @@ def test_the_reader_of_imports_sees_all_forms():
     text = "import a.b\nfrom c import d\ndef f():\n    from e.f import g as h\n"
     assert list(imports(ast.parse(text))) == ["a.b", "c", "c.d", "e.f", "e.f.g"]
     assert {"config", "errors"} <= set(own_imports("flags"))
-    assert {"cluster.session", "parts", "flags"} <= set(own_imports("train"))
+    assert {"cluster.session", "assembly", "flags"} <= set(own_imports("train"))
     assert (room("a.b.c"), inside("a.b.c"), inside("a")) == ("a", "b.c", "")
 
 
 def test_config_makes_one_trip():
-    """It is made of flags, handed to parts, and no room sees it."""
+    """It is made of flags, handed to assembly, and no room sees it."""
     readers = {name for name in MODULES if "config" in own_imports(name)}
     assert readers == set(KNOWS_CONFIG)
 
@@ -231,7 +233,7 @@ def test_autograph_rewrites_loops_alone():
                 given = {word.arg: ast.unparse(word.value) for word in node.keywords}
                 asked.setdefault(name, []).append(given.get("autograph", "not said"))
     assert sorted(asked.pop("training.steps")) == ["False", "loops"]
-    assert asked.pop("devices.all_reduce") == ["True"]
+    assert asked.pop("devices.all_reduce_timing") == ["True"]
     assert {word for words in asked.values() for word in words} == {"False"}
 
 
@@ -267,11 +269,11 @@ LIGHT = """
     __init__ evaluate export use.find use.handwriting use.loading use.origin
     cluster.job cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
-    devices.failures devices.nvidia devices.processor devices.quiet devices.resources
+    devices.failures devices.nvidia devices.processor devices.startup_messages devices.resources
     network.architecture network.describe
     run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner run.pictures
-    run.result run.seal run.store run.versions
-    training.choice training.lead training.patience training.plan training.schedule training.stop
+    run.digest run.result run.store run.versions
+    training.choice training.save_deadline training.early_stopping training.plan training.schedule training.stop
 """
 
 

@@ -14,11 +14,11 @@ from tests.unit.cluster.meeting import addresses
 
 FLIPS = """
 import sys
-from mnist_dist.devices.quiet import without_greetings
+from mnist_dist.devices.startup_messages import without_greetings
 with without_greetings():
     from mnist_dist.doctor import burn_in
 from mnist_dist.doctor.__main__ import main
-own, rounds = burn_in.Trainee.train, [0]
+own, rounds = burn_in.BurnInTraining.train, [0]
 
 def train(self):
     own(self)
@@ -29,7 +29,7 @@ def train(self):
         values.view("uint32")[3, 5] ^= 1
         kernel.assign(values)
 
-burn_in.Trainee.train = train
+burn_in.BurnInTraining.train = train
 sys.exit(main(sys.argv[1:]))
 """
 SMALL = ("--no_gpu", "--conv_filters=2", "--dense_units=8", "--virtual_devices=2", "--json")

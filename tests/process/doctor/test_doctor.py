@@ -232,7 +232,7 @@ class Stop(types.ModuleType):
         print("TensorFlow is wanted", sys.modules.keys() & {"tensorflow", "keras"}, flush=True)
         raise SystemExit(9)
 sys.modules["mnist_dist.doctor.burn_in"] = types.ModuleType("burn_in")
-sys.modules["mnist_dist.doctor.network"] = Stop("network")
+sys.modules["mnist_dist.doctor.connectivity"] = Stop("network")
 main(["--no_gpu"])
 """
 

@@ -10,14 +10,14 @@ import pytest
 import tensorflow as tf
 
 from mnist_dist.network.augment import STREAM, Augmentation
-from mnist_dist.network.rows import Rows
+from mnist_dist.network.row_positions import RowPositions
 
 ALL = Augmentation(shift_px=2.0, rotate_deg=15.0, zoom=0.2)
 IMAGES = np.random.default_rng(1).random((9, 12, 12, 1)).astype(np.float32)
 
 
 def rows(first=0, real=9, seed=0, step=0):
-    return Rows(seed, tf.constant(step, tf.int64), tf.constant(first, tf.int64), real, list)
+    return RowPositions(seed, tf.constant(step, tf.int64), tf.constant(first, tf.int64), real, list)
 
 
 def changed(augmentation, images, draw):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mnist_dist.assembly import rule
 from mnist_dist.config import Config
 from mnist_dist.data.order import Order
 from mnist_dist.data.pipeline import Trainset
@@ -19,8 +20,7 @@ from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.augment import Augmentation
 from mnist_dist.network.describe import table
 from mnist_dist.network.model import Network
-from mnist_dist.network.rows import Rows
-from mnist_dist.parts import rule
+from mnist_dist.network.row_positions import RowPositions
 from mnist_dist.training.loss_scale import LossScale
 from mnist_dist.training.optim import Optimizer
 from mnist_dist.training.replica import Settings
@@ -47,7 +47,7 @@ def images(count, shape=SHAPE):
 
 
 def rows(real, first=0, seed=0, step=0):
-    return Rows(seed, tf.constant(step, tf.int64), tf.constant(first, tf.int64), real, list)
+    return RowPositions(seed, tf.constant(step, tf.int64), tf.constant(first, tf.int64), real, list)
 
 
 class ByHand:

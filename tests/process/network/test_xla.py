@@ -7,7 +7,7 @@ import tensorflow as tf
 from mnist_dist.network import xla
 from mnist_dist.network.augment import Augmentation
 from mnist_dist.network.layers import max_pool
-from mnist_dist.network.rows import Rows
+from mnist_dist.network.row_positions import RowPositions
 from tests.process.trainer import SMALL, train
 
 RANDOM = np.random.default_rng(5)
@@ -21,7 +21,7 @@ def of(function, compiled):
 def rows(seed, step, first, compiled):
     real = tf.constant(1, tf.int32)
     step, first = tf.constant(step, tf.int64), tf.constant(first, tf.int64)
-    return Rows(seed, step, first, real, list, compiled)
+    return RowPositions(seed, step, first, real, list, compiled)
 
 
 def waves(shape):

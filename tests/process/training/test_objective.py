@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mnist_dist.assembly import rule
 from mnist_dist.config import Config
 from mnist_dist.data.order import Order
 from mnist_dist.data.pipeline import Trainset
 from mnist_dist.data.split import Split
-from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.augment import Augmentation
 from mnist_dist.network.model import Network
-from mnist_dist.parts import rule
 from mnist_dist.training.evaluation import evaluate
 from mnist_dist.training.loss_scale import GROWTH_STEPS, START, LossScale
 from mnist_dist.training.optim import Optimizer
@@ -113,7 +113,7 @@ def test_smoothed_cross_entropy_of_equal_logits():
 
 def score(machine, averaged):
     """As the loop does it: with the averages exchanged for the weights, and then back."""
-    placement = Placement(machine.strategy, ("/cpu:0",), 0)
+    placement = ReplicaPlacement(machine.strategy, ("/cpu:0",), 0)
     if averaged:
         machine.steps.swap_averages()
     found = evaluate(machine.steps, placement, SPLIT)

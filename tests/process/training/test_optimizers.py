@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mnist_dist.assembly import rule
 from mnist_dist.config import OPTIMIZER_RATES, Config
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.model import Network
-from mnist_dist.parts import rule
 from mnist_dist.training.optim import Optimizer
 
 SHAPES = {

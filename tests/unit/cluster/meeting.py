@@ -40,7 +40,7 @@ try:
     for line in sys.stdin:
         order, _, value = line.strip().partition(" ")
         if order == "step":
-            meeting.at_step(int(value))
+            meeting.report_step(int(value))
         elif order == "gather":
             say(gathered=meeting.gather(json.loads(value), spec["gather_s"]))
         elif order == "fail":

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnist_dist.devices.quiet import with_autotuning_off
+from mnist_dist.devices.startup_messages import with_autotuning_off
 
 OFF = "--xla_gpu_autotune_level=0"
 

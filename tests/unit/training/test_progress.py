@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mnist_dist.training.patience import Patience
+from mnist_dist.training.early_stopping import Patience
 from mnist_dist.training.progress import Progress
 
 PROGRESS = Progress(

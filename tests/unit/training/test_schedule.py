@@ -5,13 +5,13 @@ import math
 import pytest
 
 from mnist_dist.config import Config
-from mnist_dist.training.schedule import Course
+from mnist_dist.training.schedule import LearningRateSchedule
 
 
 def rates(steps, steps_per_epoch, **flags):
     given = Config(**flags)
     total = given.epochs * steps_per_epoch
-    course = Course(given.lr, given.schedule, given.warmup_steps, total)
+    course = LearningRateSchedule(given.lr, given.schedule, given.warmup_steps, total)
     return [course.rate(step) for step in steps]
 
 

@@ -5,19 +5,19 @@ import json
 
 import pytest
 
-from mnist_dist.training.patience import Patience, Rule
+from mnist_dist.training.early_stopping import EarlyStopping, Patience
 
 LOSS, ACCURACY = "validation_loss", "validation_accuracy"
 
 
 def look_at(values, monitor, min_delta=0.0):
     """Epochs waited after each value, and the memory at the end; 10 global steps an epoch."""
-    rule = Rule(2, monitor, min_delta)
+    settings = EarlyStopping(2, monitor, min_delta)
     name, other = monitor.removeprefix("validation_"), {LOSS: "accuracy", ACCURACY: "loss"}[monitor]
     memory = Patience()
     waited = []
     for epoch, value in enumerate(values, 1):
-        memory.look(rule, 10 * epoch, {name: value, other: 0.5})
+        memory.look(settings, 10 * epoch, {name: value, other: 0.5})
         waited.append(memory.waited)
     return waited, memory
 
@@ -69,9 +69,9 @@ def test_saved_in_the_middle_it_goes_on_alike(monitor):
     for cut in range(1, len(values)):
         memory = look_at(values[:cut], monitor)[1]
         memory = Patience(**json.loads(json.dumps(dataclasses.asdict(memory))))
-        rule, waited = Rule(2, monitor, 0.0), []
+        settings, waited = EarlyStopping(2, monitor, 0.0), []
         for epoch, value in enumerate(values[cut:], cut + 1):
-            memory.look(rule, 10 * epoch, {"loss": value, "accuracy": value})
+            memory.look(settings, 10 * epoch, {"loss": value, "accuracy": value})
             waited.append(memory.waited)
         assert waited == whole[cut:]
         assert memory == at_end

@@ -15,7 +15,7 @@ from mnist_dist.network import xla
 PHILOX = 1  # TensorFlow's number for the algorithm
 
 
-class Rows(NamedTuple):
+class RowPositions(NamedTuple):
     """A replica's rows of one micro-batch, or of one shard of it, in training.
 
     Attributes:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.errors import RunError
 
 CALLS = 5
 MOST_TIMES, BYTES = 10, 2**24  # all-reduces in a call: that many, or less where it is more bytes
 
 
-def seconds(placement: Placement, sizes_bytes: Sequence[int]) -> list[float]:
+def seconds(placement: ReplicaPlacement, sizes_bytes: Sequence[int]) -> list[float]:
     """The median time of an all-reduce of each size; all workers call it alike.
 
     Several follow one another in one call of a graph, as in training: what a call costs would

@@ -1,11 +1,11 @@
-"""Waiting for other workers: until the time is over, or this worker is told to stop."""
+"""MeetingDeadline for other workers: until the time is over, or this worker is told to stop."""
 
 import socket
 import sys
 import time
 from collections.abc import Callable
 
-from mnist_dist.cluster.peer import Countdown
+from mnist_dist.cluster.peer import Deadline
 from mnist_dist.errors import LONGEST, ToldToStop, shorten
 
 RETRY_S = 0.1
@@ -13,7 +13,7 @@ NOTICE_S = 5.0  # after which what is waited for is said
 LOOK_UP_S = 60.0  # that a look-up, or an attempt to connect, may take
 
 
-class Waiting:
+class MeetingDeadline:
     """The time that the others have to come.
 
     Args:
@@ -28,7 +28,7 @@ class Waiting:
 
     def __init__(self, name: str, seconds: float, told: Callable[[], str]) -> None:
         self.seconds = seconds
-        self.countdown = Countdown(seconds)
+        self.countdown = Deadline(seconds)
         self._name, self._told = name, told
         self._said = set[str]()
 
@@ -46,7 +46,7 @@ class Waiting:
 
     def cut(self, seconds: float) -> None:
         """Waits no longer than that from now on."""
-        self.countdown = Countdown(min(self.countdown.left(), seconds))
+        self.countdown = Deadline(min(self.countdown.left(), seconds))
 
     def for_name(self, worker: str, host: str, error: socket.gaierror) -> bool:
         """Waits a moment for a name that isn't known yet; False once the time is over.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from mnist_dist import parts
+from mnist_dist import assembly
 from mnist_dist.config import Config
 from mnist_dist.data.pipeline import Trainset
 from mnist_dist.data.sources import ImageData
@@ -26,14 +26,14 @@ def precision(
     alone, steps = tf.distribute.get_strategy(), range(trainset.block_steps)
 
     def build(candidate: str) -> Steps:
-        how = parts.arithmetic(config, devices, candidate)
-        network = parts.architecture(config, data, how)
-        trained = state.build(alone, network, parts.rule(config))
-        return Steps(alone, trained, parts.settings(config, how.xla))
+        how = assembly.arithmetic(config, devices, candidate)
+        network = assembly.architecture(config, data, how)
+        trained = state.build(alone, network, assembly.rule(config))
+        return Steps(alone, trained, assembly.settings(config, how.xla))
 
     with tf.device(devices.names[0]):
         block = tf.nest.map_structure(tf.constant, trainset.block(steps, 0))
-        course = parts.course(config, trainset.order.steps_per_epoch)
+        course = assembly.course(config, trainset.order.steps_per_epoch)
         rates = [course.rate(step) for step in steps]
         trials = [trial(name, build(name), block, rates) for name in candidates(devices.capability)]
     chosen, why = choice.choose(trials)

@@ -1,11 +1,11 @@
 """Whether a scheduler's signal to stop comes early enough: said once."""
 
-from mnist_dist.training.lead import Lead
+from mnist_dist.training.save_deadline import SaveDeadlineCheck
 
 
 def test_a_save_that_takes_longer_is_said_once_with_the_option_to_give():
     said = []
-    lead = Lead(20.0, said.append)
+    lead = SaveDeadlineCheck(20.0, said.append)
     lead.look(1.0, 0.0)  # no save yet
     lead.look(1.0, 19.0)
     assert said == []
@@ -20,5 +20,5 @@ def test_a_save_that_takes_longer_is_said_once_with_the_option_to_give():
 
 def test_without_a_known_lead_nothing_is_said():
     said = []
-    Lead(0.0, said.append).look(1e6, 1e6)
+    SaveDeadlineCheck(0.0, said.append).look(1e6, 1e6)
     assert said == []

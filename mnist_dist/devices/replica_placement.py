@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 
-class Placement(NamedTuple):
+class ReplicaPlacement(NamedTuple):
     """The replicas of one worker.
 
     Attributes:

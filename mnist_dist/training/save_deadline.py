@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 
-class Lead:
+class SaveDeadlineCheck:
     """The time between the signal to stop and the end, which must do for a block and a save."""
 
     def __init__(self, seconds: float, say: Callable[[str], None]) -> None:

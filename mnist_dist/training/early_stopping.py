@@ -4,7 +4,7 @@ import dataclasses
 from typing import NamedTuple
 
 
-class Rule(NamedTuple):
+class EarlyStopping(NamedTuple):
     """What counts as an improvement, and how long to wait for one.
 
     Attributes:
@@ -32,7 +32,7 @@ class Patience:
     best_value: float = 0.0
     waited: int = 0
 
-    def look(self, rule: Rule, step: int, validation: dict[str, float]) -> None:
+    def look(self, rule: EarlyStopping, step: int, validation: dict[str, float]) -> None:
         """Takes in the evaluation at an epoch's end.
 
         Args:

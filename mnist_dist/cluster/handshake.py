@@ -9,7 +9,7 @@ from mnist_dist.errors import UsageError, shorten
 PROTOCOL = "mnist_dist-3"
 
 
-class Hello(NamedTuple):
+class Handshake(NamedTuple):
     """What a worker says first.
 
     Attributes:
@@ -38,7 +38,7 @@ class Hello(NamedTuple):
         return {"protocol": PROTOCOL, "token": token, **self._asdict()}
 
 
-def read(word: Mapping[str, Any]) -> Hello:
+def read(word: Mapping[str, Any]) -> Handshake:
     """A hello that came over the network.
 
     Raises:
@@ -54,14 +54,16 @@ def read(word: Mapping[str, Any]) -> Hello:
     kinds = word.get("fingerprints")
     if not isinstance(kinds, dict) or not all(map(_is_fingerprint, kinds.values())):
         raise ValueError("a hello whose fingerprints aren't names and values")
-    return Hello(**{name: word[name] for name in Hello._fields})
+    return Handshake(**{name: word[name] for name in Handshake._fields})
 
 
 def _is_fingerprint(values: Any) -> bool:
     return isinstance(values, dict) and all(isinstance(value, str) for value in values.values())
 
 
-def compare(hellos: Mapping[int, Hello], theirs: Hello, num_workers: int) -> UsageError | None:
+def compare(
+    hellos: Mapping[int, Handshake], theirs: Handshake, num_workers: int
+) -> UsageError | None:
     """What is wrong with a worker that has come after others, of which worker 0 is the measure."""
     mine, rank = hellos[0], theirs.rank
     if rank in hellos:

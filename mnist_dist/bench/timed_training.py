@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from mnist_dist import parts
+from mnist_dist import assembly
 from mnist_dist.config import Config
 from mnist_dist.data.order import Order
 from mnist_dist.data.pipeline import Trainset, ahead
 from mnist_dist.data.sources import ImageData
-from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.training import state
 from mnist_dist.training.steps import Steps
@@ -30,7 +30,7 @@ class Together:
         placement: of this worker's.
     """
 
-    def __init__(self, placement: Placement) -> None:
+    def __init__(self, placement: ReplicaPlacement) -> None:
         def mean(part: tf.Tensor) -> tf.Tensor:
             here = tf.identity(part)  # on the replica's device, which a graph's argument isn't
             context = tf.distribute.get_replica_context()
@@ -58,7 +58,7 @@ class Timing(NamedTuple):
     wait_s: float
 
 
-class Trainee:
+class TimedTraining:
     """A network that trains on, block by block, as in a run, and is timed.
 
     Args:
@@ -74,12 +74,12 @@ class Trainee:
         config: Config,
         data: ImageData,
         built: Devices,
-        placement: Placement,
+        placement: ReplicaPlacement,
         device: str = "",
     ) -> None:
-        self._order = parts.order(config, data)
+        self._order = assembly.order(config, data)
         full = self._order.examples // config.batch_size
-        self._block_steps = parts.plan(config, full, built.kind).block_steps
+        self._block_steps = assembly.plan(config, full, built.kind).block_steps
         trainset = Trainset(
             data.train,
             self._order,
@@ -87,14 +87,14 @@ class Trainee:
             placement.replicas,
             self._block_steps,
         )
-        how = parts.arithmetic(config, built, config.precision)
+        how = assembly.arithmetic(config, built, config.precision)
         self._device = device
-        self._course = parts.course(config, self._order.steps_per_epoch)
+        self._course = assembly.course(config, self._order.steps_per_epoch)
         with self._here():
-            network = parts.architecture(config, data, how)
-            trained = state.build(placement.strategy, network, parts.rule(config))
-            self._steps = Steps(placement.strategy, trained, parts.settings(config, how.xla))
-            blocks = parts.blocks(config, trainset, placement, built.kind)
+            network = assembly.architecture(config, data, how)
+            trained = state.build(placement.strategy, network, assembly.rule(config))
+            self._steps = Steps(placement.strategy, trained, assembly.settings(config, how.xla))
+            blocks = assembly.blocks(config, trainset, placement, built.kind)
         self._made = ahead(blocks, _ranges(self._order, self._block_steps))
 
     def warm(self) -> float:

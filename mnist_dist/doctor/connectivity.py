@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mnist_dist import parts
+from mnist_dist import assembly
 from mnist_dist.config import Config
-from mnist_dist.devices import all_reduce as measured
-from mnist_dist.devices import resources, strategy, visible
-from mnist_dist.devices.placement import Placement
+from mnist_dist.devices import all_reduce_timing, resources, strategy, visible
+from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.errors import UsageError
 
 SIZES_BYTES = tuple(1024 * 4**power for power in range(9))  # 1 kB to 64 MB
@@ -23,7 +22,7 @@ def seen() -> tuple[dict[str, Any], int]:
 def devices(config: Config, num_workers: int) -> dict[str, Any]:
     """This worker's devices, or why there are none for these flags."""
     try:
-        names = visible.local_devices(parts.wanted(config), num_workers)
+        names = visible.local_devices(assembly.wanted(config), num_workers)
     except UsageError as error:
         return {"devices": [], "device_problem": str(error)}
     return {"devices": list(names), "device_problem": ""}
@@ -37,7 +36,7 @@ def build(
     Raises:
         RunError: they don't come together.
     """
-    wanted = parts.wanted(config)
+    wanted = assembly.wanted(config)
     if exact:
         wanted = wanted._replace(shards=wanted.shards or 1)
     return strategy.build(wanted, names, workers, rank, resources.cores())
@@ -53,10 +52,10 @@ def all_reduce(built: strategy.Devices, rank: int) -> dict[str, Any] | None:
     Raises:
         RunError: TensorFlow failed, or summed wrongly.
     """
-    placement = Placement(built.strategy, built.names, rank)
+    placement = ReplicaPlacement(built.strategy, built.names, rank)
     if placement.replicas == 1:
         return None
-    seconds = measured.seconds(placement, SIZES_BYTES)
+    seconds = all_reduce_timing.seconds(placement, SIZES_BYTES)
     alpha_s, bytes_per_s = fit(SIZES_BYTES, seconds)
     return {
         "replicas": placement.replicas,

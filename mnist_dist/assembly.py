@@ -20,7 +20,7 @@ from mnist_dist.data.resident import Blocks
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices import hardware, nvidia
 from mnist_dist.devices.arithmetic import Arithmetic, compiled, settle
-from mnist_dist.devices.placement import Placement
+from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.devices.visible import Wanted
 from mnist_dist.errors import UsageError
@@ -34,12 +34,13 @@ from mnist_dist.run.events import Events
 from mnist_dist.run.owner import Owner
 from mnist_dist.run.trace import Trace
 from mnist_dist.run.versions import versions
-from mnist_dist.training import optim, patience
-from mnist_dist.training.lead import Lead
+from mnist_dist.training import optim
+from mnist_dist.training.early_stopping import EarlyStopping
 from mnist_dist.training.loop import Files
 from mnist_dist.training.plan import Plan
 from mnist_dist.training.replica import Settings
-from mnist_dist.training.schedule import Course
+from mnist_dist.training.save_deadline import SaveDeadlineCheck
+from mnist_dist.training.schedule import LearningRateSchedule
 
 BLOCK_STEPS = {"cpu": 10, "gpu": 50}  # more gain nothing that can be measured on a CPU
 
@@ -85,15 +86,15 @@ def plan(config: Config, steps_per_epoch: int, kind: str) -> Plan:
     )
 
 
-def course(config: Config, steps_per_epoch: int) -> Course:
+def course(config: Config, steps_per_epoch: int) -> LearningRateSchedule:
     """The learning rates."""
     total = config.epochs * steps_per_epoch
-    return Course(config.lr, config.schedule, config.warmup_steps, total)
+    return LearningRateSchedule(config.lr, config.schedule, config.warmup_steps, total)
 
 
-def early_stopping(config: Config) -> patience.Rule:
+def early_stopping(config: Config) -> EarlyStopping:
     """How long to wait for an improvement of what."""
-    return patience.Rule(config.patience, config.monitor, config.min_delta)
+    return EarlyStopping(config.patience, config.monitor, config.min_delta)
 
 
 def arithmetic(config: Config, devices: Devices, precision: str) -> Arithmetic:
@@ -133,10 +134,12 @@ def architecture(config: Config, data: ImageData, arithmetic: Arithmetic) -> Arc
     )
 
 
-def rule(config: Config) -> optim.Rule:
+def rule(config: Config) -> optim.OptimizerSettings:
     """The update rule."""
-    values = {name: getattr(config, name) for name in optim.Rule._fields if name != "name"}
-    return optim.Rule(config.optimizer, **values)
+    values = {
+        name: getattr(config, name) for name in optim.OptimizerSettings._fields if name != "name"
+    }
+    return optim.OptimizerSettings(config.optimizer, **values)
 
 
 def settings(config: Config, xla: bool = False) -> Settings:
@@ -154,7 +157,7 @@ def settings(config: Config, xla: bool = False) -> Settings:
     )
 
 
-def blocks(config: Config, trainset: Trainset, placement: Placement, kind: str) -> Blocks:
+def blocks(config: Config, trainset: Trainset, placement: ReplicaPlacement, kind: str) -> Blocks:
     """How blocks get to the devices: a GPU keeps the training set, if it is small."""
     cards = nvidia.cards() if kind == "gpu" else ()
     memory_bytes = config.gpu_memory_mib * nvidia.MIB or min(
@@ -203,9 +206,9 @@ def files(
     )
 
 
-def lead(config: Config, console: Console) -> Lead:
+def lead(config: Config, console: Console) -> SaveDeadlineCheck:
     """Whether there is time to save when told to stop."""
-    return Lead(config.stop_lead_s, console.notice)
+    return SaveDeadlineCheck(config.stop_lead_s, console.notice)
 
 
 def identity(config: Config, precision: str, data: ImageData) -> dict[str, Any]:
