@@ -273,7 +273,8 @@ LIGHT = """
     network.architecture network.describe
     run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner run.pictures
     run.digest run.result run.store run.versions
-    training.choice training.save_deadline training.early_stopping training.plan training.schedule training.stop
+    training.choice training.save_deadline training.early_stopping training.plan
+    training.schedule training.stop
 """
 
 
