@@ -239,4 +239,5 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """All flags, as JSON knows them (tuples as lists)."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return found

@@ -67,9 +67,11 @@ def _run(args: argparse.Namespace) -> int:
     with Console() as console:
         console.stage("importing TensorFlow")
         with without_greetings(made.one_dnn):
+            import tensorflow as tf
+
             from mnist_dist.use import answers
 
-            answers.tf.config.list_physical_devices()  # the first look greets, too
+            tf.config.list_physical_devices()  # the first look greets, too
         console.stage("loading the network")
         with answers.model(made, args.no_gpu, args.tta) as (model, placement):
             if args.images:

@@ -41,9 +41,11 @@ def _run(argv: list[str]) -> int:
     with Console() as console:
         console.stage("importing TensorFlow")
         with without_greetings(made.one_dnn):
+            import tensorflow as tf
+
             from mnist_dist.use import answers
 
-            answers.tf.config.list_physical_devices()  # the first look greets, too
+            tf.config.list_physical_devices()  # the first look greets, too
         console.stage("exporting")
         with answers.model(made, no_gpu=True) as (model, _):  # nothing is computed
             place = export(model, Path(args.out))

@@ -113,7 +113,7 @@ class Workers:
             self._readers.append(reader)
         return process
 
-    def _heard(self, number: int, frame: FrameType | None) -> None:
+    def _heard(self, number: int, _frame: FrameType | None) -> None:
         self._told = number
         self._interrupts += number == signal.SIGINT
         self._send(number)

@@ -70,6 +70,8 @@ def _run(
     data = None if config.dataset else _load(config)
     with without_greetings(one_dnn_has(config.precision), wanted=config.verbosity > 0):
         console.stage("importing TensorFlow")
+        import tensorflow as tf
+
         from mnist_dist import assembly, auto_precision
         from mnist_dist.cluster import session
         from mnist_dist.data.pipeline import Trainset
@@ -78,7 +80,7 @@ def _run(
         from mnist_dist.training.steps import Steps
 
         console.stage("looking for devices")
-        session.tf.config.list_physical_devices()  # the first look greets, too
+        tf.config.list_physical_devices()  # the first look greets, too
         console.stage("")
     if where.num_workers > 1:
         console.stage(f"waiting for {where.num_workers - 1} other worker(s)")

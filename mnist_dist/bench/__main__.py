@@ -136,7 +136,7 @@ def bench(
         return _measure(config, options, where, console, meeting.workers, gather)
 
 
-def _measure(
+def _measure(  # noqa: PLR0913
     config: Config,
     options: Options,
     where: topology.Topology,

@@ -31,9 +31,11 @@ def _measure(argv: list[str]) -> int:
     task = Task(tuple(workers), *rest)
     config = flags.parse(argv[1:])
     with without_greetings(one_dnn_has(config.precision)):
+        import tensorflow as tf
+
         from mnist_dist.bench import level
 
-        level.tf.config.list_physical_devices()  # the first look greets, too
+        tf.config.list_physical_devices()  # the first look greets, too
     print(json.dumps(level.measure(config, task)), flush=True)
     return 0
 

@@ -43,7 +43,7 @@ class Together:
 
     def mean(self, value: float) -> float:
         """Of all replicas' values, the same on each."""
-        values = self.placement.place(lambda replica: tf.constant(value))
+        values = self.placement.place(lambda _: tf.constant(value))
         return float(self.placement.results(self._run(values))[0].numpy())
 
     def wait(self) -> None:

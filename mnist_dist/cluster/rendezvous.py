@@ -31,7 +31,7 @@ TRY_S = 2 * ports.REACH_S  # for all workers to try all others
 LOOK_S = 0.25  # to look whether this worker was told to stop
 
 
-def meet(
+def meet(  # noqa: PLR0913
     topology: Topology,
     devices: int,
     fingerprints: Mapping[str, Mapping[str, str]],
@@ -102,7 +102,7 @@ def _receive(
             wrong = problem
             waiting.cut(GRACE_S)
     workers = tuple(hellos[rank].address for rank in sorted(hellos))
-    wrong = wrong or _try_all(topology, workers, peers, waiting)
+    wrong = wrong or _try_all(workers, peers, waiting)
     if wrong is not None:
         for peer in (*peers.values(), *strangers):
             peer.send({"error": str(wrong), "usage": isinstance(wrong, UsageError)})
@@ -149,7 +149,7 @@ def _missing(topology: Topology, here: Mapping[int, Handshake], waited_s: float)
 
 
 def _try_all(
-    topology: Topology, workers: tuple[str, ...], peers: dict[int, Peer], waiting: MeetingDeadline
+    workers: tuple[str, ...], peers: dict[int, Peer], waiting: MeetingDeadline
 ) -> RunError | None:
     """Lets every worker connect to every other; what the first finds wrong."""
     for peer in peers.values():
@@ -180,7 +180,7 @@ def _word(peer: Peer, countdown: Deadline, waiting: MeetingDeadline, whom: str) 
 def _introduce(
     topology: Topology,
     mine: Handshake,
-    listener: socket.socket,  # open meanwhile, so that the others can try to reach it
+    _listener: socket.socket,  # open meanwhile, so that the others can try to reach it
     waiting: MeetingDeadline,
 ) -> Meeting:
     """The other workers: find worker 0, introduce themselves, wait for the verdict."""

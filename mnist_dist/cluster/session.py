@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from mnist_dist.cluster import rendezvous
+from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.devices import failures, resources, strategy, visible
 from mnist_dist.devices.replica_placement import ReplicaPlacement
@@ -44,9 +45,7 @@ class Session:
         worker_name: this worker's name for messages, such as "worker 1 (host n2)".
     """
 
-    def __init__(
-        self, topology: Topology, devices: Devices, meeting: rendezvous.Meeting | None
-    ) -> None:
+    def __init__(self, topology: Topology, devices: Devices, meeting: Meeting | None) -> None:
         self.topology = topology
         self.devices = devices
         self.placement = ReplicaPlacement(devices.strategy, devices.names, topology.rank)

@@ -5,19 +5,20 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from mnist_dist.cluster import rendezvous
+from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.errors import RunError, UsageError
 
 
 @contextlib.contextmanager
-def met(
+def met(  # noqa: PLR0913
     where: Topology,
     tool: str,
     same: Mapping[str, Mapping[str, str]],
     connect_timeout_s: float,
     peer_timeout_s: float,
     interface: str,
-) -> Iterator[rendezvous.Meeting]:
+) -> Iterator[Meeting]:
     """All workers of the tool, together; they part at the end, and an error here is told to all.
 
     Args:

@@ -62,5 +62,5 @@ def seconds(placement: ReplicaPlacement, sizes_bytes: Sequence[int]) -> list[flo
     return medians
 
 
-def _constant(value: np.ndarray, replica: int) -> tf.Tensor:
+def _constant(value: np.ndarray, _replica: int) -> tf.Tensor:
     return tf.constant(value)

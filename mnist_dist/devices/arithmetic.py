@@ -49,7 +49,7 @@ def candidates(capability: Capability) -> tuple[str, ...]:
     return ("float32", "mixed_float16") if capability >= (7, 0) else ("float32",)
 
 
-def settle(
+def settle(  # noqa: PLR0913
     precision: str,
     data_format: str,
     capability: Capability,
@@ -81,7 +81,7 @@ def settle(
     return Arithmetic(precision, channels_first, deterministic, xla)
 
 
-def compiled(
+def compiled(  # noqa: PLR0913
     wanted: str, precision: str, kind: str, replicas: int, data_format: str, fixed: bool
 ) -> bool:
     """Whether XLA compiles the steps.

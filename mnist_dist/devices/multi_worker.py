@@ -36,12 +36,12 @@ def build(
 
 def started() -> bool:
     """Whether this process's TensorFlow is set up, so that it can't become a worker any more."""
-    return context.context()._initialized
+    return context.context()._initialized  # noqa: SLF001
 
 
 def joined() -> bool:
     """Whether this process's TensorFlow is one of several workers'."""
-    return context.context()._collective_ops_server_def is not None
+    return context.context()._collective_ops_server_def is not None  # noqa: SLF001
 
 
 def _health_check(timeout_s: float) -> None:
@@ -64,13 +64,13 @@ def _cpu_devices(number: int) -> Iterator[None]:
     TensorFlow's own takes one CPU device a worker; with more, a laptop can try out what a node
     with several GPUs does.
     """
-    own = CollectiveAllReduceExtended._initialize_local_devices
+    own = CollectiveAllReduceExtended._initialize_local_devices  # noqa: SLF001
     if number:
-        CollectiveAllReduceExtended._initialize_local_devices = lambda _, resolver, worker: (
+        CollectiveAllReduceExtended._initialize_local_devices = lambda _, _resolver, worker: (  # noqa: SLF001
             tuple(f"{worker}/device:CPU:{index}" for index in range(number)),
             "CPU",
         )
     try:
         yield
     finally:
-        CollectiveAllReduceExtended._initialize_local_devices = own
+        CollectiveAllReduceExtended._initialize_local_devices = own  # noqa: SLF001

@@ -105,7 +105,7 @@ def examine(
         return _look(config, where, console, meeting, gather, burn_in_s)
 
 
-def _look(
+def _look(  # noqa: PLR0913
     config: Config,
     where: topology.Topology,
     console: Console,
@@ -132,7 +132,7 @@ def _look(
     clocks = gather(facts.now_s())
     own |= {"clock_skew_s": clocks[where.rank] - clocks[0]}
     workers = gather(own)
-    findings = judge(config, workers)
+    findings = judge(workers)
     report: dict[str, Any] = {
         "verdict": "",  # comes last, and stands first
         "well": False,

@@ -11,7 +11,7 @@ SKEW_S = 2.0
 MEMORY_BYTES = 2 * 2**30  # TensorFlow, the data and the network need about 1.5 GB
 
 
-def judge(config: Config, workers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def judge(workers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """What isn't well: "bad" (the run would fail) or not, and a "text" with what to do."""
     findings: list[dict[str, Any]] = []
 

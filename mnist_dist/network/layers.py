@@ -123,7 +123,7 @@ def _row_sums(y: tf.Tensor, axes: Sequence[int]) -> Sequence[tf.Tensor]:
     """
 
     @tf.custom_gradient
-    def sums(y: tf.Tensor) -> tuple:
+    def sums(y: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., tf.Tensor]]:
         def gradient(of_sum: tf.Tensor, of_squares: tf.Tensor) -> tf.Tensor:
             return y * (2.0 * of_squares) + of_sum
 

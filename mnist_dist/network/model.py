@@ -93,7 +93,7 @@ class Network:
         statistics: Statistics = {}
         rows = [branch.rows for branch in branches if branch.rows is not None]
 
-        def each(function: Callable, *columns: Sequence[Any]) -> list[Any]:
+        def each(function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
             found = []
             for branch, *values in zip(branches, *columns, strict=True):
                 with branch.scope():
@@ -125,8 +125,8 @@ class Network:
         self,
         name: str,
         x: list[tf.Tensor],
-        each: Callable,
-        normalise: Callable,
+        each: Callable[..., list[Any]],
+        normalise: Callable[[str, list[tf.Tensor]], list[tf.Tensor]],
         compiled: bool,
     ) -> list[tf.Tensor]:
         """A convolution, or a residual block, and the max-pool after it."""

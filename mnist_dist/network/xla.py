@@ -5,6 +5,8 @@ rounding. Without autotuning, which isn't deterministic, XLA chooses slow convol
 deterministic gradient of a max-pool, draws other random numbers, and can't turn images.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 ROUNDS = 10
@@ -33,7 +35,7 @@ def convolution(x: tf.Tensor, kernel: tf.Tensor, same: bool) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def max_pool(x: tf.Tensor) -> tuple:
+def max_pool(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tf.Tensor]]:
     """The largest of each 2x2 square, an odd last row or column counting as one: channels last.
 
     The gradient goes to the first of equals, as in TensorFlow's kernels.

@@ -9,7 +9,8 @@ import numpy as np
 
 from mnist_dist.report import figures
 from mnist_dist.report.answer import CONTRADICTED, Answer, Ranking
-from mnist_dist.report.runs import NEIGHBOURS, PARTS, SMOOTHED_FROM, Predictions, Run
+from mnist_dist.report.results import Predictions
+from mnist_dist.report.runs import NEIGHBOURS, PARTS, SMOOTHED_FROM, Run
 from mnist_dist.report.settings import Setting, by_validation
 from mnist_dist.report.style import COLOURS, CSS, REST
 from mnist_dist.report.tables import (

@@ -105,4 +105,5 @@ def _answers(setting: Setting) -> np.ndarray | None:
         if run.predictions is None:
             return None
         seeds[run.config["seed"]] = run.predictions.label == run.predictions.prediction
-    return np.mean(list(seeds.values()), axis=0)
+    share: np.ndarray = np.mean(list(seeds.values()), axis=0)
+    return share

@@ -48,7 +48,7 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """The run's flags; empty where nothing tells them."""
-        return self.result.get("config", {})
+        return dict(self.result.get("config", {}))
 
     @property
     def step(self) -> int:
@@ -59,7 +59,7 @@ class Run:
     @property
     def data(self) -> str:
         """The fingerprint of data and split; empty in runs of an early version."""
-        return self.result.get("data", "")
+        return str(self.result.get("data", ""))
 
     def curve(self, split: str) -> dict[str, np.ndarray]:
         """A split's lines as float arrays: step, loss, accuracy, seconds and, in training, lr."""

@@ -8,7 +8,8 @@ import numpy as np
 
 from mnist_dist.errors import shorten
 from mnist_dist.report.judge import Judgement, judge
-from mnist_dist.report.runs import Predictions, Run
+from mnist_dist.report.results import Predictions
+from mnist_dist.report.runs import Run
 from mnist_dist.report.settings import DASH, SAME_RUN, Setting, differing_flags, shown
 
 MINUS = "\N{MINUS SIGN}"

@@ -94,7 +94,7 @@ class Events:
 
         def kept(record: dict[str, Any]) -> bool:
             scored = record.get("split", "train") != "train"
-            return 0 < record["step"] <= (last_scored if scored else step)
+            return bool(0 < record["step"] <= (last_scored if scored else step))
 
         with writing(self.folder / RESULT):  # of the attempt that was stopped
             (self.folder / RESULT).unlink(missing_ok=True)

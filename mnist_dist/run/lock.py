@@ -30,7 +30,7 @@ OUT_OF_ORDER = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
 class Lock:
     """This process's hold on a folder: `acquire`, then `check` before what counts, `release`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         folder: Path,
         flag: str,

@@ -112,7 +112,7 @@ def visible(folder: Path) -> list[Path]:
 
 
 def newest(
-    folder: Path, step: int | None = None, look: Callable[[Saved], Any] = lambda saved: None
+    folder: Path, step: int | None = None, look: Callable[[Saved], Any] = lambda _: None
 ) -> tuple[Saved | None, dict[Path, str]]:
     """The newest whole checkpoint, and each newer one that isn't whole with the reason.
 
@@ -225,9 +225,10 @@ def _checksum(path: Path) -> str:
 def _best_step(path: Path) -> int | None:
     """The step that a checkpoint names as its best; None too where it was damaged meanwhile."""
     try:
-        return (unsealed(_state(path)) or {"state": {}})["state"].get("best_step")
+        best: int | None = (unsealed(_state(path)) or {"state": {}})["state"].get("best_step")
     except (OSError, ValueError):
         return None
+    return best
 
 
 def _hide(path: Path) -> None:

@@ -32,7 +32,7 @@ def readable(path: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: the file can't be read.
     """
-    return rest_of(contents(path), None, lambda record: True).records
+    return rest_of(contents(path), None, lambda _: True).records
 
 
 def events(path: Path, last_step: int) -> int:

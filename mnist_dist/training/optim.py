@@ -49,7 +49,7 @@ class Optimizer:
         if rule.name in ("momentum", "nesterov") and rule.momentum:
             self._velocities = self._rule.momentums
         # The rule's own learning rate is never used, and its name says nothing of the order.
-        slots = [v.value for v in self._rule.variables if v is not self._rule._learning_rate]
+        slots = [v.value for v in self._rule.variables if v is not self._rule._learning_rate]  # noqa: SLF001
         self.variables: dict[str, tf.Variable] = {}
         self.variables |= {f"slot{number:03d}": slot for number, slot in enumerate(slots)}
         self.variables |= {f"average{i:03d}": value for i, value in enumerate(self._averages)}

@@ -7,7 +7,7 @@ shards go up one binary tree: a replica has a whole subtree of it, and the repli
 leaves of the rest. (Li et al. 2023, "EasyScale", does it for PyTorch with virtual workers.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -115,7 +115,7 @@ def totals(parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """The sum over all shards of all replicas, once for each of this replica's; differentiable."""
 
     @tf.custom_gradient
-    def total(*values: tf.Tensor) -> tuple:
+    def total(*values: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., list[tf.Tensor]]]:
         def gradient(*upstream: tf.Tensor) -> list[tf.Tensor]:
             (whole,) = _over_replicas([up_the_tree(upstream)])
             return [tf.identity(whole) for _ in upstream]

@@ -35,7 +35,7 @@ class Steps:
         self._network, self._optimizer, self._loss_scale = state
         self.dtype = tf.as_dtype(self._network.dtype)
         self._tta = tta
-        graph: Callable = _as_it_is if settings.eager else _graph
+        graph: Callable[..., Any] = _as_it_is if settings.eager else _graph
         part = Shards if settings.shards else Replica
         self._replica = part(self._network, self._loss_scale, settings)
         self.train = graph(self._train, loops=True, xla=settings.xla)
@@ -143,7 +143,9 @@ class Steps:
         return self._strategy.experimental_local_results(value)[0]
 
 
-def _graph(function: Callable, loops: bool = False, xla: bool = False) -> Callable:
+def _graph(
+    function: Callable[..., Any], loops: bool = False, xla: bool = False
+) -> Callable[..., Any]:
     """A graph of its own: TensorFlow counts a function's traces by its code, over all runs of a
     process, and warns of many.
 
@@ -153,7 +155,7 @@ def _graph(function: Callable, loops: bool = False, xla: bool = False) -> Callab
     return tf.function(functools.partial(function), autograph=loops, jit_compile=xla or None)
 
 
-def _as_it_is(function: Callable, loops: bool = False, xla: bool = False) -> Callable:
+def _as_it_is(function: Callable[..., Any], **_: bool) -> Callable[..., Any]:
     return function
 
 

@@ -23,7 +23,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.name = ""
-        self.say: Callable[[str], None] = lambda text: None
+        self.say: Callable[[str], None] = lambda _: None
         self._stage = "training"
         self._presses = 0
         self._pipe: int | None = None
@@ -63,7 +63,7 @@ class Stop:
         finally:
             self._stage = before
 
-    def _heard(self, number: int, frame: FrameType | None) -> None:
+    def _heard(self, number: int, _frame: FrameType | None) -> None:
         self.name = self.name or signal.Signals(number).name
         if number == signal.SIGINT:
             self._presses += 1

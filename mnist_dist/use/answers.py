@@ -83,7 +83,7 @@ def data(made: Origin, data_dir: str | None, dataset: str | None) -> ImageData:
     return sources.load(*other.data_flags)
 
 
-def score(
+def score(  # noqa: PLR0913
     model: Model,
     placement: ReplicaPlacement,
     data: ImageData,

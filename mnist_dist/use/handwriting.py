@@ -200,7 +200,8 @@ def _without_light(grey: np.ndarray) -> np.ndarray:
         rest = values - surface
         rest -= np.median(rest[kept])
         kept = np.abs(rest) <= 1.5 * rest[kept].std() + 1e-9
-    return rest.reshape(grey.shape)
+    flat: np.ndarray = rest.reshape(grey.shape)
+    return flat
 
 
 def _strokes(found: np.ndarray) -> np.ndarray:

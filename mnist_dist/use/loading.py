@@ -22,7 +22,9 @@ def load(run_dir: str, tta: bool = False) -> "Model":
     """
     made = origin.read(find(run_dir))
     with without_greetings(made.one_dnn):
+        import tensorflow as tf
+
         from mnist_dist.use import model
 
-        model.tf.config.list_physical_devices()  # the first look greets, too
+        tf.config.list_physical_devices()  # the first look greets, too
     return model.Model(made, tta=tta)

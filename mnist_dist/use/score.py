@@ -115,5 +115,6 @@ def summary(found: Evaluation, labels: np.ndarray, num_classes: int) -> Scores:
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    nothing = np.full(len(part), np.nan)
-    return np.divide(part, whole, out=nothing, where=whole > 0)
+    share = np.full(len(part), np.nan)
+    np.divide(part, whole, out=share, where=whole > 0)
+    return share

@@ -20,7 +20,7 @@ def worker(rank, **changes):
 
 
 def judged(**changes):
-    return judge(Config(), [worker(0), worker(1), worker(2, **changes)])
+    return judge([worker(0), worker(1), worker(2, **changes)])
 
 
 def test_nothing_to_find():
@@ -115,7 +115,7 @@ def test_the_page():
     report = {
         "workers": workers, "source": "slurm", "note": "a note", "verdict": "it says",
         "config": {"batch_size": 7, "accumulate_steps": 1, "checkpoint_dir": "/ck"},
-        "findings": judge(Config(), workers),
+        "findings": judge(workers),
         "all_reduce": {"replicas": 3, "bytes": [1000, 4000], "seconds": [0.001, 0.002],
                        "alpha_s": 0.0005, "beta_bytes_per_s": 2e6},
         "burn_in": {"seconds": 60.0, "workers": [[burned({"a": 9})], [burned({"a": 7, "b": 1})]]},
