@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from mnist_dist.report.figures import STYLE
 from mnist_dist.report.runs import read
 from mnist_dist.report.settings import Setting, settings
+from mnist_dist.run.plot_style import STYLE
 
 TITLES = {
     "layers": "1. Layers",

@@ -6,15 +6,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-STYLE: Any = {
-    "font.size": 9,
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "grid.color": "#e6e8eb",
-}
-COLOURS = {"weak": "#0072b2", "strong": "#d55e00"}
+from mnist_dist.bench.result import WAYS
+from mnist_dist.run.plot_style import COLOURS, STYLE
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
@@ -29,7 +22,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
         for axes, name, factor in zip(
             panels, ("images_per_s", "efficiency"), (1.0, 100.0), strict=True
         ):
-            for way, colour in COLOURS.items():
+            for way, colour in zip(WAYS, COLOURS, strict=False):
                 here = [(lv["replicas"], factor * lv[way][name]) for lv in report["levels"]]
                 axes.plot(*zip(*here, strict=True), "o", color=colour, label=f"{way}, measured")
                 if report["prediction"] is None:

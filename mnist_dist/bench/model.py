@@ -7,11 +7,12 @@ sends the gradients in one pack, once all of them are there.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from mnist_dist.devices import timing_fit
 
 MOST_REPLICAS = 1024
 WORTH = 0.5
@@ -146,8 +147,8 @@ def fit_ring(rows: Iterable[tuple[int, int, float]]) -> Ring:
     columns = np.stack([launch, messages, messages / replicas * sizes], 1)
     largest = sizes == sizes.max()
     weights = np.where(largest, np.sqrt(np.sum(~largest) / np.sum(largest)), 1.0)
-    launch_s, alpha_s, byte_s = _non_negative(columns / seconds[:, None], weights)
-    return Ring(launch_s, alpha_s, 1.0 / max(byte_s, 1e-15))
+    launch_s, alpha_s, byte_s = timing_fit.costs(columns, seconds, weights)
+    return Ring(launch_s, alpha_s, timing_fit.bandwidth(byte_s))
 
 
 def fit_step(
@@ -164,25 +165,5 @@ def fit_step(
     """
     images, seconds = np.array(rows, float).T
     fixed = np.full_like(images, micro_batches * (len({*images}) > 1))
-    fixed_s, image_s = _non_negative(
-        np.stack([fixed, images], 1) / seconds[:, None], np.ones_like(seconds)
-    )
+    fixed_s, image_s = timing_fit.costs(np.stack([fixed, images], 1), seconds)
     return Step(fixed_s, image_s, size_bytes, reductions)
-
-
-def _non_negative(columns: np.ndarray, weights: np.ndarray) -> list[float]:
-    """The x >= 0 for which columns x is nearest to ones: the best of all choices of columns.
-
-    Args:
-        columns: [rows, unknowns].
-        weights: [rows], of the errors before they are squared.
-    """
-    count, ones, columns = columns.shape[1], weights, columns * weights[:, None]
-    best, least = [0.0] * count, float("inf")
-    for chosen in itertools.product([False, True], repeat=count):
-        x = np.zeros(count)
-        x[list(chosen)] = np.linalg.lstsq(columns[:, list(chosen)], ones)[0]
-        error = float(np.sum((columns @ x - ones) ** 2))
-        if x.min() >= 0.0 and error < least:
-            best, least = x.tolist(), error
-    return best

@@ -1,9 +1,10 @@
 """What a person reads of the bench: the report of result.py as tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from mnist_dist.bench.model import WORTH
+from mnist_dist.run import text_table
 
 
 def text(report: dict[str, Any]) -> str:
@@ -52,7 +53,7 @@ def _levels(report: dict[str, Any]) -> Iterator[str]:
             if predicted:
                 cells.append(_ms(row["model_s"]) if "model_s" in row else "-")
             rows.append(cells)
-        yield from _table(rows)
+        yield from text_table.lines(rows)
     yield (
         "Efficiency: images/s of a replica against one replica. Input: share of a step that waits "
         "for\nimages. Communication: share that isn't there when all train at once, each by itself."
@@ -68,7 +69,7 @@ def _sums(report: dict[str, Any]) -> Iterator[str]:
     rows = [["replicas", *(f"{size:,} B" for size in sizes)]]
     for level in summed:
         rows.append([str(level["replicas"]), *map(_ms, level["all_reduce"]["seconds"])])
-    yield from _table(rows)
+    yield from text_table.lines(rows)
 
 
 def _prediction(report: dict[str, Any]) -> Iterator[str]:
@@ -97,13 +98,13 @@ def _prediction(report: dict[str, Any]) -> Iterator[str]:
         for one in (point, strong.get(point["replicas"])):
             cells += _cells(one) if one else ["-"] * 4
         rows.append(cells)
-    yield from _table(rows)
+    yield from text_table.lines(rows)
     yield f"\nUp to how many replicas it pays (efficiency of at least {WORTH:.0%}):"
     rows = [["", "weak", "strong", "strong is fastest at"]]
     for flags, ways in [("as it is", found)] + [(one["flags"], one) for one in found["changes"]]:
         rows.append([flags, *(_most(ways[way], "worth") for way in ("weak", "strong"))])
         rows[-1].append(_most(ways["strong"], "fastest"))
-    yield from _table(rows, left=1)
+    yield from text_table.lines(rows, left=[0])
 
 
 def _cells(point: dict[str, Any]) -> list[str]:
@@ -122,14 +123,3 @@ def _ms(seconds: float) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _table(rows: Sequence[Sequence[str]], left: int = 0) -> Iterator[str]:
-    """Columns as wide as their cells; the first `left` of them begin at the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            f"{cell:<{width}}" if number < left else f"{cell:>{width}}"
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield f"  {'  '.join(cells)}".rstrip()

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from mnist_dist import assembly
 from mnist_dist.config import Config
-from mnist_dist.devices import all_reduce_timing, resources, strategy, visible
+from mnist_dist.devices import all_reduce_timing, resources, strategy, timing_fit, visible
 from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.errors import UsageError
 
@@ -56,7 +55,7 @@ def all_reduce(built: strategy.Devices, rank: int) -> dict[str, Any] | None:
     if placement.replicas == 1:
         return None
     seconds = all_reduce_timing.seconds(placement, SIZES_BYTES)
-    alpha_s, bytes_per_s = fit(SIZES_BYTES, seconds)
+    alpha_s, bytes_per_s = timing_fit.alpha_beta(SIZES_BYTES, seconds)
     return {
         "replicas": placement.replicas,
         "bytes": list(SIZES_BYTES),
@@ -64,15 +63,3 @@ def all_reduce(built: strategy.Devices, rank: int) -> dict[str, Any] | None:
         "alpha_s": alpha_s,
         "beta_bytes_per_s": bytes_per_s,
     }
-
-
-def fit(sizes_bytes: tuple[int, ...], seconds: list[float]) -> tuple[float, float]:
-    """Least squares of seconds = alpha + bytes / beta, each size with the same relative weight.
-
-    Returns:
-        alpha in seconds and beta in bytes a second.
-    """
-    weights = 1.0 / np.array(seconds)
-    columns = np.stack([np.ones(len(seconds)), np.array(sizes_bytes, float)], 1)
-    (alpha, slope), *_ = np.linalg.lstsq(columns * weights[:, None], np.ones(len(seconds)))
-    return float(max(alpha, 0.0)), float(1.0 / max(slope, 1e-15))

@@ -6,6 +6,7 @@ from typing import Any
 
 from mnist_dist.config import Config
 from mnist_dist.data.order import replica_rows
+from mnist_dist.run import text_table
 
 SKEW_S = 2.0
 MEMORY_BYTES = 2 * 2**30  # TensorFlow, the data and the network need about 1.5 GB
@@ -130,7 +131,7 @@ def text(report: dict[str, Any]) -> str:
     lines = [
         f"Workers: {len(workers)} ({started[report['source']]}); images: of a global batch of "
         f"{config['batch_size']}, by replica",
-        *_table(rows),
+        *text_table.lines(rows),
     ]
     lines += _gpus(workers)
     if len(workers) > 1:
@@ -191,12 +192,4 @@ def _reduction(found: dict[str, Any] | None) -> list[str]:
     for size, seconds in zip(found["bytes"], found["seconds"], strict=True):
         rows.append([f"{size:,}", f"{1e3 * seconds:.3f}", f"{size / seconds / 1e6:,.1f}"])
     fit = f"{1e3 * found['alpha_s']:.3f} ms + bytes / {found['beta_bytes_per_s'] / 1e6:,.0f} MB/s"
-    return [*lines, *_table(rows), f"  fit: {fit}"]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
+    return [*lines, *text_table.lines(rows), f"  fit: {fit}"]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mnist_dist.network.architecture import Stage
+from mnist_dist.run import text_table
 
 
 def table(stages: Sequence[Stage]) -> str:
@@ -14,8 +15,4 @@ def table(stages: Sequence[Stage]) -> str:
     ]
     total = sum(s.parameters for s in stages)
     rows.append(("total", "", f"{total:,}", f"{sum(s.flops for s in stages) / 1e6:.3f}"))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    return "\n".join(
-        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}"
-        for a, b, c, d in rows
-    )
+    return "\n".join(text_table.lines(rows, left=[0, 1], indent=""))

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -13,26 +13,9 @@ from matplotlib.ticker import LogFormatter
 
 from mnist_dist.report.runs import SMOOTHED_FROM, smooth
 from mnist_dist.report.settings import Setting
+from mnist_dist.run.plot_style import STYLE
 
 MANY = 20  # accuracies, of which a tenth can be cut off
-
-STYLE: Any = {
-    "font.size": 9,
-    "axes.edgecolor": "#8a9099",
-    "axes.grid": True,
-    "axes.labelcolor": "#3d434b",
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "grid.color": "#e6e8eb",
-    "lines.solid_capstyle": "round",
-    "svg.hashsalt": "mnist_dist",  # the same page from the same runs
-    "text.color": "#1b1f24",
-    "xtick.color": "#3d434b",
-    "ytick.color": "#3d434b",
-}
 
 
 class PlainLog(LogFormatter):

@@ -12,7 +12,7 @@ from mnist_dist.report.answer import CONTRADICTED, Answer, Ranking
 from mnist_dist.report.results import Predictions
 from mnist_dist.report.runs import NEIGHBOURS, PARTS, SMOOTHED_FROM, Run
 from mnist_dist.report.settings import Setting, by_validation
-from mnist_dist.report.style import COLOURS, CSS, REST
+from mnist_dist.report.style import CSS
 from mnist_dist.report.tables import (
     Table,
     confusion,
@@ -23,6 +23,7 @@ from mnist_dist.report.tables import (
     settings_table,
     unfinished_table,
 )
+from mnist_dist.run.plot_style import COLOURS, REST
 
 LONG = 12  # a table of more runs is shown when asked for
 

@@ -12,6 +12,7 @@ from mnist_dist.report.tables import (
     settings_table,
     unfinished_table,
 )
+from mnist_dist.run.text_table import aligned
 
 
 def markdown(rankings: Sequence[Ranking], runs: Sequence[Run]) -> str:
@@ -50,11 +51,7 @@ def _ranking(ranking: Ranking) -> list[str]:
 
 def _lines(table: Table) -> str:
     rows = [[cell.replace("|", "\\|") for cell in row] for row in [table.head, *table.rows]]
-    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
-    right = [table.numeric(column) for column in range(len(widths))]
-    rule = ["-" * (width - 1) + (":" if r else "-") for width, r in zip(widths, right, strict=True)]
-    padded = [
-        [f"{c:>{w}}" if r else f"{c:<{w}}" for c, w, r in zip(row, widths, right, strict=True)]
-        for row in rows
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [padded[0], rule, *padded[1:]])
+    left = [n for n in range(len(table.head)) if not table.numeric(n)]
+    head, *body = aligned(rows, left, least_width=3)
+    rule = ["-" * (len(c) - 1) + ("-" if n in left else ":") for n, c in enumerate(head)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *body])

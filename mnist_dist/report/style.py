@@ -1,12 +1,4 @@
-"""The report page's style sheet and colours: dark text on white, no file and no network."""
-
-COLOURS = (
-    *("#0072b2", "#d55e00", "#009e73", "#b5489a", "#a67c00", "#3fa7e0", "#6b4fbb", "#444b54"),
-)
-"""Of the best settings, to be told apart by the colour-blind too (after Okabe and Ito 2008)."""
-
-REST = "#c3c8ce"
-"""Of all further settings."""
+"""The style sheet of the report's page: dark text on white; needs no other file."""
 
 CSS = """
 :root { --ink: #1b1f24; --soft: #59616b; --line: #dfe3e7; }

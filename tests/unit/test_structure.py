@@ -36,14 +36,14 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
     "run": [
-        "bar digest folders frames owner pictures result trace versions",
+        "bar digest folders frames owner pictures plot_style result text_table trace versions",
         "console lock logs store tensorboard",
         "command truncation",
         "events checkpoint",
     ],
     "devices": [
         "arithmetic failures multi_worker nvidia processor replica_placement resources "
-        "startup_messages",
+        "startup_messages timing_fit",
         "hardware visible",
         "strategy all_reduce_timing",
     ],
@@ -79,7 +79,7 @@ INSIDE = {
         "__main__",
     ],
     "use": ["find handwriting pictures plain", "origin", "model", "loading score", "answers"],
-    "bench": ["model plan timed_training", "level page figure start result", "child", "__main__"],
+    "bench": ["model plan timed_training", "level page start result", "child figure", "__main__"],
     "doctor": ["burn_in connectivity facts gpu report", "__main__"],
 }
 
@@ -270,9 +270,10 @@ LIGHT = """
     cluster.job cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.failures devices.nvidia devices.processor devices.startup_messages devices.resources
+    devices.timing_fit
     network.architecture network.describe
     run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner run.pictures
-    run.digest run.result run.store run.versions
+    run.digest run.plot_style run.result run.store run.text_table run.versions
     training.choice training.save_deadline training.early_stopping training.plan
     training.schedule training.stop
 """
