@@ -13,10 +13,10 @@ import tensorflow as tf
 from mnist_dist.cluster.job import Job
 from mnist_dist.cluster.session import Terms
 from mnist_dist.config import Config
-from mnist_dist.data import resident
+from mnist_dist.data import device_blocks
+from mnist_dist.data.device_blocks import Blocks
 from mnist_dist.data.order import Order
 from mnist_dist.data.pipeline import Trainset
-from mnist_dist.data.resident import Blocks
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices import hardware, nvidia
 from mnist_dist.devices.arithmetic import Arithmetic, compiled, settle
@@ -163,9 +163,11 @@ def blocks(config: Config, trainset: Trainset, placement: ReplicaPlacement, kind
     memory_bytes = config.gpu_memory_mib * nvidia.MIB or min(
         (card.memory_bytes for card in cards), default=0
     )
-    if kind == "gpu" and resident.fits(trainset, memory_bytes // (config.virtual_devices or 1)):
-        return resident.on_devices(trainset, placement)
-    return resident.from_host(trainset, placement)
+    if kind == "gpu" and device_blocks.fits(
+        trainset, memory_bytes // (config.virtual_devices or 1)
+    ):
+        return device_blocks.on_devices(trainset, placement)
+    return device_blocks.from_host(trainset, placement)
 
 
 def claimed(

@@ -20,7 +20,7 @@ def cut(folder: Path, train: int, test: int, source: Path | None = None) -> None
         source: folder of gzipped IDX files; None for the embedded MNIST.
     """
     folder.mkdir(exist_ok=True)
-    for name, count in zip(sources.PARTS, (train, train, test, test), strict=True):
+    for name, count in zip(sources.IDX_FILES, (train, train, test, test), strict=True):
         data = gzip.decompress(((source or sources.embedded_folder()) / f"{name}.gz").read_bytes())
         head = 4 + 4 * data[3]
         size = (len(data) - head) // struct.unpack(">I", data[4:8])[0]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from mnist_dist import assembly
 from mnist_dist.config import Config
 from mnist_dist.data.order import Order
-from mnist_dist.data.pipeline import Trainset, ahead
+from mnist_dist.data.pipeline import Trainset, prefetched
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.devices.strategy import Devices
@@ -95,7 +95,7 @@ class TimedTraining:
             trained = state.build(placement.strategy, network, assembly.rule(config))
             self._steps = Steps(placement.strategy, trained, assembly.settings(config, how.xla))
             blocks = assembly.blocks(config, trainset, placement, built.kind)
-        self._made = ahead(blocks, _ranges(self._order, self._block_steps))
+        self._made = prefetched(blocks, _ranges(self._order, self._block_steps))
 
     def warm(self) -> float:
         """A step to compile, and another, whose seconds are returned."""

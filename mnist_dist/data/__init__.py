@@ -1,5 +1,5 @@
-"""From files to blocks of training steps: reading, splitting, who sees what and when.
+"""Reads data sets, splits them, and makes blocks of training steps for the replicas.
 
-In: paths and names of sets; numbers of steps, replicas and micro-batches.
-Not in: TensorFlow (but for TFDS sets), devices, the network.
+In: paths and names of data sets; numbers of steps, replicas and micro-batches.
+Not in: TensorFlow (except for TFDS sets and blocks on devices), the network.
 """

@@ -1,7 +1,6 @@
-"""The IDX file format of MNIST: a magic number, the sizes, then bytes. Gzipped or not.
+"""Reads IDX files, MNIST's format: a magic number, the sizes, then the values; gzipped or not.
 
-Nothing is believed before it is checked: a header's claim is held against the file's size before
-any memory is taken for it.
+The header is checked against the file's size before memory is allocated for what it claims.
 """
 
 import gzip
@@ -18,7 +17,7 @@ from mnist_dist.errors import UsageError
 
 UNSIGNED_BYTES = 8
 GZIP_MAGIC = b"\x1f\x8b"
-DEFLATE_RATIO = 1032  # deflate can't make more bytes of one than this
+DEFLATE_RATIO = 1032  # the largest compression ratio of deflate
 CHUNK_BYTES = 1 << 20
 MOST_BYTES = 4 << 30  # a set is kept in memory; a gzip of 4 MB can hold as much
 

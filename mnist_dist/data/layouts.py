@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 from mnist_dist.errors import UsageError, shorten
 
-PARTS = (
+IDX_FILES = (
     *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 )
 """The four files of MNIST and its like, as LeCun named them."""
 
 READ = (
-    f"{PARTS[0]} and so on (also with Kaggle's or EMNIST's names, gzipped or not), or an .npz with "
-    "x_train, y_train, x_test, y_test"
+    f"{IDX_FILES[0]} and so on (also with Kaggle's or EMNIST's names, gzipped or not), or an .npz "
+    "with x_train, y_train, x_test, y_test"
 )
 """What is read, for a message."""
 
@@ -38,7 +38,7 @@ class Layout(NamedTuple):
     Attributes:
         folder: where they are: the folder that was given, or one below it.
         emnist: EMNIST's name of the set, such as letters; empty for others.
-        files: name -> file, of the four `PARTS`, each or some; or "npz" -> file.
+        files: name -> file, of the four `IDX_FILES`, each or some; or "npz" -> file.
     """
 
     folder: Path
@@ -115,7 +115,7 @@ def _sets(folder: Path, entries: Iterable[Path]) -> list[Layout]:
         if match and path.is_file():
             train, images = match["part"] == "train", match["images"]
             files = idx.setdefault(match["set"] or "", {})
-            files.setdefault(PARTS[(0 if train else 2) + (0 if images else 1)], path)
+            files.setdefault(IDX_FILES[(0 if train else 2) + (0 if images else 1)], path)
         elif path.suffix == ".npz" and path.is_file():
             packed.append(path)
     layouts = [Layout(folder, name, files) for name, files in idx.items()]
@@ -134,7 +134,7 @@ def _together(folder: Path, deeper: list[Layout]) -> list[Layout]:
 
 
 def _whole(layout: Layout) -> Layout:
-    missing = [name for name in PARTS if name not in layout.files]
+    missing = [name for name in IDX_FILES if name not in layout.files]
     if missing and "npz" not in layout.files:
         raise UsageError(
             f"{layout.folder}: {', '.join(missing)} missing beside the others; "

@@ -1,7 +1,7 @@
-"""NumPy's .npz archives, read as what a stranger may have sent: no pickles, no false claims.
+"""Reads NumPy's .npz archives from untrusted sources: without pickle, with bounded memory.
 
-An array takes memory for the bytes that are really there, not for what a header says; and an
-archive whose arrays are larger than the caller allows is refused before they are unpacked.
+Memory is allocated for the bytes that are present, not for what a header claims, and arrays
+larger than the caller allows are refused before they are decompressed.
 """
 
 import math
@@ -31,14 +31,15 @@ def read(path: Path, names: Sequence[str], most_bytes: int) -> dict[str, np.ndar
 
     Args:
         path: the file.
-        names: the arrays wanted; others are left where they are.
-        most_bytes: the largest that one of them may be.
+        names: the arrays wanted; others are not read.
+        most_bytes: the largest allowed size of one array, in bytes.
 
     Returns:
         name -> array, in the order of `names`.
 
     Raises:
-        UsageError: no such archive, an array missing, damaged, too large or of objects.
+        UsageError: the archive can't be read, or an array is missing, damaged, too large or not
+            of numbers.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -89,10 +90,10 @@ def _array(
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """An array's shape, order and type, as NumPy writes them; its own reader evaluates Python.
+    """An array's shape, order and dtype. NumPy's own reader evaluates the header as Python.
 
     Raises:
-        ValueError: it isn't NumPy's format 1.0, which is that of all arrays of plain numbers.
+        ValueError: it isn't NumPy's format 1.0, which all arrays of plain numbers have.
     """
     start = file.read(10)
     if len(start) < 10 or start[:8] != b"\x93NUMPY\1\0":

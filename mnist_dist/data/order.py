@@ -1,9 +1,9 @@
-"""Who sees what, and when: arithmetic on (seed, epoch, step) alone, the same on any cluster.
+"""Which replica trains on which examples at which step: a function of (seed, epoch, step) alone.
 
-A global step is one update of the weights. Step s (from 0) takes its slice of the permutation of
-its epoch; the slice is cut into micro-batches, and each of those over the replicas, in order and
-as evenly as whole examples go. So an example's place in the global batch decides who trains on
-it, and its place doesn't depend on the number of replicas.
+A global step is one update of the weights. Global step s (from 0) takes slice s of the epoch's
+permutation. The slice is cut into micro-batches, and each micro-batch is divided over the
+replicas, in order and as evenly as possible. An example's position in the global batch therefore
+doesn't depend on the number of replicas; only the replica that trains on it does.
 """
 
 import dataclasses
@@ -15,12 +15,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """The order of the training examples.
+    """The order in which training examples are used.
 
     Attributes:
-        seed: decides all permutations.
-        examples: size of the training set.
-        batch_size: the global batch; the last of an epoch has what remains.
+        seed: seed of all permutations.
+        examples: number of training examples.
+        batch_size: examples in a global batch; the last batch of an epoch may be smaller.
     """
 
     seed: int
@@ -29,23 +29,23 @@ class Order:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Global steps in one pass over the training set."""
+        """Global steps in one pass over the training set; the last may have a smaller batch."""
         return math.ceil(self.examples / self.batch_size)
 
     def position(self, step: int) -> tuple[int, int]:
-        """The epoch of global step `step`, both from 0, and the step's number in that epoch."""
+        """The epoch of global step `step` and the step's index in it; all count from 0."""
         return divmod(step, self.steps_per_epoch)
 
     def permutation(self, epoch: int) -> np.ndarray:
         """The order of epoch `epoch` (from 0): int64 [examples].
 
-        It ranks raw words of a Philox generator; NumPy promises that this stream stays the same
-        in later versions, which it doesn't of its `permutation`.
+        It is the argsort of raw Philox output. NumPy guarantees that this stream is stable across
+        versions; it gives no such guarantee for `Generator.permutation`.
         """
         return _permutation(self.seed, epoch, self.examples)
 
     def batch(self, step: int, permutation: np.ndarray) -> np.ndarray:
-        """The examples of global step `step`: int64 [up to batch_size]."""
+        """The examples of global step `step`: int64 [at most batch_size]."""
         first = self.position(step)[1] * self.batch_size
         return permutation[first : first + self.batch_size]
 
@@ -54,21 +54,21 @@ class Order:
 def _permutation(seed: int, epoch: int, examples: int) -> np.ndarray:
     words = np.random.Philox(key=(seed << 64) + epoch).random_raw(examples)
     ranked = np.argsort(words, kind="stable")
-    ranked.flags.writeable = False  # it is shared with the cache
+    ranked.flags.writeable = False  # callers share the cached array
     return ranked
 
 
-def part(size: int, index: int, count: int) -> tuple[int, int]:
-    """Where part `index` of `count` of a row of `size` things begins and ends.
+def bounds(size: int, index: int, count: int) -> tuple[int, int]:
+    """Start and end of slice `index` when `size` items are cut into `count` slices.
 
-    The parts are contiguous, in order, cover all things once and differ by one in size at most;
-    they are empty where there are more parts than things.
+    The slices are contiguous and in order, cover each item once, and differ in size by one at
+    most. With more slices than items some are empty.
     """
     return size * index // count, size * (index + 1) // count
 
 
 def rows_per_replica(batch_size: int, micro_batches: int, replicas: int) -> int:
-    """The most rows that a replica gets of any micro-batch of a global batch."""
+    """The largest number of rows that a replica gets from any micro-batch."""
     return math.ceil(math.ceil(batch_size / micro_batches) / replicas)
 
 
@@ -76,24 +76,26 @@ def replica_rows(batch_size: int, micro_batches: int, replica: int, replicas: in
     """The rows of a global batch on one replica.
 
     Returns:
-        int64 [micro_batches, 2]: for each micro-batch the replica's first row, as a position in
-        the global batch, and how many rows it has there (0 is possible).
+        int64 [micro_batches, 2]: for each micro-batch the position of the replica's first row in
+        the global batch, and its number of rows (may be 0).
     """
     rows = []
     for micro in range(micro_batches):
-        start, end = part(batch_size, micro, micro_batches)
-        first, last = part(end - start, replica, replicas)
+        start, end = bounds(batch_size, micro, micro_batches)
+        first, last = bounds(end - start, replica, replicas)
         rows.append((start + first, last - first))
     return np.array(rows, np.int64)
 
 
 def shard_rows(batch_size: int, shards: int, replica: int, replicas: int) -> np.ndarray:
-    """The shards of a global batch that a replica has; which rows are in a shard is fixed.
+    """The shards of a global batch on one replica; the rows of a shard never change.
 
     Returns:
-        int64 [shards / replicas, 2]: for each shard its first row, as a position in the global
-        batch, and how many rows it has (0 is possible).
+        int64 [shards / replicas, 2]: for each shard the position of its first row in the global
+        batch, and its number of rows (may be 0).
     """
     own = shards // replicas
-    rows = [part(batch_size, shard, shards) for shard in range(replica * own, (replica + 1) * own)]
+    rows = [
+        bounds(batch_size, shard, shards) for shard in range(replica * own, (replica + 1) * own)
+    ]
     return np.array([(first, last - first) for first, last in rows], np.int64)

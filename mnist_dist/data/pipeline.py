@@ -1,9 +1,9 @@
-"""Blocks of training steps for this worker's replicas, made ready while the last one is trained.
+"""Blocks of training steps for this worker's replicas, prefetched by one thread.
 
-The images of a set of this kind fit in memory as bytes, so a block is gathered by indexing: a
-replica's rows of each of its steps and no others. One thread does this a block ahead, and puts
-the block on the replica's device. Rows that a replica doesn't have (uneven division, the last
-batch) are zero and masked by how many are real: shapes stay the same and nothing is traced twice.
+The images are indexable (in memory or mapped), so a block is gathered by indexing: only the rows
+that a replica trains on are copied. Shapes never change: where a replica has fewer rows than its
+block has room for (uneven division, an epoch's last batch), the other rows are zero and `real`
+says how many count, so that TensorFlow traces each function once.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -17,14 +17,14 @@ from mnist_dist.data.split import Split
 
 
 class Block(NamedTuple):
-    """One replica's part of up to K global steps of M micro-batches of up to B rows each.
+    """One replica's rows of up to K global steps, each of M micro-batches of up to B rows.
 
     Attributes:
         images: uint8 [K, M, B, height, width, channels].
         labels: int32 [K, M, B].
         first: int64 [K, M], position of the first row in its global batch.
-        real: int32 [K, M], how many rows are real; the others are zero.
-        total: int32 [K], real rows of the whole global batch, over all replicas.
+        real: int32 [K, M], number of real rows; the rows after them are padding, all zero.
+        total: int32 [K], real rows in the global batch, over all replicas.
         step: int64 [K], the global steps, from 0.
     """
 
@@ -37,10 +37,10 @@ class Block(NamedTuple):
 
 
 class RowsOfBlock(NamedTuple):
-    """Which rows a Block has; all but `ids` as there.
+    """The rows of a Block by index, without images; the other fields are those of Block.
 
     Attributes:
-        ids: int32 [K, M, B], the examples; their number stands for a row that isn't real.
+        ids: int32 [K, M, B], indices of examples; padding has the number of examples as index.
     """
 
     ids: np.ndarray
@@ -51,16 +51,16 @@ class RowsOfBlock(NamedTuple):
 
 
 class Trainset(NamedTuple):
-    """The training images and how they are dealt out.
+    """The training images and how they are divided over steps, micro-batches and replicas.
 
     Attributes:
         split: the images and labels.
-        order: which example stands where.
-        micro_batches: into how many parts a global batch is cut, to be summed.
+        order: the order of the examples.
+        micro_batches: micro-batches in a global batch (M); their gradients are summed.
         replicas: replicas over all workers.
         block_steps: steps in a full block (K).
-        shards: fixed parts of a global batch; a replica's then stand in the place of
-            micro-batches. 0 for none.
+        shards: fixed shards of a global batch; 0: none. With shards, the second axis (M) of a
+            block is this replica's shards.
     """
 
     split: Split
@@ -71,12 +71,12 @@ class Trainset(NamedTuple):
     shards: int = 0
 
     def example_ids(self, step: int, replica: int) -> list[np.ndarray]:
-        """The examples that `replica` trains on at `step`: a micro-batch each, int64 [rows]."""
+        """The examples of `replica` at `step`: an int64 [rows] for each micro-batch or shard."""
         batch = self.order.batch(step, self.order.permutation(self.order.position(step)[0]))
         return [batch[first : first + count] for first, count in self._rows(len(batch), replica)]
 
     def rows(self, steps: range, replica: int) -> RowsOfBlock:
-        """The rows of one replica for `steps`, at most block_steps of them in one epoch."""
+        """The rows of one replica for `steps`: at most block_steps steps, all of one epoch."""
         size = self.order.batch_size
         if self.shards:
             rows = order.rows_per_replica(size, 1, self.shards)
@@ -100,7 +100,7 @@ class Trainset(NamedTuple):
         return block
 
     def block(self, steps: range, replica: int) -> Block:
-        """The same rows with their images and labels; those that aren't real are zero."""
+        """The same rows with images and labels; padding is zero."""
         rows = self.rows(steps, replica)
         images = np.zeros((*rows.ids.shape, *self.split.images.shape[1:]), np.uint8)
         labels = np.zeros(rows.ids.shape, np.int32)
@@ -112,31 +112,31 @@ class Trainset(NamedTuple):
         return Block(images, labels, *rows[1:])
 
     def _rows(self, size: int, replica: int) -> np.ndarray:
-        """Where a replica's micro-batches, or shards, are in a global batch of `size`."""
+        """A replica's micro-batches or shards in a global batch of `size`: see order.py."""
         if self.shards:
             return order.shard_rows(size, self.shards, replica, self.replicas)
         return order.replica_rows(size, self.micro_batches, replica, self.replicas)
 
 
 def eval_blocks(
-    split: Split, rows: int, replica: int, replicas: int, parts: int
+    split: Split, rows: int, replica: int, replicas: int, slices: int
 ) -> Iterator[Block]:
-    """One replica's parts of a pass over a whole split: each example once over all replicas.
+    """One replica's blocks of a pass over a split; the replicas together see each example once.
 
     Args:
         split: the images and labels.
-        rows: rows of a part; the rows it lacks in the last block are masked.
-        replica: this replica's number.
+        rows: room for rows in a slice; the last block is padded.
+        replica: this replica's index.
         replicas: replicas over all workers.
-        parts: parts of a block over all replicas, a multiple of their number.
+        slices: slices of a block over all replicas, a multiple of their number.
 
     Yields:
-        Blocks of one step, in which a replica's parts stand in the place of micro-batches; `first`
-        is a part's first row's index in the split.
+        Blocks of one step. The second axis is this replica's slices, and `first` is the index in
+        the split of a slice's first row.
     """
-    own = parts // replicas
-    for start in range(0, len(split.labels), rows * parts):
-        size = min(rows * parts, len(split.labels) - start)
+    own = slices // replicas
+    for start in range(0, len(split.labels), rows * slices):
+        size = min(rows * slices, len(split.labels) - start)
         block = Block(
             images=np.zeros((1, own, rows, *split.images.shape[1:]), np.uint8),
             labels=np.zeros((1, own, rows), np.int32),
@@ -146,19 +146,21 @@ def eval_blocks(
             step=np.zeros(1, np.int64),
         )
         for number in range(own):
-            first, last = order.part(size, replica * own + number, parts)
+            first, last = order.bounds(size, replica * own + number, slices)
             block.first[0, number], block.real[0, number] = start + first, last - first
             block.images[0, number, : last - first] = split.images[start + first : start + last]
             block.labels[0, number, : last - first] = split.labels[start + first : start + last]
         yield block
 
 
-Made = TypeVar("Made")
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Generator[tuple[Item, Made]]:
-    """Each item with what `make` makes of it, the next one made in a thread meanwhile."""
+def prefetched(
+    make: Callable[[Item], Result], items: Iterable[Item]
+) -> Generator[tuple[Item, Result]]:
+    """Pairs (item, make(item)); a thread makes the next result while the caller uses this one."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as thread:
         waiting = None
         for item in items:

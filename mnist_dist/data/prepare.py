@@ -1,6 +1,6 @@
 """Writes MNIST as a prepared TFDS set: `python -m mnist_dist.data.prepare --data_dir=D`.
 
-After it, plain `tfds.load("mnist", data_dir=D, download=False)` reads the set without a network.
+Then `tfds.load("mnist", data_dir=D, download=False)` reads the set without a network.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def _run(argv: list[str]) -> int:
 
 
 def prepare(data_dir: Path, idx_dir: str, name: str) -> Path:
-    """Writes a folder of IDX files as TFDS's NAME/VERSION, whole or not at all.
+    """Writes a data set as TFDS's NAME/VERSION; it appears complete or not at all.
 
     Args:
         data_dir: TFDS's folder of data sets.
@@ -55,7 +55,7 @@ def prepare(data_dir: Path, idx_dir: str, name: str) -> Path:
         The folder that was written.
 
     Raises:
-        UsageError: damaged files, a folder that is there already or can't be written in.
+        UsageError: files are damaged, or the folder exists or isn't writable.
     """
     if not name.isidentifier():
         raise UsageError(f"--name={name}: give a TFDS name such as mnist or fashion_mnist")
@@ -96,14 +96,14 @@ def _write(folder: Path, name: str, splits: dict[str, Split], num_classes: int) 
         ]
         for part, split in splits.items()
     }
-    with contextlib.redirect_stdout(io.StringIO()):  # it says that it is downloading
+    with contextlib.redirect_stdout(io.StringIO()):  # it announces a download
         tfds.dataset_builders.store_as_tfds_dataset(
             name=name,
             version=VERSION,
             features=tfds.features.FeaturesDict(features),
             split_datasets=examples,
             data_dir=folder,
-            disable_shuffling=True,  # the validation split is then the same as of the IDX files
+            disable_shuffling=True,  # keeps the order of the files, and so the validation split
             description=f"{name}, written by mnist_dist.data.prepare from its IDX files.",
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mnist_dist.data import idx, layouts, npz, tfds
-from mnist_dist.data.layouts import PARTS, Layout
+from mnist_dist.data.layouts import IDX_FILES, Layout
 from mnist_dist.data.split import Split
 from mnist_dist.errors import UsageError
 
@@ -109,12 +109,12 @@ def _embedded() -> tuple[Split, Split]:
     if layout is None:
         raise UsageError(f"{folder}: the embedded MNIST is gone; reinstall the package")
     arrays = _arrays(layout)
-    _verify(dict(zip(PARTS, arrays, strict=True)))
+    _verify(dict(zip(IDX_FILES, arrays, strict=True)))
     return _splits(*arrays)
 
 
 def _arrays(layout: Layout) -> list[np.ndarray]:
-    return [idx.read(layout.files[name], 3 if "images" in name else 1) for name in PARTS]
+    return [idx.read(layout.files[name], 3 if "images" in name else 1) for name in IDX_FILES]
 
 
 def _idx(layout: Layout) -> tuple[Split, Split]:
@@ -163,7 +163,7 @@ def _verify(arrays: dict[str, np.ndarray]) -> None:
 
 
 def _splits(*arrays: np.ndarray) -> tuple[Split, Split]:
-    """Training and test split of their images and labels, in the order of `PARTS`."""
+    """Training and test split of their images and labels, in the order of `IDX_FILES`."""
     images = [a if a.ndim == 4 else a[..., np.newaxis] for a in arrays[::2]]
     train, test = zip(map(np.ascontiguousarray, images), arrays[1::2], strict=True)
     return Split(train[0], train[1].astype(np.int32)), Split(test[0], test[1].astype(np.int32))

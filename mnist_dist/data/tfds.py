@@ -1,4 +1,4 @@
-"""Image-classification sets of tensorflow-datasets, read whole into memory."""
+"""Reads image-classification sets of tensorflow-datasets into memory."""
 
 import contextlib
 import io
@@ -17,18 +17,19 @@ RETRIES = 4
 
 
 def read(name: str, data_dir: str) -> tuple[Split, Split, int, str]:
-    """Reads a set that is prepared under `data_dir`, or downloads it there.
+    """Reads a set that is prepared under `data_dir`, or downloads it there first.
 
     Returns:
-        The training and the test split, the number of classes and where it came from.
+        The training split, the test split, the number of classes, and the origin for messages.
 
     Raises:
-        UsageError: no such set, no classification of equal images, no network to fetch it.
+        UsageError: the set is unknown, isn't one of equally large images with one class each, or
+            can't be downloaded.
     """
-    import tensorflow_datasets as tfds  # takes seconds, and TensorFlow's devices must be set first
+    import tensorflow_datasets as tfds  # takes seconds, and devices must be configured first
 
     tfds.disable_progress_bar()
-    # What can't be had is said once, at the end, and not at each of TFDS's tries.
+    # One error at the end replaces TFDS's messages about each attempt.
     absl.logging.set_verbosity(absl.logging.ERROR)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     try:
@@ -52,7 +53,7 @@ def read(name: str, data_dir: str) -> tuple[Split, Split, int, str]:
     try:
         with contextlib.redirect_stdout(io.StringIO()), _few_retries():
             builder.download_and_prepare()
-    # Each of TFDS's downloaders fails in its own way without a network; all end the same here.
+    # TFDS's downloaders raise many types of errors without a network.
     except Exception as error:
         raise UsageError(
             f"--dataset={name}: not prepared under {data_dir}, and downloading failed "
@@ -64,14 +65,14 @@ def read(name: str, data_dir: str) -> tuple[Split, Split, int, str]:
             f"--dataset={name}: it has no split {', '.join(sorted(missing))}; "
             "give a set that has train and test"
         )
-    train, test = (_arrays(builder, part, name, image, label) for part in ("train", "test"))
+    train, test = (_arrays(builder, split, name, image, label) for split in ("train", "test"))
     origin = f"TFDS {builder.info.full_name} ({builder.data_dir})"
     return train, test, features[label].num_classes, origin
 
 
 @contextlib.contextmanager
 def _few_retries() -> Iterator[None]:
-    """TFDS's own ten, each after twice the wait, take 200 s to find that there is no network."""
+    """Limits retries: TFDS's ten, with exponential back-off, take 200 s without a network."""
     from tensorflow_datasets.core.download import downloader
 
     kept, downloader.MAX_RETRIES = downloader.MAX_RETRIES, RETRIES
@@ -81,12 +82,12 @@ def _few_retries() -> Iterator[None]:
         downloader.MAX_RETRIES = kept
 
 
-def _arrays(builder: Any, part: str, name: str, image: str, label: str) -> Split:
+def _arrays(builder: Any, split: str, name: str, image: str, label: str) -> Split:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
     dataset = builder.as_dataset(
-        split=part, shuffle_files=False, read_config=tfds.ReadConfig(interleave_cycle_length=1)
+        split=split, shuffle_files=False, read_config=tfds.ReadConfig(interleave_cycle_length=1)
     )
     images, labels = [], []
     try:

@@ -85,7 +85,7 @@ def evaluate(
         return placement.place(dict(zip(mine, blocks, strict=True)).__getitem__)
 
     waiting = []
-    for blocks, placed in pipeline.ahead(place, zip(*parts, strict=True)):
+    for blocks, placed in pipeline.prefetched(place, zip(*parts, strict=True)):
         where = [zip(block.first[0], block.real[0], strict=True) for block in blocks]
         waiting.append((where, steps.score(placed)))
     for where, scored in waiting:  # now that a GPU has all of its work

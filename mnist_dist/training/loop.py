@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from mnist_dist.data.pipeline import Trainset, ahead
-from mnist_dist.data.resident import Blocks
+from mnist_dist.data.device_blocks import Blocks
+from mnist_dist.data.pipeline import Trainset, prefetched
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices import resources
 from mnist_dist.devices.replica_placement import ReplicaPlacement
@@ -32,7 +32,7 @@ from mnist_dist.training.steps import Steps
 from mnist_dist.training.stop import Stop
 
 PrefetchedBlocks: TypeAlias = Generator[tuple[range, Any]]
-"""Blocks with their steps, the next one made meanwhile."""
+"""Prefetched (steps, block) pairs."""
 
 
 class Files(NamedTuple):
@@ -78,7 +78,7 @@ class Loop:
         scored = len(self.data.validation.labels) + len(self.data.test.labels)
         size, per_epoch = self.trainset.order.batch_size, self.plan.steps_per_epoch
         self.files.console.begin(Pace(progress.step, self.plan.last_step, size, per_epoch, scored))
-        made = ahead(self.blocks, self.plan.blocks(progress.step))
+        made = prefetched(self.blocks, self.plan.blocks(progress.step))
         with contextlib.closing(made), contextlib.closing(self.files.trace):
             return self._run(progress, made)
 

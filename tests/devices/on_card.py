@@ -8,11 +8,11 @@ from mnist_dist import train
 def main(words, arguments):
     with train.without_greetings():
         from mnist_dist import assembly
-        from mnist_dist.data import resident
+        from mnist_dist.data import device_blocks
         from mnist_dist.devices import arithmetic, visible
 
-    if "resident" in words:
-        assembly.resident.from_host = resident.on_devices
+    if "on_devices" in words:
+        assembly.device_blocks.from_host = device_blocks.on_devices
     if "deterministic" in words:
         visible.arithmetic.make_deterministic = lambda *_: (
             arithmetic.tf.config.experimental.enable_op_determinism()

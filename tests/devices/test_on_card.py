@@ -25,7 +25,7 @@ def test_images_that_live_on_the_devices(tmp_path, flags, devices, more):
     """2,500 training images, so epochs end within the 60 steps; uneven batches; evaluations."""
     flags = (f"--virtual_devices={devices}", *flags, *more)
     host = train(tmp_path / "host", *flags)
-    card = train(tmp_path / "card", *flags, prefix=as_on_a_card("resident"))
+    card = train(tmp_path / "card", *flags, prefix=as_on_a_card("on_devices"))
     metrics = [(run.folder / "out/metrics.jsonl").read_bytes() for run in (card, host)]
     assert metrics[0] == metrics[1]
     assert card.result["weights_sha256"] == host.result["weights_sha256"]

@@ -48,7 +48,7 @@ INSIDE = {
         "strategy all_reduce_timing",
     ],
     "network": ["architecture xla", "row_positions", "augment layers describe", "model", "views"],
-    "data": ["idx layouts split order", "npz pipeline tfds", "resident sources", "prepare"],
+    "data": ["idx layouts split order", "npz pipeline tfds", "device_blocks sources", "prepare"],
     "cluster": [
         "address hostlist job peer",
         "deadline handshake liveness slurm",

@@ -58,7 +58,7 @@ def test_the_model_fits_the_data(trainer, tmp_path):
         for name, array in (("images-idx3", images), ("labels-idx1", labels)):
             head = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
             (tmp_path / f"{part}-{name}-ubyte").write_bytes(head + array.tobytes())
-    assert {path.name for path in tmp_path.iterdir()} == set(sources.PARTS)
+    assert {path.name for path in tmp_path.iterdir()} == set(sources.IDX_FILES)
     run = trainer(*SMALL, f"--data_dir={tmp_path}", "--kernel_size=3", "--validation_size=9",
                   "--batch_size=10", "--epochs=3")  # fmt: skip
     assert run.code == 0, run.err

@@ -16,7 +16,7 @@ from mnist_dist.data import sources
 from tests.mnist_files import cut
 from tests.process.trainer import SMALL, train
 
-TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = sources.PARTS
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = sources.IDX_FILES
 
 
 @pytest.fixture

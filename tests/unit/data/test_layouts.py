@@ -44,7 +44,7 @@ def emnist(which):
     ]
 
 
-KAGGLE = [name.replace("-idx", ".idx") for name in sources.PARTS]
+KAGGLE = [name.replace("-idx", ".idx") for name in sources.IDX_FILES]
 
 
 def same_as_given(data):
@@ -58,14 +58,14 @@ def same_as_given(data):
 @pytest.mark.parametrize(
     "names",
     [
-        sources.PARTS,
+        sources.IDX_FILES,
         KAGGLE,
         [f"{name}.gz" for name in KAGGLE],
-        [f"{name}/{name}" for name in sources.PARTS],  # as Kaggle unpacks them
+        [f"{name}/{name}" for name in sources.IDX_FILES],  # as Kaggle unpacks them
         [f"{name}/{name}" for name in KAGGLE],
         [f"archive/{name}" for name in KAGGLE],
-        [f"MNIST/{name}.gz" for name in sources.PARTS],
-        [*KAGGLE[:2], *sources.PARTS[2:]],
+        [f"MNIST/{name}.gz" for name in sources.IDX_FILES],
+        [*KAGGLE[:2], *sources.IDX_FILES[2:]],
     ],
     ids=["lecun", "kaggle", "gzipped", "unpacked", "dots", "deeper", "raw", "mixed"],
 )
@@ -77,7 +77,7 @@ def test_the_names_that_are_read(tmp_path, names):
 
 def test_kaggles_download_has_each_file_twice(tmp_path):
     write(tmp_path, KAGGLE)
-    write(tmp_path, [f"{name}/{name}" for name in sources.PARTS], [a * 0 for a in ARRAYS])
+    write(tmp_path, [f"{name}/{name}" for name in sources.IDX_FILES], [a * 0 for a in ARRAYS])
     same_as_given(sources.load(str(tmp_path), "", 0))
 
 
@@ -149,7 +149,7 @@ def test_other_files_are_refused_where_the_folder_was_given(tmp_path):
 
 
 def test_what_lies_below_the_default_folder_was_not_meant(tmp_path):
-    write(tmp_path / "fashion", sources.PARTS)
+    write(tmp_path / "fashion", sources.IDX_FILES)
     same_as_given(sources.load(str(tmp_path), "", 0))
     assert "embedded" in sources.load(str(tmp_path), "", 0, given=False).source
     same_as_given(sources.load(str(write(tmp_path, KAGGLE)), "", 0, given=False))
@@ -161,7 +161,7 @@ def test_given_is_another_value_than_the_default():
 
 
 def test_more_than_one_set_is_refused(tmp_path):
-    write(tmp_path / "a", sources.PARTS)
+    write(tmp_path / "a", sources.IDX_FILES)
     write(tmp_path / "b", KAGGLE)
     with pytest.raises(UsageError, match=r"more than one set \(a, b\)"):
         sources.load(str(tmp_path), "", 0)
@@ -182,8 +182,8 @@ def test_a_part_of_a_set_is_refused(tmp_path):
 
 
 def test_a_pipe_is_no_file(tmp_path):
-    os.mkfifo(tmp_path / sources.PARTS[0])
-    with pytest.raises(UsageError, match=f"it has {sources.PARTS[0]}; what is read"):
+    os.mkfifo(tmp_path / sources.IDX_FILES[0])
+    with pytest.raises(UsageError, match=f"it has {sources.IDX_FILES[0]}; what is read"):
         sources.load(str(tmp_path), "", 0)
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mnist_dist.data.order import Order, part, replica_rows, rows_per_replica, shard_rows
+from mnist_dist.data.order import Order, bounds, replica_rows, rows_per_replica, shard_rows
 
 
 def philox_words(key, count):
@@ -89,11 +89,11 @@ def test_the_batches_of_an_epoch_are_its_permutation():
 
 @pytest.mark.parametrize("count", range(1, 9))
 @pytest.mark.parametrize("size", [0, 1, 2, 7, 8, 50, 64])
-def test_part(size, count):
-    parts = [part(size, index, count) for index in range(count)]
-    covered = [thing for start, end in parts for thing in range(start, end)]
+def test_bounds(size, count):
+    slices = [bounds(size, index, count) for index in range(count)]
+    covered = [thing for start, end in slices for thing in range(start, end)]
     assert covered == list(range(size))
-    sizes = [end - start for start, end in parts]
+    sizes = [end - start for start, end in slices]
     assert max(sizes) - min(sizes) <= 1
 
 

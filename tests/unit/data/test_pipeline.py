@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mnist_dist.data.order import Order
-from mnist_dist.data.pipeline import Trainset, ahead, eval_blocks
+from mnist_dist.data.pipeline import Trainset, eval_blocks, prefetched
 from mnist_dist.data.split import Split
 
 
@@ -161,7 +161,7 @@ def test_an_evaluation_has_each_example_once(examples, rows, replicas):
     assert sum(totals) == examples
 
 
-def test_ahead_makes_one_item_ahead_in_another_thread():
+def test_prefetched_makes_one_item_ahead_in_another_thread():
     made, threads = [], set()
     ready = [threading.Event() for _ in range(4)]
 
@@ -171,16 +171,16 @@ def test_ahead_makes_one_item_ahead_in_another_thread():
         ready[item].set()
         return item * 10
 
-    for number, (item, result) in enumerate(ahead(make, range(4))):
+    for number, (item, result) in enumerate(prefetched(make, range(4))):
         assert (item, result) == (number, number * 10)
         if number < 3:
             assert ready[number + 1].wait(timeout=30)  # while this one is in use
         assert made == list(range(min(number + 2, 4)))
     assert threading.current_thread().name not in threads
-    assert list(ahead(make, [])) == []
+    assert list(prefetched(make, [])) == []
 
 
-def test_ahead_takes_items_as_they_come():
+def test_prefetched_takes_items_as_they_come():
     """One more than is in use; a run may end before they do."""
     taken = []
 
@@ -189,20 +189,20 @@ def test_ahead_takes_items_as_they_come():
             taken.append(number)
             yield number
 
-    made = ahead(lambda item: item, items())
+    made = prefetched(lambda item: item, items())
     assert next(made) == (0, 0)
     assert next(made) == (1, 1)
     made.close()
     assert taken == [0, 1, 2]
 
 
-def test_ahead_passes_on_a_failure():
+def test_prefetched_passes_on_a_failure():
     def make(item):
         if item == 1:
             raise OSError("gone")
         return item
 
-    made = ahead(make, [0, 1, 2])
+    made = prefetched(make, [0, 1, 2])
     assert next(made) == (0, 0)
     with pytest.raises(OSError, match="gone"):
         next(made)

@@ -13,7 +13,7 @@ from mnist_dist.data import sources
 from mnist_dist.errors import UsageError
 from tests.mnist_files import fashion_mnist
 
-TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = sources.PARTS
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = sources.IDX_FILES
 
 
 def write_idx(path, array):
@@ -109,13 +109,13 @@ def test_fingerprint_tells_data_and_splits_apart(folder):
     assert fingerprint() not in (first, other)
 
 
-@pytest.mark.parametrize("name", sources.PARTS)
+@pytest.mark.parametrize("name", sources.IDX_FILES)
 def test_names_the_missing_file(folder, name):
     for path in folder.glob(f"{name}*"):
         path.unlink()
     line = refused(folder)
     assert name in line
-    assert all(other not in line for other in sources.PARTS if other != name)
+    assert all(other not in line for other in sources.IDX_FILES if other != name)
 
 
 def test_refuses_a_file_in_place_of_the_folder(folder):

@@ -1,7 +1,7 @@
-"""How blocks get to the devices: as images, or as indices of images that live there.
+"""Blocks on the devices: copied from the host, or gathered from a copy of the set on each device.
 
-On a GPU the training images stay on the card, as bytes, once for each replica: a block then
-brings indices and the rows are gathered there. On a CPU the images are in the same memory anyway.
+A GPU keeps a copy of the training images as uint8 for each replica, if they fit: a block then
+transfers indices only, and the device gathers the rows. On a CPU the host gathers them.
 """
 
 from collections.abc import Callable
@@ -13,27 +13,27 @@ import tensorflow as tf
 from mnist_dist.data.pipeline import Block, Trainset
 from mnist_dist.devices.replica_placement import ReplicaPlacement
 
-SHARE = 0.25  # of a card's memory, the most that a set may take of it
-UNKNOWN_BYTES = 4 * 2**30  # what a card counts as that doesn't tell its memory
+LARGEST_SHARE = 0.25  # of a GPU's memory that a copy of the images may take
+ASSUMED_BYTES = 4 * 2**30  # memory of a GPU that doesn't report it
 
 Blocks = Callable[[range], Any]
-"""Global steps of one epoch -> this worker's replicas' Blocks, distributed."""
+"""Steps of one epoch -> one Block for each of this worker's replicas, on its device."""
 
 
 def fits(trainset: Trainset, memory_bytes: int) -> bool:
-    """Whether the training images may live on a card of that much memory; 0: unknown."""
-    return trainset.split.images.nbytes <= SHARE * (memory_bytes or UNKNOWN_BYTES)
+    """Whether a copy of the training images fits on a GPU of that much memory; 0: unknown."""
+    return trainset.split.images.nbytes <= LARGEST_SHARE * (memory_bytes or ASSUMED_BYTES)
 
 
 def from_host(trainset: Trainset, placement: ReplicaPlacement) -> Blocks:
-    """Blocks whose images are gathered on the host."""
+    """Blocks that the host gathers and copies to the devices."""
     return lambda steps: placement.place(lambda replica: trainset.block(steps, replica))
 
 
 def on_devices(trainset: Trainset, placement: ReplicaPlacement) -> Blocks:
-    """Blocks whose images are gathered on the devices, from a copy of the set on each.
+    """Blocks that the devices gather, each from its own copy of the training set.
 
-    The copies have a black image more, of class 0: that of the rows that a replica doesn't have.
+    A copy ends with an additional black image of class 0, which padding rows refer to.
     """
     split = trainset.split
     black = np.zeros((1, *split.images.shape[1:]), np.uint8)
