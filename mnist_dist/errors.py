@@ -42,6 +42,10 @@ class ToldToStop(RunError):
     """Told to stop before training began: there is nothing to save, and it can begin later."""
 
 
+class VersionRequested(Exception):
+    """`--version` was given."""
+
+
 def shorten(given: object, most: int = 80) -> str:
     """What was given, for a message: one line of at most `most` characters, both ends kept.
 

@@ -12,7 +12,7 @@ from absl import flags
 
 from mnist_dist import flagfile
 from mnist_dist.config import Config
-from mnist_dist.errors import UsageError, shorten
+from mnist_dist.errors import UsageError, VersionRequested, shorten
 
 
 class HelpRequested(Exception):
@@ -30,9 +30,12 @@ def parse(argv: Sequence[str]) -> Config:
         UsageError: an unknown flag, a value of the wrong type or out of range, a stray argument,
             a flagfile that can't be read.
         HelpRequested: `--help`, `-h` or `-?` was given.
+        VersionRequested: `--version` was given.
     """
     if any(word in ("--help", "-help", "-h", "-?", "--helpfull") for word in argv):
         raise HelpRequested(help_text())
+    if any(word in ("--version", "-version") for word in argv):
+        raise VersionRequested
     values = _definitions()
     try:
         rest = values(["mnist_dist", *_underscored(flagfile.expand(argv), values)])[1:]

@@ -14,7 +14,7 @@ PAGES = sorted(
 SHELL = ("sh", "bash", "shell", "console")
 STARTS = re.compile(
     r"(python3?|pip|sbatch|srun|salloc|scancel|scontrol|launch/|tests/run|\.ci/run|tensorboard|"
-    r"apptainer|docker|git|module) ?"
+    r"apptainer|docker|git|module|pre-commit) ?"
 )
 """How a command begins; also one in the midst of a sentence, between backticks."""
 

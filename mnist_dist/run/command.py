@@ -5,7 +5,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mnist_dist.errors import (
     EXIT_FAILED,
@@ -15,13 +15,24 @@ from mnist_dist.errors import (
     RunError,
     ToldToStop,
     UsageError,
+    VersionRequested,
     shorten,
 )
 from mnist_dist.run.console import complain
+from mnist_dist.run.versions import version_line
+
+
+class _Version(argparse.Action):
+    def __call__(self, *_: Any) -> NoReturn:
+        raise VersionRequested
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises UsageError, a line, where argparse would print its usage and leave."""
+    """Raises UsageError, a line, where argparse would print its usage and leave; has --version."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.add_argument("--version", action=_Version, nargs=0, help="print the versions")
 
     def error(self, message: str) -> NoReturn:
         """A wrong command line."""
@@ -37,6 +48,9 @@ def answered(command: Callable[[], int], interrupted: str = "interrupted") -> in
     """
     try:
         return command()
+    except VersionRequested:
+        print(version_line())
+        return 0
     except ToldToStop as error:
         complain(error)
         return EXIT_SAVED

@@ -14,6 +14,12 @@ def versions() -> dict[str, str]:
     return {"mnist_dist": __version__, "python": sys.version.split()[0], **found}
 
 
+def version_line() -> str:
+    """What `--version` prints: this package's version, then Python's and the other packages'."""
+    (name, own), *others = versions().items()
+    return f"{name} {own} ({', '.join(f'{package} {found}' for package, found in others)})"
+
+
 def _version(package: str) -> str:
     """As pip knows it, else as the module says, else "unknown".
 

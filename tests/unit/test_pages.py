@@ -91,6 +91,7 @@ NOT_RUN = {
         "the reader's own environment; .ci/run makes one"
     ),
     r"tests/run .*": "options of tests/run, which .ci/run runs",
+    r"pre-commit install": "sets up a git hook; it calls tests/run --check",
     r"\.ci/run": "installs Debian packages; CI runs it",
     r"export MNIST_DIST_\w+=.*": "containers aren't at hand; words in front are tested on SLURM",
     r"(docker|apptainer) .*": "containers can't be built here",

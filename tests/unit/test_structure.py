@@ -29,7 +29,7 @@ ROOMS = [
     "assembly",
     "auto_precision",
     "train report doctor bench local requeue use",
-    "evaluate export",
+    "evaluate export __main__",
 ]
 ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.split()}
 
@@ -263,7 +263,7 @@ def test_unit_tests_need_no_tensorflow():
 
 
 LIGHT = """
-    bounded config errors flagfile flags requeue local train
+    __main__ bounded config errors flagfile flags requeue local train
     report.__main__ report.html doctor.__main__ doctor.gpu
     bench.__main__ bench.child
     __init__ evaluate export use.find use.handwriting use.loading use.origin

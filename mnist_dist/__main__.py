@@ -1,0 +1,44 @@
+"""Lists the commands: `python -m mnist_dist`."""
+
+import sys
+
+from mnist_dist.run.command import Parser, answered
+
+COMMANDS = {
+    "train": "trains a network, or resumes a run",
+    "evaluate": "scores a run on a data set, or classifies pictures",
+    "export": "writes a run's network as a SavedModel and a .keras file",
+    "report": "compares runs and says which setting was best",
+    "doctor": "checks devices, data, folders and network before a run",
+    "bench": "measures throughput and predicts it for more replicas",
+    "data.prepare": "writes MNIST as a prepared tensorflow-datasets set",
+}
+"""Module -> what it does."""
+
+
+def main(argv: list[str]) -> int:
+    """Prints the commands; returns the process's exit code."""
+    return answered(lambda: _command(argv))
+
+
+def _command(argv: list[str]) -> int:
+    parser = Parser(prog="python -m mnist_dist", add_help=False)
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.parse_args(argv)
+    print(_listing())
+    return 0
+
+
+def _listing() -> str:
+    rows = (f"  python -m mnist_dist.{name:14}{text}" for name, text in COMMANDS.items())
+    return "\n".join(
+        [
+            "Trains on MNIST, on one device or many machines. The commands:",
+            *rows,
+            "Each has --help and --version. On a cluster: launch/README.md.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
