@@ -56,7 +56,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 def _run(args: argparse.Namespace) -> int:
     found = find(args.run_dir)
-    if args.images or args.mistakes:
+    if args.images:
         handwriting.check_installed()
     if args.mistakes:
         _check_picture(Path(args.mistakes))

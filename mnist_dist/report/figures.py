@@ -8,7 +8,6 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 from matplotlib.ticker import LogFormatter
 
 from mnist_dist.report.runs import SMOOTHED_FROM, smooth
@@ -69,14 +68,6 @@ def curves(settings: Sequence[Setting], colours: Sequence[str], split: str) -> l
         alt = f"{what} over {axis}, a line for each of {runs} runs in its setting's colour"
         pictures.append(Picture(alt.capitalize(), file.getvalue()))
     return pictures
-
-
-def png(image: np.ndarray) -> bytes:
-    """A uint8 image [height, width, channels] as a file; one channel as ink on paper."""
-    pixels = np.repeat(255 - image, 3, axis=-1) if image.shape[-1] == 1 else image
-    file = io.BytesIO()
-    imsave(file, pixels, format="png", metadata={"Software": "mnist_dist"})
-    return file.getvalue()
 
 
 def _panel(

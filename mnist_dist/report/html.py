@@ -23,6 +23,7 @@ from mnist_dist.report.tables import (
     settings_table,
     unfinished_table,
 )
+from mnist_dist.run.pictures import on_paper, png
 from mnist_dist.run.plot_style import COLOURS, REST
 
 LONG = 12  # a table of more runs is shown when asked for
@@ -186,7 +187,7 @@ def _mistakes(predictions: Predictions | None) -> str:
         what = f"test image {index}: label {label}, prediction {prediction}"
         images.append(
             f'<figure><img alt="{what}" src="data:image/png;base64,'
-            f'{_base64(figures.png(image))}"><figcaption>{label} &rarr; <b>{prediction}</b>'
+            f'{_base64(png(on_paper(image)))}"><figcaption>{label} &rarr; <b>{prediction}</b>'
             f"<small>loss {loss:.2f}</small></figcaption></figure>"
         )
     return (

@@ -140,7 +140,7 @@ class Events:
         labels: np.ndarray,
         predictions: np.ndarray,
         num_classes: int,
-        worst: tuple[np.ndarray, np.ndarray],
+        worst: tuple[np.ndarray, np.ndarray, np.ndarray],
     ) -> None:
         """The test split's confusion matrix and worst mistakes for TensorBoard.
 
@@ -149,13 +149,14 @@ class Events:
             labels: int32 [examples].
             predictions: int32 [examples].
             num_classes: how many there are.
-            worst: int64 [mistakes], which examples; uint8 [mistakes, height, width, channels].
+            worst: the mistakes' indices, int64 [mistakes]; their images, uint8
+                [mistakes, height, width, channels]; their losses, float64 [mistakes].
         """
         if not self.folder:
             return
-        index, images = worst
+        index, images, losses = worst
         matrix = pictures.confusion(labels, predictions, num_classes)
-        table = pictures.mistakes(images, labels[index], predictions[index])
+        table = pictures.mistakes(images, labels[index], predictions[index], losses)
         for name, pixels in (("confusion_matrix", matrix), ("worst_mistakes", table)):
             self._event(tensorboard.FOLDERS["test"], tensorboard.image(step, name, pixels))
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mnist_dist.run.pictures import png
+
 SUMMARY_STEPS = 10
 FOLDERS = {"train": "train", "validation": "validation", "test": "eval"}
 """Split -> folder; of training and test the notebook's names."""
@@ -36,9 +38,8 @@ def scalars(step: int, values: Mapping[str, float]) -> bytes:
 def image(step: int, name: str, pixels: np.ndarray) -> bytes:
     """A picture, uint8 [height, width, 3]."""
     height, width, _ = pixels.shape
-    png = tf.io.encode_png(pixels).numpy()
     picture = tf.compat.v1.Summary.Image(
-        height=height, width=width, colorspace=3, encoded_image_string=png
+        height=height, width=width, colorspace=3, encoded_image_string=png(pixels)
     )
     value = tf.compat.v1.Summary.Value(tag=name, image=picture)
     return _event(step=step, summary=tf.compat.v1.Summary(value=[value]))

@@ -238,7 +238,7 @@ class Loop:
             test.labels,
             score.predictions,
             self.data.num_classes,
-            worst=(worst, test.images[worst]),
+            worst=(worst, test.images[worst], score.losses[worst]),
         )
 
 

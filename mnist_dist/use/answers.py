@@ -21,9 +21,10 @@ from mnist_dist.data import sources
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.errors import EXIT_USAGE, UsageError
+from mnist_dist.run import pictures
 from mnist_dist.run.console import Console
 from mnist_dist.training.loop import score_line
-from mnist_dist.use import handwriting, pictures
+from mnist_dist.use import handwriting
 from mnist_dist.use.model import Model
 from mnist_dist.use.origin import Origin
 from mnist_dist.use.score import Scores, check_fits, summary
@@ -115,7 +116,10 @@ def score(  # noqa: PLR0913
     scores = summary(found, part.labels, model.num_classes)
     drawn = 0
     if mistakes:
-        drawn = pictures.mistakes(Path(mistakes), part, found.predictions, found.losses)
+        worst = found.worst(part.labels)
+        drawn = len(worst)
+        columns = part.images, part.labels, found.predictions, found.losses
+        pictures.save(Path(mistakes), pictures.mistakes(*(column[worst] for column in columns)))
     console.stage("")
     if as_json:
         about = {

@@ -78,7 +78,7 @@ INSIDE = {
         "markdown html",
         "__main__",
     ],
-    "use": ["find handwriting pictures plain", "origin", "model", "loading score", "answers"],
+    "use": ["find handwriting plain", "origin", "model", "loading score", "answers"],
     "bench": ["model plan timed_training", "level page start result", "child figure", "__main__"],
     "doctor": ["burn_in connectivity facts gpu report", "__main__"],
 }

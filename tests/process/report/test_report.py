@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from mnist_dist.report.__main__ import main
-from mnist_dist.report.figures import png
 from tests.process.trainer import ROOT, environment
 from tests.unit.report.run_folders import answers, write
 
@@ -325,9 +324,3 @@ def test_a_terminal_that_knows_ascii_only(tmp_path):
     done = report(tmp_path / "run", "--format=md", command=command)
     assert done.returncode == 0, done.stderr
     assert "98.00 % ? 0.14 on the test set" in done.stdout
-
-
-def test_a_colour_image_is_shown_as_it_is():
-    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    shown = matplotlib.image.imread(io.BytesIO(png(image)))[..., :3]
-    np.testing.assert_array_equal(np.rint(255 * shown), image)

@@ -152,7 +152,7 @@ def test_tensorboard_shows_the_run_once(base, trainer):
     wrong = round((1 - base.result()["test_accuracy"]) * 1003)
     rows = -(-min(wrong, 48) // 8)
     assert found["confusion_matrix"] == [(40, [440, 440]), (80, [440, 440])]
-    assert found["worst_mistakes"][1] == (80, [8 * (84 + 4), rows * (84 + 14 + 4)])
+    assert found["worst_mistakes"][1] == (80, [8 * 94 + 10, rows * 126 + 10])
 
 
 def test_result(base, subset):

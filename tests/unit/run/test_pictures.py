@@ -1,36 +1,53 @@
-"""The pictures of an evaluation, looked at pixel by pixel."""
+"""The pictures of an evaluation, pixel by pixel."""
+
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from mnist_dist.run.pictures import INK, PAPER, RIGHT, WRONG, confusion, mistakes
+from mnist_dist.run.pictures import (
+    INK,
+    PAPER,
+    RIGHT,
+    WRONG,
+    confusion,
+    mistakes,
+    on_paper,
+    png,
+)
 
-FIVE = ["111", "100", "111", "001", "111"]
+
+def cells_of(page, side=40):
+    squares = range(len(page) // side)
+    return {
+        (r, c): page[r * side : (r + 1) * side, c * side : (c + 1) * side]
+        for r in squares
+        for c in squares
+    }
 
 
-def ink(part, colour):
-    """Rows of 0 and 1 where the colour is, without what is empty around them."""
-    there = (part == colour).all(-1)
-    rows, columns = np.flatnonzero(there.any(1)), np.flatnonzero(there.any(0))
-    box = there[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return ["".join("01"[bit] for bit in row) for row in box[::2, ::2].astype(int)]
+def has(part, colour):
+    """Whether text of a colour is in it: the edges of strokes are blended with the ground."""
+    return (np.abs(part.astype(int) - colour).max(-1) < 80).any()
 
 
 def test_the_confusion_matrix():
     """Three of class 0: two right and one taken for 1; five of class 1, all right."""
     page = confusion(np.array([0, 0, 0] + [1] * 5), np.array([0, 0, 1] + [1] * 5), 2)
     assert page.shape == (120, 120, 3)
-    cells = {
-        (r, c): page[r * 40 : r * 40 + 40, c * 40 : c * 40 + 40] for r in range(3) for c in range(3)
-    }
-    shades = {where: cell[2, 2] for where, cell in cells.items()}
+    cells = cells_of(page)
+    shades = {cell: pixels[2, 2] for cell, pixels in cells.items()}
     assert list(shades[2, 2]) == list(RIGHT)  # all of the row
     assert list(shades[2, 1]) == list(PAPER)  # none
     share = np.sqrt(1 / 3)
     assert shades[1, 2] == pytest.approx(share * np.array(WRONG) + (1 - share) * 255, abs=1)
-    assert ink(cells[2, 2], PAPER)[:5] != []
-    assert ink(cells[1, 0], INK) == ["111", "101", "101", "101", "111"]  # its class
-    assert ink(cells[2, 2][:-1, :-1], PAPER) == FIVE  # its count
+    assert has(cells[2, 2][:-1, :-1], PAPER)  # its count, on dark ground
+    assert has(cells[1, 2], INK)  # on light ground
+    assert has(cells[1, 0], INK)  # its class
+    np.testing.assert_array_equal(cells[1, 0], cells[0, 1])
+    assert (cells[1, 0] != cells[2, 0]).any()
+    assert (cells[2, 1] == PAPER).all()
 
 
 @pytest.mark.parametrize("classes", [2, 10, 62, 300])
@@ -44,12 +61,24 @@ def test_it_fits_any_number_of_classes(classes):
 def test_mistakes():
     images = np.zeros((9, 4, 6, 1), np.uint8)
     images[8, 0, 0] = 77
-    labels, predictions = np.full(9, 5), np.arange(9)
-    page = mistakes(images, labels, predictions)
-    assert page.shape == (2 * (12 + 14 + 4), 8 * (18 + 4), 3)
-    ninth = page[30 : 30 + 26, :18]
-    assert (ninth[:3, :3] == 77).all()
-    assert not ninth[:12, 3:].any()
-    assert ink(page[30 + 12 : 30 + 26, :9], INK) == FIVE
-    assert mistakes(images[:0], labels[:0], predictions[:0]).shape == (30, 22, 3)
-    assert mistakes(np.zeros((1, 4, 6, 3), np.uint8), labels, predictions).shape == (30, 22, 3)
+    labels, predictions, losses = np.full(9, 5), np.arange(9), np.linspace(9, 1, 9)
+    page = mistakes(images, labels, predictions, losses)
+    assert page.shape == (2 * 126 + 10, 8 * 94 + 10, 3)
+    ninth = page[136 : 136 + 84, 10 : 10 + 84]
+    assert (ninth[:21, :14] == 255 - 77).all()  # 4x6 pixels on 84x84
+    assert (ninth[:, 14:] == 255).all()
+    assert has(page[136 + 84 :, 10 : 10 + 94], INK)
+    assert not has(page[136 + 84 :, 10 + 94 :], INK)
+    other = mistakes(images, labels, predictions, losses + 1)
+    assert (other[:220] != page[:220]).any()  # the loss is in it
+    assert mistakes(images[:0], labels[:0], predictions[:0], losses[:0]).shape == (136, 104, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_files_hold_the_pixels(channels):
+    image = np.arange(16 * channels, dtype=np.uint8).reshape(4, 4, channels)
+    found = np.asarray(Image.open(io.BytesIO(png(image))))
+    np.testing.assert_array_equal(found.reshape(image.shape), image)
+    shown = on_paper(image)
+    expected = 255 - image.repeat(3, -1) if channels == 1 else image[..., :3]
+    np.testing.assert_array_equal(shown, expected)
