@@ -8,6 +8,7 @@ COMMANDS = {
     "train": "trains a network, or resumes a run",
     "evaluate": "scores a run on a data set, or classifies pictures",
     "export": "writes a run's network as a SavedModel and a .keras file",
+    "demo": "serves a page to draw digits on and see the network's answers",
     "report": "compares runs and says which setting was best",
     "doctor": "checks devices, data, folders and network before a run",
     "bench": "measures throughput and predicts it for more replicas",

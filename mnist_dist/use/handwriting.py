@@ -9,7 +9,7 @@ import importlib
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -74,11 +74,11 @@ def files(paths: Iterable[str]) -> list[Path]:
     return found
 
 
-def read(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
+def read(path: Path | BinaryIO, image_shape: tuple[int, int, int]) -> np.ndarray:
     """A picture of one digit, as the network knows them.
 
     Args:
-        path: a file in any of Pillow's formats.
+        path: a file in any of Pillow's formats, or such a file opened for reading bytes.
         image_shape: (height, width, 1) of the network's images.
 
     Returns:
@@ -150,7 +150,7 @@ def normalised(strokes: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.clip(np.rint(field), 0, 255).astype(np.uint8)
 
 
-def _grey(path: Path) -> np.ndarray:
+def _grey(path: Path | BinaryIO) -> np.ndarray:
     """A file's brightness: float64 [height, width], 0..255, upright."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 

@@ -29,7 +29,7 @@ ROOMS = [
     "assembly",
     "auto_precision",
     "train report doctor bench local requeue use",
-    "evaluate export __main__",
+    "evaluate export demo __main__",
 ]
 ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.split()}
 
@@ -80,6 +80,7 @@ INSIDE = {
     ],
     "use": ["find handwriting plain", "origin", "model", "loading score", "answers"],
     "bench": ["model plan timed_training", "level page start result", "child figure", "__main__"],
+    "demo": ["classifier server", "__main__"],
     "doctor": ["burn_in connectivity facts gpu report", "__main__"],
 }
 
@@ -265,7 +266,7 @@ def test_unit_tests_need_no_tensorflow():
 LIGHT = """
     __main__ bounded config errors flagfile flags requeue local train
     report.__main__ report.html doctor.__main__ doctor.gpu
-    bench.__main__ bench.child
+    bench.__main__ bench.child demo.__main__ demo.server
     __init__ evaluate export use.find use.handwriting use.loading use.origin
     cluster.job cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds

@@ -1,0 +1,74 @@
+"""Answers for the page: a drawing or a photo in, probabilities and the network's input out."""
+
+import base64
+import io
+import threading
+from typing import Any
+
+import numpy as np
+
+from mnist_dist.use import handwriting
+from mnist_dist.use.model import Model
+from mnist_dist.use.origin import Origin
+
+INK = 64
+"""The darkness, of 255, from which a pixel of a drawing counts: below it is a stroke's soft rim."""
+
+
+class Classifier:
+    """A trained network behind a lock, since requests come from several threads."""
+
+    def __init__(self, made: Origin) -> None:
+        """Loads the network and computes one image, so that the first answer is quick too.
+
+        Raises:
+            UsageError: the checkpoint doesn't fit.
+        """
+        self._model = Model(made)
+        self._lock = threading.Lock()
+        self._model.predict(np.zeros((1, *self._model.image_shape), np.uint8))
+
+    def drawing(self, ink: bytes) -> dict[str, Any]:
+        """Classifies a square drawing.
+
+        Args:
+            ink: uint8 [side * side], row by row; 0 is paper, 255 is ink.
+
+        Returns:
+            What `_answer` does.
+
+        Raises:
+            ValueError: not a square, or nothing is drawn.
+        """
+        side = round(len(ink) ** 0.5)
+        if side < 1 or side * side != len(ink):
+            raise ValueError("The drawing is not square.")
+        strokes = np.frombuffer(ink, np.uint8).reshape(side, side).astype(float)
+        if strokes.max() < INK:
+            raise ValueError("Nothing is drawn yet.")
+        height, width, _ = self._model.image_shape
+        return self._answer(handwriting.normalised(strokes, height, width)[..., np.newaxis])
+
+    def photo(self, data: bytes) -> dict[str, Any]:
+        """Classifies a photo of one digit, in any of Pillow's formats.
+
+        Raises:
+            ValueError: no picture, or no ink in it.
+        """
+        return self._answer(handwriting.read(io.BytesIO(data), self._model.image_shape))
+
+    def _answer(self, image: np.ndarray) -> dict[str, Any]:
+        """What the network says of uint8 [height, width, 1].
+
+        Returns:
+            "probabilities" by class; "pixels", the image's bytes in base64; "height" and "width".
+        """
+        with self._lock:
+            found = self._model.predict(image[np.newaxis])
+        height, width, _ = image.shape
+        return {
+            "probabilities": [float(value) for value in found.probabilities[0]],
+            "pixels": base64.b64encode(image.tobytes()).decode(),
+            "height": height,
+            "width": width,
+        }
