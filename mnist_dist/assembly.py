@@ -188,7 +188,7 @@ def files(
     config: Config,
     variables: dict[str, tf.Variable],
     chief: bool,
-    owned: Callable[[], None],
+    check_lock: Callable[[], None],
     console: Console,
 ) -> Files:
     """Where the run leaves what; worker 0 alone, the chief, writes.
@@ -197,11 +197,11 @@ def files(
         config: the flags.
         variables: name -> variable, what is saved.
         chief: whether this is worker 0.
-        owned: what `claimed` yielded.
+        check_lock: what `claimed` yielded.
         console: where it is said.
     """
     return Files(
-        Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief, owned),
+        Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief, check_lock),
         Events((config.output_dir or config.checkpoint_dir) if chief else ""),
         console,
         Trace(config.output_dir if chief else "", config.profiled),

@@ -1,26 +1,26 @@
-"""The ways in which a command of this package ends badly, and its exit codes."""
+"""The exceptions that end a command, and its exit codes."""
 
 EXIT_FAILED = 1
 """A failure at run time: a peer lost, a disk full, a loss that is not finite."""
 
 EXIT_USAGE = 2
-"""A user's mistake: nothing was started and nothing was written over."""
+"""Wrong input: nothing was started and nothing was overwritten."""
 
 EXIT_SAVED = 75
-"""Told to stop, saved, to go on later (EX_TEMPFAIL of sysexits.h): a launcher requeues on it."""
+"""Stopped by a signal after saving (EX_TEMPFAIL of sysexits.h): a launcher requeues on it."""
 
 EXIT_INTERRUPTED = 130
-"""A second Ctrl-C: 128 and the signal's number, as shells have it."""
+"""Ctrl-C: 128 plus the signal's number, the shells' convention."""
 
 LONGEST = 1000
-"""Characters of a message, whatever was given."""
+"""Characters of a message, however long the input that it quotes."""
 
 
 class UsageError(Exception):
-    """Wrong input: one line saying what was given, what is allowed and what to do.
+    """Wrong input. The message is one line: what was given, what is allowed, what to do.
 
     Attributes:
-        command: a command line that does it, with which the line then ends; else empty.
+        command: a command line to run instead, the end of the message; empty if there is none.
     """
 
     def __init__(self, text: str, command: str = "") -> None:
@@ -32,14 +32,14 @@ class UsageError(Exception):
 
 
 class RunError(Exception):
-    """A failure at run time: one line naming the worker, the host and the step."""
+    """A failure at run time. The message is one line that names the worker, host and step."""
 
     def __str__(self) -> str:
         return shorten(super().__str__(), LONGEST)
 
 
 class ToldToStop(RunError):
-    """Told to stop before training began: there is nothing to save, and it can begin later."""
+    """Stopped by a signal before training began; there was nothing to save."""
 
 
 class VersionRequested(Exception):
@@ -47,9 +47,9 @@ class VersionRequested(Exception):
 
 
 def shorten(given: object, most: int = 80) -> str:
-    """What was given, for a message: one line of at most `most` characters, both ends kept.
+    """A value for a message: one line of at most `most` characters, its beginning and its end.
 
-    Names may hold newlines and escapes, and be of any length.
+    Newlines and control characters are escaped.
     """
     kept = _cut(str(given), most)
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from mnist_dist import bounded, flags
 from mnist_dist.errors import EXIT_FAILED, EXIT_SAVED, EXIT_USAGE, UsageError
 from mnist_dist.run import store
+from mnist_dist.run.atomic import replace
 
 RECORD = "attempts.json"
 MOST_BYTES = 10_000
@@ -101,9 +102,7 @@ def write(path: Path, record: Record) -> None:
     """
     if path.is_dir():
         path.rename(path.with_name(f"{path.name}.damaged-{os.getpid()}"))
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    draft.write_text(json.dumps(record._asdict()))
-    draft.replace(path)
+    replace(path, json.dumps(record._asdict()).encode())
 
 
 def count(before: Record, job: str, step: int) -> Record:

@@ -88,7 +88,7 @@ def _run(
         session.join(
             assembly.wanted(config), assembly.terms(config), where, lambda: stop.name
         ) as joined,
-        assembly.claimed(config, where.is_chief, launched) as owned,
+        assembly.claimed(config, where.is_chief, launched) as check_lock,
     ):
         if stop.listening:
             stop.listen()  # again: with other workers TensorFlow takes SIGTERM for itself
@@ -116,7 +116,7 @@ def _run(
         network = assembly.architecture(config, data, arithmetic)
         trained = state.build(devices.strategy, network, assembly.rule(config))
         steps = Steps(devices.strategy, trained, assembly.settings(config, arithmetic.xla))
-        files = assembly.files(config, trained.variables, where.is_chief, owned, console)
+        files = assembly.files(config, trained.variables, where.is_chief, check_lock, console)
         for line in (
             *log_header.head(joined, arithmetic, why, data.source),
             *assembly.remarks(config),

@@ -4,7 +4,6 @@ RUN_DIR is a run's --run_dir, --output_dir or --checkpoint_dir, a folder with on
 folder of several of these. The page needs matplotlib: pip install 'mnist_dist[report]'.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from mnist_dist.errors import RunError, UsageError
 from mnist_dist.report.answer import Ranking, rankings
 from mnist_dist.report.markdown import markdown
 from mnist_dist.report.runs import Run, read
+from mnist_dist.run.atomic import replace
 from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.folders import writable
 
@@ -87,15 +87,14 @@ def _text(form: str, ranked: Sequence[Ranking], runs: Sequence[Run]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all; through a link, whose target is written."""
-    target = path.resolve()
-    new = target.with_name(f".{target.name}.{os.getpid()}")
+    """Writes the file in one step.
+
+    Raises:
+        RunError: it can't be written.
+    """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(new, target)
+        replace(path, text.encode(errors="replace"))
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise RunError(f"--output={path}: can't be written ({error.strerror})") from error
 
 

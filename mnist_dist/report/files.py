@@ -1,14 +1,13 @@
 """Reads what may be damaged, endless or no file at all: bounded, or `Damaged` with a reason."""
 
 import json
-import os
 import re
-import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mnist_dist import bounded
 from mnist_dist.errors import shorten
 from mnist_dist.run.owner import MOST_BYTES, owner_of
 
@@ -39,14 +38,12 @@ def content(path: Path, most_bytes: int) -> bytes | None:
         Damaged: it can't be read, or is a folder, a pipe, a device.
     """
     try:
-        # A pipe that nobody writes to would else keep us waiting.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with open(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise Damaged("is no file")
+        with bounded.open_file(path) as file:
             return file.read(most_bytes)
     except FileNotFoundError:
         return None
+    except (IsADirectoryError, ValueError) as error:
+        raise Damaged("is no file") from error
     except OSError as error:
         raise Damaged(f"can't be read ({error.strerror})") from error
 

@@ -1,5 +1,5 @@
-"""What a run leaves on the disk and says: checkpoints, metrics, TensorBoard, result, console.
+"""The files that a run writes and the lines that it prints.
 
-In: folders, names, numbers, variables to be saved.
-Not in: what the numbers mean; nothing here decides how a run goes on.
+In: folders, names, numbers, the variables to save.
+Not in: the meaning of the numbers; no decision on how a run continues.
 """

@@ -1,21 +1,21 @@
-"""What stands on a terminal's last line: how far a run is, how fast, and how long it will take."""
+"""The progress bar: step, speed and remaining time, as the text of one line."""
 
 import dataclasses
 
 BARS = (20, 10)  # columns
-FORWARD = 1 / 3  # of a training step's work, that an evaluation of the same images does
+FORWARD = 1 / 3  # work of evaluating some images, as a share of training on them
 
 
 @dataclasses.dataclass
 class Pace:
-    """How far a run is and how fast it goes. Times are in seconds of one clock.
+    """Progress and speed of a run. Times are in seconds of one clock.
 
     Attributes:
         step: global steps done.
         last: global steps of the whole run.
         batch_size: images of a global step.
-        steps_per_epoch: after each epoch, and at the end, there is a pause to evaluate and save.
-        scored: images that are evaluated in a pause, to guess the first one's length.
+        steps_per_epoch: after each epoch, and at the end, training pauses to evaluate and save.
+        scored: images evaluated in a pause; the first pause's length is estimated from it.
     """
 
     step: int
@@ -23,17 +23,23 @@ class Pace:
     batch_size: int
     steps_per_epoch: int
     scored: int
-    _steps: float = 0.0  # of late, later ones counting more; and the time that they took
+    _steps: float = 0.0  # exponentially weighted, as are the seconds that they took
     _seconds: float = 0.0
     _pause_s: float | None = None
     _first: bool = True
 
     def advance(self, steps: int, train_s: float, paused_s: float) -> None:
-        """A block was trained, after a pause; the first one isn't measured: it was compiled."""
+        """Counts a trained block. The first block isn't measured, since it includes compilation.
+
+        Args:
+            steps: of the block.
+            train_s: seconds of training.
+            paused_s: seconds of evaluating and saving before it.
+        """
         if paused_s and self.step % self.steps_per_epoch == 0 and not self._first:
             self._pause_s = paused_s
         elif not self._first:
-            train_s += paused_s  # a checkpoint between evaluations
+            train_s += paused_s  # a save between evaluations
         self.step += steps
         if not self._first:
             self._steps = 0.9 * self._steps + steps
@@ -42,14 +48,14 @@ class Pace:
 
     @property
     def images_per_s(self) -> float | None:
-        """None as long as it isn't known."""
+        """Training speed; None before the second block."""
         return self.batch_size * self._steps / self._seconds if self._seconds else None
 
     def left_s(self, since_block_s: float) -> float | None:
-        """Seconds to the end of the last evaluation and save; None as long as it isn't known.
+        """Seconds until the run ends, its last evaluation and save included; None if unknown.
 
         Args:
-            since_block_s: how long ago the last block ended.
+            since_block_s: seconds since the last block ended.
         """
         if not self._seconds:
             return None
@@ -59,21 +65,21 @@ class Pace:
             pause_s = FORWARD * step_s * self.scored / self.batch_size
         pauses = -(-self.last // self.steps_per_epoch) - self.step // self.steps_per_epoch
         if self.step % self.steps_per_epoch == 0:
-            pauses += 1  # the one that followed the last block
+            pauses += 1  # the pause after the last block is still to come
         return (self.last - self.step) * step_s + pauses * pause_s - since_block_s
 
 
 def text(
     pace: Pace | None, doing: str, loss: float | None, left_s: float | None, columns: int
 ) -> str:
-    """The line, of at most `columns`: what matters least goes first, the time left last.
+    """The line. If it is too long, the least important parts are left out, the time left last.
 
     Args:
-        pace: how far the run is; None before it has begun.
-        doing: what is done beside training, such as "saving 2 s"; empty while it trains.
-        loss: the last step's.
-        left_s: seconds to the end, if they are known.
-        columns: the width that there is.
+        pace: the run's progress; None before training begins.
+        doing: the current activity, such as "saving 2 s"; empty during training.
+        loss: of the last step.
+        left_s: seconds until the run ends; None if unknown.
+        columns: the greatest length.
     """
     left = f"{clock(left_s)} left" if left_s is not None and left_s >= 1 else ""
     if pace is None:
@@ -81,15 +87,13 @@ def text(
     step = f"step {pace.step}/{pace.last}"
     done = [size * pace.step // max(pace.last, 1) for size in BARS]
     bars = [f"|{'#' * d}{'-' * (size - d)}|" for d, size in zip(done, BARS, strict=True)]
-    seen = "" if loss is None else f"loss {loss:.4f}"
+    loss_text = "" if loss is None or doing else f"loss {loss:.4f}"
     speed = pace.images_per_s
-    fast = f"{speed:,.0f} images/s" if speed else ""
-    if doing:
-        seen = fast = ""
+    speed_text = f"{speed:,.0f} images/s" if speed and not doing else ""
     for parts in (
-        *((f"{step} {bar}", doing, seen, fast, left) for bar in bars),
-        (step, doing, seen, fast, left),
-        (step, doing, seen, left),
+        *((f"{step} {bar}", doing, loss_text, speed_text, left) for bar in bars),
+        (step, doing, loss_text, speed_text, left),
+        (step, doing, loss_text, left),
         (doing, left) if doing else (step, left),
         (left or doing or step,),
     ):
@@ -100,7 +104,7 @@ def text(
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, with hours if there are any."""
+    """MM:SS, or H:MM:SS from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"

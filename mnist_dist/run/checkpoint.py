@@ -1,6 +1,7 @@
-"""Saves and restores a run's variables, beside the training: what is in `store` is what counts.
+"""Saves a run's variables in the background, and restores them.
 
-A save takes a copy of the variables and returns; a thread writes it, so that the loop goes on.
+A save copies the variables and returns; a thread writes the copy while training continues. `store`
+has the format on the disk.
 """
 
 from collections.abc import Callable
@@ -19,13 +20,13 @@ from mnist_dist.run.store import Saved
 
 
 class Checkpoints:
-    """The checkpoints of one run in one folder, which is made when the first is saved.
+    """The checkpoints of a run; the folder is made by the first save.
 
     Attributes:
         folder: --checkpoint_dir.
-        variables: name -> variable, what is saved.
+        variables: name -> variable, everything that is saved.
         chief: whether this worker writes.
-        took_s: seconds that the last save took till it counted; 0 before the first.
+        took_s: seconds from the start of the last save until it was visible; 0 before the first.
     """
 
     def __init__(
@@ -34,113 +35,116 @@ class Checkpoints:
         variables: dict[str, tf.Variable],
         keep: int,
         chief: bool,
-        owned: Callable[[], None] = lambda: None,
+        check_lock: Callable[[], None] = lambda: None,
     ) -> None:
-        """All workers restore, the chief alone writes.
+        """All workers restore, only the chief writes.
 
         Args:
             folder: --checkpoint_dir.
-            variables: name -> variable, the same on any topology.
-            keep: how many of the newest stay.
+            variables: name -> variable; the same names on any topology.
+            keep: how many of the newest checkpoints stay.
             chief: whether this worker writes.
-            owned: raises RunError where the folder is another run's meanwhile.
+            check_lock: raises RunError if another run has taken the folder.
         """
         self.variables = variables
         self.folder = Path(folder)
         self._keep = keep
         self.chief = chief
-        self._owned = owned
+        self._check_lock = check_lock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="save")
         self._saving: Future[None] | None = None
         self._begun_s = monotonic()
         self.took_s = 0.0
 
-    def claim(self) -> None:
-        """Clears what a killed run left half-written or half-deleted."""
+    def clear(self) -> None:
+        """Deletes what a killed run left half-written or half-deleted."""
         if self.chief:
             store.clear(self.folder)
             clear(self.folder, [])
 
     def prune(self) -> None:
-        """Deletes all but those that are kept: a run that was killed after a save hadn't yet.
+        """Deletes old checkpoints, as after a save: a run may have been killed before it did.
 
         Raises:
-            RunError: it can't be done.
+            RunError: they can't be deleted.
         """
         if self.chief:
             with writing(self.folder):
                 store.prune(self.folder, self._keep)
 
     def save(
-        self, step: int, state: dict[str, Any], before: Callable[[], None] = lambda: None
+        self, step: int, state: dict[str, Any], sync: Callable[[], None] = lambda: None
     ) -> None:
-        """Has all variables and `state` (JSON) as of global step `step` saved by a thread.
-
-        The newest checkpoints stay, and those whose step a kept one names as its best.
+        """Copies all variables and starts a save of them; then old checkpoints are pruned.
 
         Args:
             step: global steps done.
-            state: what else is to be remembered.
-            before: called by the thread first: what must be on the disk when this counts.
+            state: everything else that a resumed run needs, as JSON.
+            sync: called by the thread first; brings to the disk what the checkpoint refers to.
 
         Raises:
-            RunError: the save before this one failed.
+            RunError: the previous save failed.
         """
         self._begun_s = monotonic()
         if not self.chief:
             return
         self.wait()
         copies = {name: np.array(variable.numpy()) for name, variable in self.variables.items()}
-        self._saving = self._thread.submit(self._write, step, state, copies, before)
+        self._saving = self._thread.submit(self._write, step, state, copies, sync)
 
     def age_s(self) -> float:
-        """Seconds since the last save began, or the run."""
+        """Seconds since the last save began; before the first, since the run began."""
         return monotonic() - self._begun_s
 
     def poll(self) -> None:
-        """Raises RunError if the last save has failed; doesn't wait for it."""
+        """Raises RunError if the last save has failed; doesn't wait for one in progress."""
         if self._saving is not None and self._saving.done():
             self.wait()
 
     def wait(self) -> None:
-        """Returns when the last save counts.
+        """Returns when the last save is on the disk and visible.
 
         Raises:
-            RunError: it failed: the disk is full or gone; what was saved before is untouched.
+            RunError: it failed, since the disk is full or gone. Earlier checkpoints are untouched.
         """
         saving, self._saving = self._saving, None
         if saving is not None:
             saving.result()
 
     def close(self) -> None:
-        """Lets a save that is under way end; whether it counts is no longer of interest."""
+        """Waits for a save in progress; ignores its failure."""
         self._thread.shutdown(wait=True)
 
     def restore(self, saved: Saved) -> None:
-        """Sets all variables to what was saved.
+        """Sets all variables to their saved values.
 
         Raises:
-            UsageError: it was saved of another network or optimizer.
+            UsageError: the checkpoint has other variables, or other shapes.
         """
         prefix = str(saved.path / "weights")
         shapes = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
-        there = {
+        saved_shapes = {
             key.split("/")[1].replace(".S", "/"): shape
             for key, shape in shapes.items()
             if key.startswith("variables/")
         }
-        here = {name: list(v.shape) for name, v in self.variables.items()}
-        if there != here:
-            names = sorted(n for n in {*there, *here} if there.get(n) != here.get(n))
+        own_shapes = {name: list(v.shape) for name, v in self.variables.items()}
+        if saved_shapes != own_shapes:
+            every = {*saved_shapes, *own_shapes}
+            first = min(n for n in every if saved_shapes.get(n) != own_shapes.get(n))
             raise UsageError(
-                f"{saved.path} is of another model: {names[0]} is {there.get(names[0], 'not')} "
-                f"there and {here.get(names[0], 'not')} here; give its flags, "
-                "another --checkpoint_dir, or --resume=never"
+                f"{saved.path} is of another model: {first} is "
+                f"{saved_shapes.get(first, 'not')} there and {own_shapes.get(first, 'not')} here; "
+                "give its flags, another --checkpoint_dir, or --resume=never"
             )
         tf.train.Checkpoint(variables=self.variables).read(prefix).assert_consumed()
 
     def at(self, step: int) -> Saved:
-        """The checkpoint of global step `step`. Raises RunError where none is whole."""
+        """The checkpoint of a global step.
+
+        Raises:
+            RunError: there is none, or it is damaged.
+        """
         saved, damaged = store.newest(self.folder, step)
         if saved is None:
             reason = next(iter(damaged.values()), "is gone")
@@ -152,12 +156,12 @@ class Checkpoints:
         step: int,
         state: dict[str, Any],
         copies: dict[str, np.ndarray],
-        before: Callable[[], None],
+        sync: Callable[[], None],
     ) -> None:
         begun_s = monotonic()
         try:
-            before()
-            self._owned()
+            sync()
+            self._check_lock()
             store.publish(self.folder, step, state, lambda place: _write_weights(place, copies))
             self.took_s = monotonic() - begun_s
             store.prune(self.folder, self._keep)

@@ -1,4 +1,4 @@
-"""What the commands have in common: their arguments, and how they end."""
+"""What all commands share: the parser, and how they end."""
 
 import argparse
 import contextlib
@@ -28,14 +28,14 @@ class _Version(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises UsageError, a line, where argparse would print its usage and leave; has --version."""
+    """Raises UsageError where argparse would print its usage and exit; has --version."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.add_argument("--version", action=_Version, nargs=0, help="print the versions")
 
     def error(self, message: str) -> NoReturn:
-        """A wrong command line."""
+        """Raises UsageError for a wrong command line."""
         raise UsageError(f"{message}; --help lists the arguments")
 
 

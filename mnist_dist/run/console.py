@@ -1,7 +1,7 @@
-"""What a person sees: the notebook's lines and, on a terminal, a last line of what goes on now.
+"""The printed lines of a run and, on a terminal, a progress bar below them.
 
-Standard output has the lines. Where it is a terminal, its last line is kept up to date from the
-first second to the last one and leaves no trace. It needs no colours and no escape codes.
+The lines go to standard output. On a terminal the bar is the last line; it is redrawn by carriage
+returns and blanks, without escape codes, and erased at the end.
 """
 
 import contextlib
@@ -18,23 +18,21 @@ from mnist_dist.run import bar
 
 TICK_S = 1.0
 DRAW_S = 0.1
-ECHO = 4  # columns: of ^C, pressed twice
+ECHO = 4  # columns of ^C, pressed twice
 
 
 class Console:
-    """Prints to standard output, for the chief; for all other workers, nothing.
+    """Prints for the chief; on the other workers it prints nothing.
 
-    Use it as a context manager: at its end the last line is taken away, and an error's message
-    doesn't stand behind it.
+    Use it as a context manager: on leaving it erases the bar, so that an error's message starts on
+    an empty line.
     """
 
     def __init__(self, chief: bool = True, verbosity: int = 0, loss_every_s: float = 0.0) -> None:
-        """Of this worker.
-
-        Args:
-            chief: whether it prints at all.
-            verbosity: below 0 for warnings, errors and the answer to Ctrl-C alone.
-            loss_every_s: seconds between one loss line and the next, at least.
+        """Args:
+        chief: whether this worker prints.
+        verbosity: below 0 for only warnings, errors and the answer to Ctrl-C.
+        loss_every_s: least number of seconds between two loss lines.
         """
         self._chief = chief
         self._quiet = not chief or verbosity < 0
@@ -46,7 +44,7 @@ class Console:
         self._loss: float | None = None
         self._doing: tuple[str, float] | None = None
         self._paused_s, self._block_ended, self._drawn, self._shown = 0.0, 0.0, 0.0, 0
-        # A copy of the terminal's descriptor: while TensorFlow is imported, 2 is another file.
+        # Duplicated, since descriptor 2 is redirected while TensorFlow is imported.
         streams = () if self._quiet else (sys.stdout, sys.stderr)
         terminal = next((stream for stream in streams if stream.isatty()), None)
         self._lines_on_terminal = terminal is sys.stdout
@@ -68,27 +66,32 @@ class Console:
             self._leave_terminal()
 
     def line(self, text: str) -> None:
-        """One line, or several, above the last; on a terminal, wrapped at words."""
+        """Prints one or more lines above the bar; on a terminal they are wrapped at words."""
         if self._quiet:
             return
         with self._lock:
             self._write("")
             if self._lines_on_terminal:
                 text = wrapped(text, self._columns())
-            else:  # what is drawn on standard error was for the start alone
+            else:  # the bar on standard error is for the start only
                 self._leave_terminal()
             print(text, flush=True)
             self._draw()
 
     def loss(self, batch: int, loss: float) -> None:
-        """The notebook's line for a batch, counted in its epoch; not so soon after the last one."""
+        """Prints the notebook's line for a batch, unless the last one was printed just before.
+
+        Args:
+            batch: counted within its epoch.
+            loss: its mean loss.
+        """
         now = time.monotonic()
         if now >= self._loss_due:
             self._loss_due = now + self._loss_every_s
             self.line(f"Batch #{batch}\tLoss: {loss:.6f}")
 
     def notice(self, text: str) -> None:
-        """A line on standard error at once, whatever goes on; from any thread."""
+        """Prints a line on standard error; may be called from any thread."""
         if not self._chief:
             return
         with self._lock:
@@ -100,13 +103,13 @@ class Console:
             self._draw()
 
     def stage(self, what: str) -> None:
-        """Shows what is done from now on, before training begins, and for how long; "": nothing."""
+        """Shows an activity and its duration in the bar from now on; "" shows none."""
         self._doing = (what, time.monotonic()) if what else None
         self._draw()
 
     @contextlib.contextmanager
     def doing(self, what: str) -> Iterator[None]:
-        """Shows what is done meanwhile, beside training, and for how long."""
+        """Shows an activity during the body, whose time doesn't count as training."""
         before, started = self._doing, time.monotonic()
         self.stage(what)
         try:
@@ -116,12 +119,12 @@ class Console:
             self._paused_s += time.monotonic() - started
 
     def begin(self, pace: bar.Pace) -> None:
-        """From now on it shows where the run is, and at first that a block is compiled."""
+        """Shows the run's progress from now on; the first block is being compiled."""
         self._pace, self._block_ended, self._paused_s = pace, time.monotonic(), 0.0
         self.stage("compiling the first block")
 
     def advance(self, steps: int, loss: float) -> None:
-        """Moves on by the steps of a block, and shows the last one's loss."""
+        """Counts the steps of a trained block, and shows the loss of its last step."""
         if self._pace is None:
             return
         now = time.monotonic()
@@ -148,18 +151,18 @@ class Console:
             self._write(bar.text(self._pace, doing, self._loss, left_s, self._columns() - 1))
 
     def _write(self, text: str) -> None:
-        """Puts `text` in the place of what stands on the last line."""
+        """Replaces the last line's text."""
         if self._terminal is None or not (text or self._shown):
             return
         covered = self._cover() if self._shown > len(text) else "\r"
         self._shown = len(text)
         try:
             os.write(self._terminal, (covered + text).encode())
-        except OSError:  # the terminal is gone, the run is not
+        except OSError:  # the terminal was closed; the run continues
             self._leave_terminal()
 
     def _cover(self) -> str:
-        """Blanks for what is shown, and for the ^C that a terminal writes behind it."""
+        """Blanks over the shown text and over the ^C that a terminal echoes after it."""
         return "\r" + " " * min(self._shown + ECHO, self._columns() - 1) + "\r"
 
     def _columns(self) -> int:
@@ -180,10 +183,10 @@ class Console:
 
 
 def complain(error: Exception) -> None:
-    """An error's one line on standard error.
+    """Prints an error as one line on standard error.
 
-    On a terminal it is wrapped at words, and the command line that it may end with stands apart,
-    as one line that can be copied.
+    On a terminal it is wrapped at words, and a command line at its end is printed separately, so
+    that it can be copied.
     """
     text, command = f"mnist_dist: {error}", getattr(error, "command", "")
     if sys.stderr.isatty():
@@ -195,7 +198,7 @@ def complain(error: Exception) -> None:
 
 
 def wrapped(text: str, columns: int) -> str:
-    """The text's lines, those that are longer than `columns` wrapped at words."""
+    """The text with lines longer than `columns` wrapped at words."""
     return "\n".join(
         textwrap.fill(
             line,

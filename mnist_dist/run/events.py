@@ -1,11 +1,11 @@
 """A run's files: metrics.jsonl, times.jsonl, TensorBoard's event files and result.json.
 
-metrics.jsonl holds what the flags decide and times.jsonl what this machine made of it, so two
-runs of the same flags can be compared line by line. docs/files.md has the schemas.
+metrics.jsonl has the numbers that the flags determine, times.jsonl those of the machine. So
+metrics.jsonl of two runs with the same flags can be compared line by line. docs/files.md has the
+schemas.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,10 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_dist.run import pictures, tensorboard, truncation
+from mnist_dist.run.atomic import replace, replacing
 from mnist_dist.run.folders import clear, writing
 from mnist_dist.run.frames import frame
 from mnist_dist.run.logs import Log, Written
-from mnist_dist.run.store import to_disk
 
 METRICS = "metrics.jsonl"
 TIMES = "times.jsonl"
@@ -29,13 +29,13 @@ CURVES = tuple(tensorboard.FOLDERS.values())
 
 
 class Events:
-    """Writes a run's files under one folder, for the chief; with none, writes nothing.
+    """Writes a run's files under one folder; without a folder it writes nothing.
 
-    All of it raises RunError where the disk is full or gone.
+    Every method that writes raises RunError if the disk is full or gone.
 
     Attributes:
-        folder: where they are; None for no files.
-        history: the rows of metrics.jsonl, in order; without a folder, of this attempt.
+        folder: --output_dir on the chief; None for no files.
+        history: the rows of metrics.jsonl, in order; without a folder, those of this attempt.
     """
 
     def __init__(self, folder: str) -> None:
@@ -45,15 +45,15 @@ class Events:
         self._before: tuple[int, dict[str, Any]] = (0, {})
         self.history: list[dict[str, Any]] = []
 
-    def claim(self) -> None:
-        """Clears what a killed run left half-written."""
+    def clear(self) -> None:
+        """Deletes what a killed run left half-written."""
         if self.folder:
             clear(self.folder, [f".{name}*" for name in (*LINES, RESULT, PREDICTIONS)])
             for name in CURVES:
                 clear(self.folder / name, [".events.*"])
 
     def earlier(self) -> list[Path]:
-        """An earlier run's files, which a new one would write over."""
+        """The files of an earlier run, which a new run would overwrite."""
         if not self.folder:
             return []
         names = (*LINES, RESULT, PREDICTIONS, *CURVES)
@@ -61,32 +61,32 @@ class Events:
         return old + sorted(self.folder.glob("events.*"))
 
     def begin(self, flags: Mapping[str, Any], graph: Callable[[], tf.Graph]) -> None:
-        """Begins a new run's files.
+        """Starts a new run's files with what TensorBoard shows of it.
 
         Args:
-            flags: what decides the numbers, to be shown.
-            graph: gives the network's, to be shown.
+            flags: those that determine the numbers.
+            graph: builds the network's graph.
         """
         if self.folder:
             self._event(tensorboard.ROOT, tensorboard.flags(flags))
             self._event(tensorboard.ROOT, tensorboard.network(graph()))
 
     def finished(self) -> None:
-        """Leaves everything as it is: the history is that of the run that has ended."""
+        """Reads the history of a run that has ended; its files stay as they are."""
         if self.folder:
             self.history = truncation.readable(self.folder / METRICS)
 
-    def resume(self, step: int, epoch_ended: bool, then: Mapping[str, Any]) -> str:
-        """Takes back what was written of steps after `step`, which will be done again.
+    def resume(self, step: int, epoch_ended: bool, written: Mapping[str, Any]) -> str:
+        """Truncates the files to the checkpoint's step; later steps will be done again.
 
         Args:
-            step: global steps that the checkpoint has.
-            epoch_ended: whether an evaluation belongs there; one of a run that was stopped in
-                mid-epoch is no part of the run never stopped.
-            then: what `written` returned when the checkpoint was saved.
+            step: the checkpoint's global step.
+            epoch_ended: whether an evaluation after this step is kept. The evaluation of a run
+                that was stopped in mid-epoch isn't, since an uninterrupted run has none there.
+            written: what `written` returned when the checkpoint was saved.
 
         Returns:
-            What of the earlier steps is lost, in a few words; empty if nothing is.
+            Which records of earlier steps are lost, in a few words; empty if none are.
         """
         if not self.folder:
             return ""
@@ -96,11 +96,11 @@ class Events:
             scored = record.get("split", "train") != "train"
             return bool(0 < record["step"] <= (last_scored if scored else step))
 
-        with writing(self.folder / RESULT):  # of the attempt that was stopped
+        with writing(self.folder / RESULT):  # it is of the attempt that was stopped
             (self.folder / RESULT).unlink(missing_ok=True)
         lost = []
         for name in LINES:
-            known = Written(**then[name]) if name in then else None
+            known = Written(**written[name]) if name in written else None
             rest = truncation.lines(self.folder / name, known, kept)
             self._logs[name] = Log(self.folder / name, len(rest.records), rest.contents)
             if name == METRICS:
@@ -112,22 +112,22 @@ class Events:
             paths = sorted((self.folder / name).glob("events.*"))
             last = step if name == "train" else last_scored
             self._kept[name] = sum(truncation.events(path, last) for path in paths)
-            there = then.get(name, {"records": 0})["records"]
-            if self._kept[name] < there:
-                lost.append(f"{there - self._kept[name]} of {there} records of {name}/")
+            records = written.get(name, {"records": 0})["records"]
+            if self._kept[name] < records:
+                lost.append(f"{records - self._kept[name]} of {records} records of {name}/")
         return ", ".join(lost)
 
     def train(self, step: int, epoch: int, loss: float, accuracy: float, lr: float) -> None:
-        """One training step's line. `step` counts from 1, `epoch` too."""
+        """Writes one training step's line. `step` and `epoch` count from 1."""
         values = {"loss": loss, "accuracy": accuracy, "lr": lr}
         self._metrics({"step": step, "epoch": epoch, "split": "train", **values})
 
     def summary(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers of training for TensorBoard alone, after `step` global steps."""
+        """Writes training scalars for TensorBoard only, after `step` global steps."""
         self._event(tensorboard.FOLDERS["train"], tensorboard.scalars(step, values))
 
     def evaluation(self, step: int, epoch: int, split: str, loss: float, accuracy: float) -> None:
-        """A pass over the "validation" or "test" split, after `step` global steps."""
+        """Writes the scores on the "validation" or "test" split after `step` global steps."""
         if self._before[0] != step:
             self._before = step, self._written()
         values = {"loss": loss, "accuracy": accuracy}
@@ -142,13 +142,13 @@ class Events:
         num_classes: int,
         worst: tuple[np.ndarray, np.ndarray, np.ndarray],
     ) -> None:
-        """The test split's confusion matrix and worst mistakes for TensorBoard.
+        """Writes the test split's confusion matrix and worst mistakes for TensorBoard.
 
         Args:
             step: global steps done.
             labels: int32 [examples].
             predictions: int32 [examples].
-            num_classes: how many there are.
+            num_classes: of the data set.
             worst: the mistakes' indices, int64 [mistakes]; their images, uint8
                 [mistakes, height, width, channels]; their losses, float64 [mistakes].
         """
@@ -161,49 +161,53 @@ class Events:
             self._event(tensorboard.FOLDERS["test"], tensorboard.image(step, name, pixels))
 
     def times(self, step: int, seconds: float) -> None:
-        """The training time so far, in seconds, evaluations and start-up not counted."""
+        """Writes the training time so far, in seconds, without evaluations and start-up."""
         self._line(TIMES, {"step": step, "seconds": seconds})
 
     def flush(self) -> None:
-        """Hands all lines to the operating system."""
+        """Hands all buffered lines to the operating system."""
         for log in self._logs.values():
             log.flush()
 
     def sync(self) -> None:
-        """Brings to the disk what was flushed; before a checkpoint that counts on it."""
+        """Syncs flushed lines to the disk, before a checkpoint refers to them."""
         for log in list(self._logs.values()):
             log.sync()
 
     def written(self, step: int, epoch_ended: bool) -> dict[str, Any]:
-        """What the files hold up to global step `step` that a resumed run will keep: see `resume`.
+        """The contents up to global step `step` that a resumed run will keep: see `resume`.
 
-        File -> number of records; of those of lines, their size and checksum, too.
+        Returns:
+            File -> number of records; for JSONL files also their size and checksum.
         """
-        taken_back = self._before[0] == step and not epoch_ended
-        return self._before[1] if taken_back else self._written()
+        dropped = self._before[0] == step and not epoch_ended  # the evaluation of this step
+        return self._before[1] if dropped else self._written()
 
     @property
     def incomplete(self) -> bool:
-        """Whether result.json is wanted and isn't there."""
+        """Whether result.json is missing; False without a folder."""
         return self.folder is not None and not (self.folder / RESULT).exists()
 
     def result(self, result: dict[str, Any]) -> None:
-        """Writes result.json, whole or not at all."""
+        """Writes result.json in one step."""
         if self.folder:
             text = json.dumps(result, indent=1, allow_nan=False) + "\n"
-            truncation.replace(self.folder / RESULT, text.encode())
+            with writing(self.folder / RESULT):
+                replace(self.folder / RESULT, text.encode())
 
     def predictions(self, write: Callable[[Path], None]) -> None:
-        """Has `write` make predictions.npz, whole or not at all."""
+        """Writes predictions.npz in one step.
+
+        Args:
+            write: writes the file to the path that it is given.
+        """
         if self.folder:
-            new = self.folder / f".{PREDICTIONS}"
-            with writing(self.folder / PREDICTIONS):
-                write(new)
-                to_disk(new)
-                os.replace(new, self.folder / PREDICTIONS)
+            path = self.folder / PREDICTIONS
+            with writing(path), replacing(path) as draft:
+                write(draft)
 
     def close(self) -> None:
-        """Brings all to the disk and closes the files."""
+        """Flushes, syncs and closes all files."""
         self.flush()
         self.sync()
         for log in self._logs.values():
@@ -228,12 +232,12 @@ class Events:
             self._logs[name] = Log(self.folder / name)
         self._logs[name].write((json.dumps(record) + "\n").encode())
 
-    def _event(self, part: str, record: bytes) -> None:
+    def _event(self, folder: str, record: bytes) -> None:
         if not self.folder:
             return
-        if part not in self._logs:
+        if folder not in self._logs:
             stamp = f"{time.time_ns() // 10**9}.{time.time_ns() % 10**9:09d}"
-            path = self.folder / part / f"events.out.tfevents.{stamp}"
-            self._logs[part] = Log(path, self._kept.get(part, 0))
-            self._logs[part].write(frame(tensorboard.head()), counts=False)
-        self._logs[part].write(frame(record))
+            path = self.folder / folder / f"events.out.tfevents.{stamp}"
+            self._logs[folder] = Log(path, self._kept.get(folder, 0))
+            self._logs[folder].write(frame(tensorboard.head()), counts=False)
+        self._logs[folder].write(frame(record))

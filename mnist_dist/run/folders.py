@@ -1,4 +1,4 @@
-"""Folders that a run writes in."""
+"""The folders that a run writes to."""
 
 import contextlib
 import os
@@ -11,35 +11,42 @@ GATHERING = ".previous"
 
 
 def writable(folder: Path, flag: str) -> None:
-    """Tries to make a folder and write in it, and leaves nothing: a run may yet be refused.
+    """Checks that a folder can be made and written to; leaves no trace on the disk.
+
+    Args:
+        folder: needn't exist.
+        flag: what the folder is called in messages, such as "--output_dir".
 
     Raises:
-        UsageError: it can't be done; names the flag.
+        UsageError: it can't be made or written to.
     """
     made: list[Path] = []
     probe = folder / f".write-{os.getpid()}"
     try:
-        made += [place for place in (folder, *folder.parents) if not place.exists()]
+        made += [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
         raise UsageError(
             f"{flag}={folder}: can't write there ({error.strerror}); "
-            "give a folder that this user may write in"
+            "give a folder that this user may write to"
         ) from error
     finally:
-        for place in made:
+        for parent in made:
             with contextlib.suppress(OSError):
-                place.rmdir()
+                parent.rmdir()
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Makes one line of a failure to write a file or folder.
+    """Turns an OSError of the body into a RunError that names the file.
+
+    Args:
+        path: named in the message if the error itself names no file.
 
     Raises:
-        RunError: the disk is full, gone, or not this user's.
+        RunError: the disk is full or gone, or the file belongs to another user.
     """
     try:
         yield
@@ -49,24 +56,42 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def clear(folder: Path, patterns: Iterable[str]) -> None:
-    """Deletes the files of some names that a killed run, or a killed `writable`, has left."""
+    """Deletes files that a killed run left half-written.
+
+    Args:
+        folder: where to look; subfolders aren't searched.
+        patterns: glob patterns of their names. The probe of `writable` is always included.
+    """
     for pattern in (*patterns, ".write-*"):
-        for litter in folder.glob(pattern):
+        for leftover in folder.glob(pattern):
             with contextlib.suppress(OSError):
-                litter.unlink()
+                leftover.unlink()
 
 
-def aside(folder: Path, paths: list[Path]) -> Path | None:
-    """Moves files or folders of an earlier run to a new folder previous-N; returns it, if any.
+def move_aside(folder: Path, paths: list[Path]) -> Path | None:
+    """Moves files or folders of an earlier run to a new folder previous-N.
 
-    They are gathered under a hidden name: what a killed move left there is joined by the rest.
+    They are collected in a hidden folder, which is renamed last. An interrupted move is completed
+    by the next call.
+
+    Args:
+        folder: holds `paths` and will hold previous-N.
+        paths: what to move; may be empty.
+
+    Returns:
+        The new folder; None if there was nothing to move.
 
     Raises:
-        RunError: it can't be done.
+        RunError: they can't be moved.
     """
     gathering = folder / GATHERING
-    if not paths and not gathering.exists():
+    if not paths and not gathering.is_dir():
         return None
+    if gathering.exists() and not gathering.is_dir():
+        raise RunError(
+            f"{gathering} is a file, and a folder of this name is needed to move the files of an "
+            "earlier run aside; delete or rename it"
+        )
     with writing(gathering):
         if any((gathering / path.name).exists() for path in paths):
             _number(gathering)
@@ -78,6 +103,6 @@ def aside(folder: Path, paths: list[Path]) -> Path | None:
 
 def _number(gathering: Path) -> Path:
     number = 1
-    while (place := gathering.with_name(f"previous-{number}")).exists():
+    while (numbered := gathering.with_name(f"previous-{number}")).exists():
         number += 1
-    return gathering.rename(place)
+    return gathering.rename(numbered)

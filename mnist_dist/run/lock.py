@@ -1,10 +1,11 @@
-"""One run folder, one run: who has a folder says so in a file in it, again and again.
+"""One run per folder: the run that owns a folder says so in a lock file there.
 
-The file is run-N.lock; the highest N has the folder. It is made exclusively, which is atomic on
-NFS and Lustre too, and rewritten every few seconds. Who is dead is told without a person's hand:
-an earlier try of the same job, a process of this machine that isn't there any more, or a file that
-doesn't change for a while on the looker's own clock. His successor makes the file N + 1, which
-only one can. So no file is ever taken from anybody, and who was thought dead finds out.
+The file is run-N.lock, and the highest N owns the folder. Creating it is exclusive, which is atomic
+on NFS and Lustre too; the owner rewrites it every few seconds. Stale owners are detected
+automatically: an earlier attempt of the same job, a process of this machine that has ended, or a
+file that stops changing, timed by the observer's clock. The successor creates N + 1, which only
+one process can. No lock file of another run is ever overwritten, so an owner that was wrongly
+taken for dead finds out.
 """
 
 import contextlib
@@ -24,11 +25,11 @@ from mnist_dist.run.owner import MOST_BYTES, Owner, owner_of
 BEAT_S = 5.0
 DEAD_AFTER_S = 30.0
 POLL_S = 0.2
-OUT_OF_ORDER = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
 
 
 class Lock:
-    """This process's hold on a folder: `acquire`, then `check` before what counts, `release`."""
+    """This process's claim to a folder: `acquire`, `check` before each save, `release`."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -40,78 +41,78 @@ class Lock:
         dead_after_s: float = DEAD_AFTER_S,
     ) -> None:
         """Args:
-        folder: made if there is none, and taken away again if it stays empty.
+        folder: made if it doesn't exist, and removed again if it stays empty.
         flag: what the folder is called in messages, such as "--output_dir".
-        owner: who wants it.
-        say: told when this is going to take a while.
-        beat_s: seconds between signs of life.
-        dead_after_s: seconds without one after which a run elsewhere counts as dead.
+        owner: this process.
+        say: prints a line if acquiring will take a while.
+        beat_s: seconds between heartbeats.
+        dead_after_s: seconds without a heartbeat after which a run on another host counts as dead.
         """
         self._folder, self._flag, self._owner, self._say = folder, flag, owner, say
         self._beat_s, self._dead_after_s = beat_s, dead_after_s
         self._number, self._beats = 0, 0
         self._made: list[Path] = []
         self._released = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True, name="lock")
+        self._thread = threading.Thread(target=self._heartbeat, daemon=True, name="lock")
 
     def acquire(self) -> None:
-        """Takes the folder, from a dead run if need be; returns with signs of life under way.
+        """Takes the folder, if need be from a dead run, and starts the heartbeat.
 
         Raises:
-            UsageError: another run has it, or this user can't write in it.
+            UsageError: another run owns it, or this user can't write to it.
             RunError: the disk is full or gone.
         """
         try:
             self._make_folder()
-            while not self._try():
+            while not self._try_to_take():
                 pass
         except OSError as error:
-            self._leave()
-            if error.errno in OUT_OF_ORDER:
+            self._delete()
+            if error.errno in DISK_FAULTS:
                 raise RunError(
                     f"{self._flag}={self._folder}: could not write there: {error.strerror}"
                 ) from error
             raise UsageError(
                 f"{self._flag}={self._folder}: can't write there ({error.strerror}); "
-                "give a folder that this user may write in"
+                "give a folder that this user may write to"
             ) from error
         except UsageError:
-            self._leave()
+            self._delete()
             raise
         self._thread.start()
 
     def check(self) -> None:
-        """Raises RunError where another run has taken the folder since."""
+        """Raises RunError if another run has taken the folder since `acquire`."""
         above = [number for number in self._numbers() if number > self._number]
         if above:
-            heir = self._read(max(above))[1] or "another run"
+            successor = self._read(max(above))[1] or "another run"
             raise RunError(
-                f"{self._flag}={self._folder} was taken over by {heir}, since this run gave no "
-                f"sign of life for {self._dead_after_s:g} s; it ends here"
+                f"{self._flag}={self._folder} was taken over by {successor}, since this run gave "
+                f"no sign of life for {self._dead_after_s:g} s; it ends here"
             )
 
     def release(self) -> None:
-        """Leaves the folder to the next."""
+        """Stops the heartbeat and deletes the lock file."""
         self._released.set()
         self._thread.join()
-        self._leave()
+        self._delete()
 
     def _make_folder(self) -> None:
         self._made = [p for p in (self._folder, *self._folder.parents) if not p.exists()]
         self._folder.mkdir(parents=True, exist_ok=True)
 
-    def _try(self) -> bool:
-        """Whether the folder is this run's now; False where it has to look again."""
+    def _try_to_take(self) -> bool:
+        """Whether this run owns the folder now; False if another process interfered."""
         before = self._numbers()
         for number in before:
-            self._outlive(number)
+            self._wait_until_dead(number)
         self._number = max(before, default=0) + 1
         try:
             self._write(os.O_CREAT | os.O_EXCL)
-        except FileExistsError:  # somebody was faster
+        except FileExistsError:  # another process was faster
             self._number = 0
             return False
-        if set(self._numbers()) - {*before, self._number}:  # and somebody else counts otherwise
+        if set(self._numbers()) - {*before, self._number}:  # another process took another number
             self._path(self._number).unlink()
             self._number = 0
             return False
@@ -119,53 +120,53 @@ class Lock:
             self._path(number).unlink(missing_ok=True)
         return True
 
-    def _outlive(self, number: int) -> None:
-        """Returns when the run of a lock is dead or gone. Raises UsageError if it lives."""
-        seen, since = "", time.monotonic()
+    def _wait_until_dead(self, number: int) -> None:
+        """Returns when the owner of a lock is dead or gone. Raises UsageError if it is alive."""
+        first_text, since = "", time.monotonic()
         while (read := self._read(number))[0] is not None:
             text, owner = read
-            if owner and self._dead(owner):
+            if owner and self._certainly_dead(owner):
                 return
-            beats = bool(seen) and text != seen and owner is not None
+            beats = bool(first_text) and text != first_text and owner is not None
             if owner and (beats or owner.system == self._owner.system):
                 raise UsageError(
                     f"{self._flag}={self._folder} is in use by another run ({owner}), which is "
                     "alive; wait for it, stop it, or give another folder"
                 )
-            if owner and not seen:
+            if owner and not first_text:
                 self._say(
                     f"{self._flag}={self._folder} was left by a run ({owner}): looking for a sign "
                     f"of life for {self._dead_after_s:g} s."
                 )
-                seen, since = text or "", time.monotonic()
+                first_text, since = text or "", time.monotonic()
             if time.monotonic() - since > self._dead_after_s:
                 return
             time.sleep(POLL_S)
 
-    def _dead(self, other: Owner) -> bool:
-        """Whether the owner of a lock is certainly not there any more."""
+    def _certainly_dead(self, other: Owner) -> bool:
+        """Whether the owner of a lock has ended for certain."""
         if other.job and other.job == self._owner.job and other.restart < self._owner.restart:
-            return True  # the scheduler has ended that try before it began this one
+            return True  # the scheduler ends one attempt before it starts the next
         return other.gone
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         while not self._released.wait(self._beat_s):
-            with contextlib.suppress(OSError):  # the disk may come back; saving says if it doesn't
+            with contextlib.suppress(OSError):  # the disk may recover; if not, saving reports it
                 if max(self._numbers(), default=0) <= self._number:
                     self._write(os.O_CREAT)
 
-    def _write(self, how: int) -> None:
-        """In place and of one length, so that it needs no room on a full disk."""
+    def _write(self, flags: int) -> None:
+        """Writes in place and always the same length, so that a full disk doesn't matter."""
         self._beats += 1
         line = json.dumps({**self._owner._asdict(), "beat": f"{self._beats:012d}"}) + "\n"
-        handle = os.open(self._path(self._number), os.O_WRONLY | how, 0o644)
+        handle = os.open(self._path(self._number), os.O_WRONLY | flags, 0o644)
         try:
             os.write(handle, line.encode())
         finally:
-            os.close(handle)  # which NFS takes for the moment to tell others
+            os.close(handle)  # NFS publishes a change when the file is closed
 
     def _read(self, number: int) -> tuple[str | None, Owner | None]:
-        """A lock's text, None where there is none; and its owner, None while it is being made."""
+        """A lock's text, None if there is no file; its owner, None if the text isn't complete."""
         try:
             text = bounded.read_text(self._path(number), MOST_BYTES)
         except FileNotFoundError:
@@ -181,30 +182,39 @@ class Lock:
     def _path(self, number: int) -> Path:
         return self._folder / f"run-{number}.lock"
 
-    def _leave(self) -> None:
+    def _delete(self) -> None:
+        """Deletes the lock file, and the folders that `acquire` made if they are empty."""
         with contextlib.suppress(OSError):
             if self._number:
                 self._path(self._number).unlink(missing_ok=True)
-        for place in self._made:
+        for folder in self._made:
             with contextlib.suppress(OSError):  # it isn't empty
-                place.rmdir()
+                folder.rmdir()
 
 
 @contextlib.contextmanager
 def held(folders: dict[str, str], owner: Owner) -> Iterator[Callable[[], None]]:
-    """Has some folders (by their flags), each once; yields what raises RunError if one is lost.
+    """Owns some folders, each locked once even if it is given twice.
+
+    Args:
+        folders: flag -> folder; an empty folder is skipped.
+        owner: this process.
+
+    Yields:
+        A function that raises RunError if one of the folders was lost to another run.
 
     Raises:
-        UsageError: another run has one, or it can't be written in.
+        UsageError: another run owns one, or it can't be written to.
+        RunError: the disk is full or gone.
     """
     with contextlib.ExitStack() as stack:
         locks = dict[str, Lock]()
         for flag, folder in folders.items():
-            place = os.path.realpath(folder)
-            if folder and place not in locks:
-                locks[place] = Lock(Path(folder), flag, owner)
-                locks[place].acquire()
-                stack.callback(locks[place].release)
+            real = os.path.realpath(folder)
+            if folder and real not in locks:
+                locks[real] = Lock(Path(folder), flag, owner)
+                locks[real].acquire()
+                stack.callback(locks[real].release)
 
         def check() -> None:
             for lock in locks.values():

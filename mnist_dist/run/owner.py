@@ -1,4 +1,4 @@
-"""Who has a run's folder: named so that another process, maybe elsewhere, can tell if it lives."""
+"""The owner of a run's folder, described so that a process on any host can tell if it is alive."""
 
 import os
 import platform
@@ -10,21 +10,21 @@ import psutil
 
 from mnist_dist import bounded
 
-MOST_BYTES = 4096  # of a lock
+MOST_BYTES = 4096  # of a lock file
 MOST_PID = 1 << 31
 
 
 class Owner(NamedTuple):
-    """Who has a folder.
+    """A process that owns a folder.
 
     Attributes:
-        job: the scheduler's number of the job; empty for none.
-        restart: how often it has been requeued.
-        host: where it runs.
-        system: where its process number means something: this boot, this container.
-        pid: its process.
-        started: when that was started, as the system counts; numbers are used again.
-        token: of this one claim.
+        job: the scheduler's job number; empty without a scheduler.
+        restart: how often the job has been requeued.
+        host: the host's name.
+        system: identifies the boot and the container in which `pid` is valid.
+        pid: the process number.
+        started: when the process started, by the system's count, since numbers are reused.
+        token: random, different for each claim.
     """
 
     job: str
@@ -37,13 +37,13 @@ class Owner(NamedTuple):
 
     @classmethod
     def this_process(cls, job: str = "", restart: int = 0) -> "Owner":
-        """This process, as the scheduler's job with its count of restarts."""
+        """This process, run by a scheduler's job after some restarts."""
         pid, host = os.getpid(), platform.node()
         return cls(job, restart, host, _system(host), pid, started(pid), secrets.token_hex(8))
 
     @property
     def gone(self) -> bool:
-        """Whether it was a process of this machine that isn't there any more."""
+        """Whether it was a process of this machine that has ended."""
         return self.system == _system(platform.node()) and started(self.pid) != self.started
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class Owner(NamedTuple):
 
 
 def owner_of(text: str) -> Owner | None:
-    """From a lock's text; None where it is no whole one."""
+    """The owner from a lock file's text; None if the text is incomplete or isn't a lock's."""
     try:
         record: dict[str, Any] = bounded.loads(text)
         owner = Owner(*(record[name] for name in Owner._fields))
@@ -64,7 +64,7 @@ def owner_of(text: str) -> Owner | None:
 
 
 def _system(host: str) -> str:
-    """Names this boot of this machine, and the container if processes have numbers of its own."""
+    """Identifies this boot of this machine, and the container's process namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -73,7 +73,7 @@ def _system(host: str) -> str:
 
 
 def started(pid: int) -> str:
-    """When a process was started; empty where there is none."""
+    """When a process started; empty if there is no such process, "unknown" if it can't be seen."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if stat[0] in "ZX" else stat[19]

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mnist_dist.errors import RunError
+from mnist_dist.run.atomic import replace
 
 MATRIX_PX, LEAST_PX, MOST_PX = 800, 8, 40
 """The side of a confusion matrix, and the least and the largest side of its cells."""
@@ -107,13 +108,12 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
-    """Writes a uint8 image [height, width, channels] as a PNG file.
+    """Writes a uint8 image [height, width, channels] as a PNG file, in one step.
 
     Raises:
         RunError: the file can't be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png(pixels))
+        replace(path, png(pixels))
     except OSError as error:
         raise RunError(f"{path}: can't be written ({error.strerror or error})") from error

@@ -1,4 +1,4 @@
-"""What a run came to: result.json, and what `run(Config(...))` returns."""
+"""The outcome of a run: the contents of result.json, and what `run(Config(...))` returns."""
 
 import dataclasses
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Attributes: docs/files.md has the keys of result.json, which are those but the history.
+    """The keys of result.json, described in docs/files.md, and the history.
 
     Attributes:
-        stopped: why: completed, max_steps, patience or preempted.
+        stopped: why the run ended: completed, max_steps, patience or preempted.
         history: the rows of metrics.jsonl, in order.
     """
 
@@ -35,7 +35,7 @@ class Result:
     history: tuple[dict[str, Any], ...] = dataclasses.field(default=(), repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """What result.json holds."""
+        """The contents of result.json: everything but the history."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         del values["history"]
         return values

@@ -1,8 +1,8 @@
-"""Checkpoints as files: what makes one whole, how it becomes visible, which is the newest.
+"""Checkpoints as files: publishing, validating, finding the newest, pruning.
 
-A checkpoint is a folder ckpt-STEP. It is written beside its place under a hidden name, brought to
-the disk, and made visible by one rename. Its state.json ends with a digest of all that stands
-above it, the checksums of the other files among it: one digest covers each bit of each file.
+A checkpoint is a folder ckpt-STEP. It is written under a hidden name, synced to the disk, and made
+visible by one rename. Its state.json has the checksums of the other files and ends with a digest
+of itself, so that this digest covers every bit of every file.
 """
 
 import hashlib
@@ -11,28 +11,28 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnist_dist import bounded
 from mnist_dist.errors import UsageError
-from mnist_dist.run.digest import sealed, unsealed
+from mnist_dist.run.atomic import to_disk
+from mnist_dist.run.digest import verified, with_digest
 
 FORMAT = 2
 STATE_FILE = "state.json"
 MOST_STATE_BYTES = 1 << 24
-MOST_OLD_BYTES = 1 << 18  # of a state of format 1
+MOST_FORMAT_1_BYTES = 1 << 18
 OLDER = ".old"
 
 
 class Saved(NamedTuple):
-    """A whole checkpoint.
+    """A checkpoint that was found to be whole.
 
     Attributes:
         path: its folder.
-        step: global steps that had been done.
-        state: what `publish` was given.
+        step: global steps done.
+        state: as given to `publish`.
     """
 
     path: Path
@@ -43,16 +43,16 @@ class Saved(NamedTuple):
 def publish(
     folder: Path, step: int, state: dict[str, Any], write_weights: Callable[[Path], None]
 ) -> None:
-    """Makes a checkpoint, the folder too; at each moment all that was visible is, or what is new.
+    """Writes a checkpoint. At every moment either the old or the new checkpoint is visible.
 
     Args:
-        folder: --checkpoint_dir.
+        folder: --checkpoint_dir; made if it doesn't exist.
         step: global steps done.
-        state: what else is to be remembered (JSON).
-        write_weights: writes the other files into a folder that it is given.
+        state: everything but the weights, as JSON.
+        write_weights: writes the other files into the folder that it is given.
 
     Raises:
-        OSError: the disk is full or gone; what was visible is still there.
+        OSError: the disk is full or gone; the checkpoints that were visible still are.
     """
     target, hidden = folder / f"ckpt-{step}", folder / f".ckpt-{step}-{os.getpid()}"
     try:
@@ -61,10 +61,10 @@ def publish(
         write_weights(hidden)
         sums = {path.name: _checksum(path) for path in sorted(hidden.iterdir())}
         record = {"format": FORMAT, "step": step, "sha256": sums, "state": state}
-        (hidden / STATE_FILE).write_bytes(sealed(record))
+        (hidden / STATE_FILE).write_bytes(with_digest(record))
         for path in [*hidden.iterdir(), hidden]:
             to_disk(path)
-        if target.exists():  # of a resume that ended where it began; visible all the while
+        if target.exists():  # by a resume that ended at the step where it began
             older = target.with_name(target.name + OLDER)
             if older.exists():
                 _hide(older)
@@ -77,7 +77,12 @@ def publish(
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Deletes all but the newest `keep` checkpoints and those that a kept one names as its best."""
+    """Deletes old checkpoints.
+
+    Args:
+        folder: --checkpoint_dir.
+        keep: how many of the newest steps stay. Those that a kept one names as its best stay, too.
+    """
     paths = visible(folder)
     kept = set(sorted({step_of(path) for path in paths})[-keep:])
     best = {_best_step(path) for path in paths if step_of(path) in kept}
@@ -89,18 +94,23 @@ def prune(folder: Path, keep: int) -> None:
 
 
 def clear(folder: Path, which: str = "*") -> None:
-    """Deletes what was being written, or deleted, when a run was killed."""
-    for litter in folder.glob(f".ckpt-{which}"):
-        shutil.rmtree(litter, ignore_errors=True)
+    """Deletes checkpoints that were being written or deleted when a run was killed.
+
+    Args:
+        folder: --checkpoint_dir.
+        which: glob pattern of the hidden names, after ".ckpt-".
+    """
+    for leftover in folder.glob(f".ckpt-{which}"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def visible(folder: Path) -> list[Path]:
-    """All checkpoints, whole or not, the newest last; of one step, the later saved one last.
+    """The paths of all checkpoints, whole or not, by step; two of the same step by time of saving.
 
     Raises:
-        UsageError: this user may not look.
+        UsageError: this user may not list the folder.
     """
-    try:  # not by glob, which fails where the folder goes while it looks
+    try:  # glob would fail if the folder were deleted meanwhile
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
@@ -112,17 +122,21 @@ def visible(folder: Path) -> list[Path]:
 
 
 def newest(
-    folder: Path, step: int | None = None, look: Callable[[Saved], Any] = lambda _: None
+    folder: Path, step: int | None = None, check: Callable[[Saved], Any] = lambda _: None
 ) -> tuple[Saved | None, dict[Path, str]]:
-    """The newest whole checkpoint, and each newer one that isn't whole with the reason.
+    """Finds the newest whole checkpoint.
 
     Args:
         folder: --checkpoint_dir.
-        step: of this global step alone; None for any.
-        look: raises ValueError where a state isn't one of this program.
+        step: only that of this global step; None for any.
+        check: raises ValueError if a checkpoint's state isn't one of this program.
+
+    Returns:
+        The checkpoint, None if there is none; and path -> reason for each newer one that is
+        damaged.
 
     Raises:
-        UsageError: one is of another format, or this user may not read it.
+        UsageError: one has another format, or this user may not read it.
     """
     damaged: dict[Path, str] = {}
     for path in reversed(visible(folder)):
@@ -130,7 +144,7 @@ def newest(
             continue
         try:
             saved = read(path)
-            look(saved)
+            check(saved)
             return saved, damaged
         except ValueError as error:
             damaged[path] = str(error)
@@ -143,40 +157,31 @@ def step_of(path: Path) -> int:
 
 
 def read(path: Path) -> Saved:
-    """A checkpoint's step and state, once all its files are found to be as they were written.
+    """Reads a checkpoint's step and state, and validates all its files.
 
     Raises:
         ValueError: it isn't whole.
-        UsageError: it is of another format, or this user may not read it.
+        UsageError: it has another format, or this user may not read it.
     """
     try:
         data = _state(path)
-        record = unsealed(data)
+        record = verified(data)
         if record is None:
-            _refuse_unsealed(path, data)
+            _refuse_format_1(path, data)
             raise ValueError(f"its file {STATE_FILE} is damaged (wrong checksum)")
         if record.get("format") != FORMAT:
             raise _other_format(path, record.get("format"))
         step, state = record["step"], record["state"]
-        torn = [n for n, digest in record["sha256"].items() if _checksum(path / n) != digest]
+        damaged = [n for n, digest in record["sha256"].items() if _checksum(path / n) != digest]
     except PermissionError as error:
         raise _forbidden(error) from error
     except (OSError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is not whole ({' '.join(str(error).split())})") from error
-    if torn:
-        raise ValueError(f"its file {torn[0]} is damaged (wrong checksum)")
+    if damaged:
+        raise ValueError(f"its file {damaged[0]} is damaged (wrong checksum)")
     if step_of(path) != step:
         raise ValueError(f"it says that it is of step {step}")
     return Saved(path, step, state)
-
-
-def to_disk(path: Path) -> None:
-    """Returns when a file, or a folder's list of names, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _state(path: Path) -> bytes:
@@ -186,10 +191,10 @@ def _state(path: Path) -> bytes:
         raise ValueError(f"it is not whole ({STATE_FILE} {error})") from error
 
 
-def _refuse_unsealed(path: Path, data: bytes) -> None:
-    """Raises UsageError where a state is of format 1, which had no digest, and not damaged."""
+def _refuse_format_1(path: Path, data: bytes) -> None:
+    """Raises UsageError if an undamaged state has format 1, which had no digest."""
     try:
-        record = bounded.loads(data[:MOST_OLD_BYTES].decode())
+        record = bounded.loads(data[:MOST_FORMAT_1_BYTES].decode())
     except ValueError:
         return
     keys = {"format", "step", "sha256", "state"}
@@ -206,32 +211,29 @@ def _other_format(path: Path, theirs: Any) -> UsageError:
 
 def _forbidden(error: PermissionError) -> UsageError:
     return UsageError(
-        f"{error.filename}: this user may not read it ({error.strerror}); see to it, or give "
-        "another --checkpoint_dir"
+        f"{error.filename}: this user may not read it ({error.strerror}); change its "
+        "permissions, or give another --checkpoint_dir"
     )
 
 
-def _open(path: Path) -> BufferedReader:
-    if path.exists() and not path.is_file():  # a FIFO would be waited for
-        raise OSError(f"{path.name} isn't a file")
-    return path.open("rb")
-
-
 def _checksum(path: Path) -> str:
-    with _open(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with bounded.open_file(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except ValueError as error:
+        raise OSError(f"{path.name} {error}") from error
 
 
 def _best_step(path: Path) -> int | None:
-    """The step that a checkpoint names as its best; None too where it was damaged meanwhile."""
+    """The step that a checkpoint names as its best; None if it names none or can't be read."""
     try:
-        best: int | None = (unsealed(_state(path)) or {"state": {}})["state"].get("best_step")
+        best: int | None = (verified(_state(path)) or {"state": {}})["state"].get("best_step")
     except (OSError, ValueError):
         return None
     return best
 
 
 def _hide(path: Path) -> None:
-    """Takes a checkpoint out of sight at once, so that none is ever seen half-deleted."""
+    """Hides a checkpoint by one rename, so that no half-deleted one is ever visible."""
     name = f".{path.name.removesuffix(OLDER)}{OLDER}-{secrets.token_hex(4)}"
     path.rename(path.with_name(name))

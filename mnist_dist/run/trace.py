@@ -6,10 +6,10 @@ from mnist_dist.errors import RunError
 
 
 class Trace:
-    """Records what the devices do while `steps` are trained; without a folder or steps, nothing.
+    """Profiles the devices during some steps; without a folder or steps it does nothing.
 
     Attributes:
-        steps: the global steps, counted from 0.
+        steps: the global steps to profile, counted from 0.
     """
 
     def __init__(self, folder: str, steps: range) -> None:
@@ -18,7 +18,11 @@ class Trace:
         self._running = False
 
     def at(self, step: int) -> None:
-        """Begins or ends the trace if that is due after `step` global steps; between two blocks."""
+        """Starts or stops the trace if it is due; call it between blocks.
+
+        Args:
+            step: global steps done.
+        """
         if self._running and step >= self.steps.stop:
             self.close()
         if self._folder and not self._running and self.steps and step == self.steps.start:
@@ -26,7 +30,7 @@ class Trace:
             self._running = True
 
     def close(self) -> None:
-        """Writes what was recorded.
+        """Stops the trace if it is running, and writes it.
 
         Raises:
             RunError: the disk is full or gone.

@@ -1,6 +1,5 @@
 """Takes back what a run wrote after its checkpoint: a resumed run will write it again."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from mnist_dist.run import frames
+from mnist_dist.run.atomic import replace
 from mnist_dist.run.folders import writing
 from mnist_dist.run.logs import Rest, Written, contents, rest_of
 
@@ -22,7 +22,8 @@ def lines(path: Path, then: Written | None, kept: Callable[[dict[str, Any]], boo
     data = contents(path)
     rest = rest_of(data, then, kept)
     if rest.contents != data:
-        replace(path, rest.contents)
+        with writing(path):
+            replace(path, rest.contents)
     return rest
 
 
@@ -55,24 +56,6 @@ def events(path: Path, last_step: int) -> int:
             whole.append(framed)
             kept += event.WhichOneof("what") != "file_version"
     if b"".join(whole) != data:
-        replace(path, b"".join(whole))
+        with writing(path):
+            replace(path, b"".join(whole))
     return kept
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Gives a file new contents in one step, on the disk when this returns.
-
-    Raises:
-        RunError: the file can't be written.
-    """
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    with writing(path):
-        try:
-            with new.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(new, path)
-        except OSError:
-            new.unlink(missing_ok=True)
-            raise

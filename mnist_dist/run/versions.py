@@ -1,4 +1,4 @@
-"""The versions that decide the numbers."""
+"""The versions that can change a run's numbers."""
 
 import sys
 from importlib import import_module, metadata
@@ -9,7 +9,7 @@ PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
 
 
 def versions() -> dict[str, str]:
-    """Of this package, of Python and of the packages that compute or read."""
+    """Name -> version, of this package, Python and the packages that compute or read data."""
     found = {name: _version(name) for name in PACKAGES}
     return {"mnist_dist": __version__, "python": sys.version.split()[0], **found}
 
@@ -21,9 +21,9 @@ def version_line() -> str:
 
 
 def _version(package: str) -> str:
-    """As pip knows it, else as the module says, else "unknown".
+    """The version from the package's metadata, else from its module, else "unknown".
 
-    A site's own TensorFlow, or `tensorflow-cpu`, is there without metadata of the name.
+    A TensorFlow built by a site, or `tensorflow-cpu`, has no metadata of the name "tensorflow".
     """
     try:
         return metadata.version(package)

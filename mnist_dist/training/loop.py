@@ -125,7 +125,7 @@ class Loop:
             "written": events.written(progress.step, self.plan.epoch_ended(progress.step)),
         }
         with self._saving():
-            self.files.checkpoints.save(progress.step, state, before=events.sync)
+            self.files.checkpoints.save(progress.step, state, sync=events.sync)
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:

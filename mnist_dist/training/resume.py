@@ -6,7 +6,7 @@ from typing import Any
 
 from mnist_dist.errors import UsageError
 from mnist_dist.run import store
-from mnist_dist.run.folders import aside
+from mnist_dist.run.folders import move_aside
 from mnist_dist.run.store import Saved
 from mnist_dist.training.loop import Loop
 from mnist_dist.training.progress import Progress
@@ -32,11 +32,11 @@ def begin(
         RunError: workers that don't see the same checkpoint.
     """
     checkpoints, console = loop.files.checkpoints, loop.files.console
-    checkpoints.claim()
-    loop.files.events.claim()
+    checkpoints.clear()
+    loop.files.events.clear()
     saved, damaged = None, dict[Path, str]()
     if mode != "never":
-        saved, damaged = store.newest(checkpoints.folder, look=_look)
+        saved, damaged = store.newest(checkpoints.folder, check=_check_state)
     for path, reason in damaged.items():
         console.line(f"Skipped {path}: {reason}.")
     agree("the checkpoint to resume from", saved.step if saved else None)
@@ -99,8 +99,8 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewher
     return progress
 
 
-def _look(saved: Saved) -> None:
-    """Raises ValueError where a checkpoint's state isn't one of this program."""
+def _check_state(saved: Saved) -> None:
+    """Raises ValueError if a checkpoint's state isn't one of this program."""
     Progress.restored(saved.state)
     for name in ("identity", "written"):
         if not isinstance(saved.state.get(name), dict):
@@ -115,5 +115,5 @@ def _set_aside(loop: Loop, paths: list[Path]) -> str:
     by_folder = {folder: list[Path]() for folder in folders if folder}
     for path in paths:
         by_folder[path.parent].append(path)
-    moved = [aside(folder, there) for folder, there in by_folder.items()]
+    moved = [move_aside(folder, there) for folder, there in by_folder.items()]
     return " and ".join(str(place) for place in moved if place)

@@ -70,7 +70,7 @@ def test_only_whole_checkpoints_count(ended, tmp_path):
 
 def test_a_checkpoint_that_no_try_can_read_is_said(tmp_path, capsys):
     path = checkpoint(tmp_path, 7) / "state.json"
-    path.write_bytes(digest.sealed({"format": 3}))
+    path.write_bytes(digest.with_digest({"format": 3}))
     words = ["--exit_code=1", "--job=7", "--max_restarts=1", "--", f"--checkpoint_dir={tmp_path}"]
     assert requeue.main(words) == 2
     assert "ckpt-7 is of format 3, this version reads 2" in capsys.readouterr().err

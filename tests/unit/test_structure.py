@@ -36,9 +36,9 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 # Inside a room, from bottom to top. A new module gets its place here.
 INSIDE = {
     "run": [
-        "bar digest folders frames owner pictures plot_style result text_table trace versions",
-        "console lock logs store tensorboard",
-        "command truncation",
+        "atomic bar digest folders frames owner plot_style result text_table trace versions",
+        "console lock logs pictures store",
+        "command tensorboard truncation",
         "events checkpoint",
     ],
     "devices": [
@@ -273,8 +273,8 @@ LIGHT = """
     devices.failures devices.nvidia devices.processor devices.startup_messages devices.resources
     devices.timing_fit
     network.architecture network.describe
-    run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner run.pictures
-    run.digest run.plot_style run.result run.store run.text_table run.versions
+    run.atomic run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner
+    run.pictures run.digest run.plot_style run.result run.store run.text_table run.versions
     training.choice training.save_deadline training.early_stopping training.plan
     training.schedule training.stop
 """

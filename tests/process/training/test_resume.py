@@ -395,20 +395,20 @@ def test_a_resume_on_other_hardware_says_that_bits_may_differ(trainer, small):
     """Also of a checkpoint that doesn't say what it was computed on, which isn't asked."""
     run = trainer(*small, "--max_steps=2")
     state = run.folder / "ck/ckpt-2/state.json"
-    record = digest.unsealed(state.read_bytes())
+    record = digest.verified(state.read_bytes())
     assert {"tensorflow", "cpu", "cpu_features", "data_format"} <= set(
         record["state"]["arithmetic"]
     )
     version = record["state"]["arithmetic"]["tensorflow"]
     record["state"]["arithmetic"]["tensorflow"] = "1.0.0"
-    state.write_bytes(digest.sealed(record))
+    state.write_bytes(digest.with_digest(record))
     said = "The bits may differ from here on"
     there = trainer(*small, "--max_steps=4", folder=run.folder)
     assert f"{said} (tensorflow: 1.0.0 then, {version} now).\n" in there.out
     assert said not in trainer(*small, "--max_steps=6", folder=run.folder).out
     state = run.folder / "ck/ckpt-6/state.json"
-    record = digest.unsealed(state.read_bytes())
+    record = digest.verified(state.read_bytes())
     del record["state"]["arithmetic"]
-    state.write_bytes(digest.sealed(record))
+    state.write_bytes(digest.with_digest(record))
     old = trainer(*small, "--max_steps=8", folder=run.folder)
     assert (old.code, said in old.out) == (0, False)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mnist_dist.errors import RunError, UsageError
-from mnist_dist.run.folders import aside, clear, writable
+from mnist_dist.run.folders import clear, move_aside, writable
 
 
 def test_leaves_nothing(tmp_path):
@@ -44,7 +44,7 @@ def test_refuses(tmp_path, place, why):
         writable(folder, "--output_dir")
     assert str(caught.value) == (
         f"--output_dir={folder}: can't write there ({why}); "
-        "give a folder that this user may write in"
+        "give a folder that this user may write to"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -66,7 +66,7 @@ def test_aside_takes_the_next_free_number(tmp_path):
         (tmp_path / "file").write_text(f"{number}")
         (tmp_path / "folder").mkdir()
         (tmp_path / "folder" / "x").write_text("")
-        place = aside(tmp_path, [tmp_path / "file", tmp_path / "folder"])
+        place = move_aside(tmp_path, [tmp_path / "file", tmp_path / "folder"])
         assert place == tmp_path / f"previous-{number}"
         assert (place / "file").read_text() == f"{number}"
         assert (place / "folder" / "x").is_file()
@@ -93,16 +93,16 @@ def test_aside_killed_on_its_way_goes_on(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(os, "rename", killed)
             try:
-                aside(folder, paths)
+                move_aside(folder, paths)
             except KeyboardInterrupt:
                 assert number < 4
             else:
                 assert number == 4
         rest = [path for path in paths if path.exists()]
         if rest:
-            assert aside(folder, rest) == folder / "previous-2"
+            assert move_aside(folder, rest) == folder / "previous-2"
         expected = folder / "previous-2" if (folder / ".previous").exists() else None
-        assert aside(folder, []) == expected
+        assert move_aside(folder, []) == expected
         assert sorted(path.name for path in folder.iterdir()) == ["previous-1", "previous-2"]
         moved = sorted(path.name for path in (folder / "previous-2").iterdir())
         assert moved == ["file", "folder", "more"]
@@ -113,14 +113,14 @@ def test_what_is_gathered_isnt_written_over(tmp_path):
     (tmp_path / ".previous").mkdir()
     for place, text in ((tmp_path / ".previous", "older"), (tmp_path, "newer")):
         (place / "file").write_text(text)
-    assert aside(tmp_path, [tmp_path / "file"]) == tmp_path / "previous-2"
+    assert move_aside(tmp_path, [tmp_path / "file"]) == tmp_path / "previous-2"
     assert (tmp_path / "previous-1" / "file").read_text() == "older"
     assert (tmp_path / "previous-2" / "file").read_text() == "newer"
 
 
 def test_aside_that_cant_is_one_line(tmp_path):
     with pytest.raises(RunError, match=r"could not write .*: No such file or directory"):
-        aside(tmp_path, [tmp_path / "gone"])
+        move_aside(tmp_path, [tmp_path / "gone"])
 
 
 def test_litter_is_cleared(tmp_path):

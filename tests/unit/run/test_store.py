@@ -97,7 +97,7 @@ def test_another_step_and_another_format(tmp_path):
     state.write_text(json.dumps({**record, "format": 1}, indent=1))
     with pytest.raises(UsageError, match="ckpt-25 is of format 1, this version reads 2; use the"):
         store.read(state.parent)
-    state.write_bytes(digest.sealed({**record, "format": 3}))
+    state.write_bytes(digest.with_digest({**record, "format": 3}))
     with pytest.raises(UsageError, match="is of format 3, this version reads 2"):
         store.read(state.parent)
 
