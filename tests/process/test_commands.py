@@ -1,15 +1,19 @@
-"""Each `python -m mnist_dist.train ...` of README and docs runs: smaller and shorter, as it stands.
+"""Each `python -m mnist_dist.train ...` of README and docs runs, and README's Python example: as it
+stands, but smaller and shorter.
 
 tests/unit/test_pages.py says which test runs the other commands.
 """
 
+import os
 import re
 import shlex
+import sys
 
 import pytest
 
-from tests.pages import PAGES, commands
-from tests.process.trainer import train
+from tests import warm
+from tests.pages import PAGES, ROOT, blocks, commands
+from tests.process.trainer import environment, train
 
 TRAIN = "python -m mnist_dist.train"
 
@@ -33,3 +37,24 @@ def test_training(command, trainer, small, tmp_path):
 
 def test_there_are_such_commands():
     assert f"{TRAIN} --no_gpu --run_dir=runs/first" in training()
+
+
+def test_the_python_example(subset, tmp_path):
+    [lines] = [
+        lines for kind, lines in blocks((ROOT / "README.md").read_text()) if kind == "python"
+    ]
+    given = "epochs=1, no_gpu=True, "
+    shorter = f"max_steps=20, conv_filters=(2, 4), dense_units=(16,), data_dir={str(subset)!r}, "
+    text = "\n".join(lines)
+    assert text.count(given) == 1
+    script = tmp_path / "example.py"
+    script.write_text(text.replace(given, f"{given}{shorter}validation_size=500, "))
+    done = warm.run(
+        [sys.executable, str(script)],
+        **{"capture_output": True, "text": True, "cwd": tmp_path},
+        env=environment(MPLBACKEND="agg", PYTHONPATH=os.environ.get("PYTHONPATH", str(ROOT))),
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\d+\.\d\d% after 20 steps; weights [0-9a-f]{8}$", done.stdout, re.M)
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "runs/python/result.json").is_file()

@@ -19,6 +19,7 @@ RUN_BY = {
     r"srun (--\S+ )*python -m mnist_dist\.train.*": (
         "tests/slurm/test_training_jobs.py::test_the_curve_of_a_single_process"
     ),
+    r"python -m mnist_dist( --version)?": "tests/unit/test_main.py::test_it_lists_every_command",
     r"python -m mnist_dist\.doctor( --no_gpu)?": (
         "tests/process/doctor/test_doctor.py::test_alone_it_says_what_would_run_and_leaves_nothing"
     ),
