@@ -2,7 +2,7 @@
 
 import sys
 
-from mnist_dist.run.command import Parser, answered
+from mnist_dist.run.command import Parser, answered, leave
 
 COMMANDS = {
     "train": "trains a network, or resumes a run",
@@ -23,9 +23,7 @@ def main(argv: list[str]) -> int:
 
 
 def _command(argv: list[str]) -> int:
-    parser = Parser(prog="python -m mnist_dist", add_help=False)
-    parser.add_argument("--help", "-h", action="store_true")
-    parser.parse_args(argv)
+    Parser("python -m mnist_dist", _listing()).parse_args(argv)
     print(_listing())
     return 0
 
@@ -42,4 +40,4 @@ def _listing() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

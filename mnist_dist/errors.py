@@ -42,8 +42,8 @@ class ToldToStop(RunError):
     """Stopped by a signal before training began; there was nothing to save."""
 
 
-class VersionRequested(Exception):
-    """`--version` was given."""
+class TextRequested(Exception):
+    """`--help` or `--version` was given: the command prints the exception's text and succeeds."""
 
 
 def shorten(given: object, most: int = 80) -> str:

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    parser = Parser(prog="python -m mnist_dist.export", description=__doc__)
+    parser = Parser("python -m mnist_dist.export", __doc__)
     parser.add_argument("run_dir", metavar="RUN_DIR", help="where the run has saved or written")
     parser.add_argument("out", metavar="OUT", help="folder for the version folders")
     args = parser.parse_args(argv)

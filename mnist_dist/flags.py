@@ -1,8 +1,6 @@
 """The command line: absl flags made from the fields of Config, and the only place they are read."""
 
 import dataclasses
-import difflib
-import re
 import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -12,11 +10,8 @@ from absl import flags
 
 from mnist_dist import flagfile
 from mnist_dist.config import Config
-from mnist_dist.errors import UsageError, VersionRequested, shorten
-
-
-class HelpRequested(Exception):
-    """`--help` was given; the text is the argument."""
+from mnist_dist.errors import UsageError, shorten
+from mnist_dist.run import command
 
 
 def parse(argv: Sequence[str]) -> Config:
@@ -29,16 +24,13 @@ def parse(argv: Sequence[str]) -> Config:
     Raises:
         UsageError: an unknown flag, a value of the wrong type or out of range, a stray argument,
             a flagfile that can't be read.
-        HelpRequested: `--help`, `-h` or `-?` was given.
-        VersionRequested: `--version` was given.
+        TextRequested: `--help` or `--version` was given.
     """
-    if any(word in ("--help", "-help", "-h", "-?", "--helpfull") for word in argv):
-        raise HelpRequested(help_text())
-    if any(word in ("--version", "-version") for word in argv):
-        raise VersionRequested
+    command.answer_help(argv, help_text)
     values = _definitions()
+    known = [f"--{prefix}{name}" for name in values for prefix in ("", "no")]
     try:
-        rest = values(["mnist_dist", *_underscored(flagfile.expand(argv), values)])[1:]
+        rest = values(["mnist_dist", *command.canonical(flagfile.expand(argv), known)])[1:]
     except flags.Error as error:
         raise UsageError(_reason(error)) from error
     except RecursionError as error:  # absl looks for a name like it, letter by letter
@@ -115,18 +107,6 @@ def _definitions() -> flags.FlagValues:
     return values
 
 
-def _underscored(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
-    """`--data-dir` as `--data_dir`; absl knows only the second spelling."""
-
-    def spelled(word: str) -> str:
-        name, equals, value = word.partition("=")
-        bare = re.sub(r"^--?", "", name).replace("-", "_")
-        known = bare in values or (bare.startswith("no") and bare[2:] in values)
-        return f"--{bare}{equals}{value}" if name.startswith("-") and known else word
-
-    return [spelled(word) for word in argv]
-
-
 def _value(field: dataclasses.Field[Any], given: Any) -> Any:
     """A flag's text as its field's type."""
     try:
@@ -160,10 +140,8 @@ def _shown(field: dataclasses.Field[Any]) -> str:
 def _reason(error: Exception) -> str:
     """Absl's message with what is missing in it: the nearest name, what is allowed, a way out."""
     if isinstance(error, flags.UnrecognizedFlagError):
-        names = [field.name for field in dataclasses.fields(Config)]
-        near = difflib.get_close_matches(error.flagname.replace("-", "_"), names, n=1)
-        hint = f"did you mean --{near[0]}?" if near else "--help lists the flags"
-        return f"--{shorten(error.flagname)}: no such flag; {hint}"
+        names = [f"--{field.name}" for field in dataclasses.fields(Config)]
+        return command.no_such_flag(f"--{error.flagname}", names, "--help lists the flags")
     text = shorten(str(error), 200)
     if "Non-boolean argument" in text:
         flag = text.removeprefix("flag ").partition(": (")[0]

@@ -1,6 +1,5 @@
 """Starts N workers on this machine and ends with them: launch/local.sh."""
 
-import argparse
 import contextlib
 import itertools
 import json
@@ -20,7 +19,8 @@ import psutil
 
 from mnist_dist.cluster.ports import listen
 from mnist_dist.cluster.topology import FIRST_PORT, LAST_PORT, TOKEN
-from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE
+from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE, UsageError
+from mnist_dist.run.command import Parser, answered, leave
 
 POLL_S = 0.05
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -28,7 +28,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code of the first worker that failed, or 0."""
-    parser = argparse.ArgumentParser("launch/local.sh", description="N workers on this machine")
+    return answered(lambda: _command(argv))
+
+
+def _command(argv: Sequence[str]) -> int:
+    advice = "--help lists the arguments, the flags of a run stand after --"
+    parser = Parser("launch/local.sh", __doc__, advice=advice)
     parser.add_argument("-n", "--workers", type=int, required=True, help="how many")
     parser.add_argument(
         "--grace", type=float, default=20.0, help="seconds for the others to end when one failed"
@@ -43,8 +48,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("flags", nargs="*", help="after --: flags of mnist_dist.train")
     given = parser.parse_args(argv)
     if given.workers < 1:
-        print(f"local.sh: -n {given.workers}: give 1 or more", file=sys.stderr)
-        return EXIT_USAGE
+        raise UsageError(f"-n {given.workers}: give 1 or more workers")
     command = [sys.executable, "-u", "-m", f"mnist_dist.{given.module}", *given.flags]
     return Workers(command, given.workers).wait(given.grace)
 
@@ -197,4 +201,4 @@ def _prefix(rank: int, stream: IO[str], to: IO[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -3,7 +3,6 @@
 Each try without a newer checkpoint counts; a file beside the checkpoints remembers how many.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -12,9 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnist_dist import bounded, flags
-from mnist_dist.errors import EXIT_FAILED, EXIT_SAVED, EXIT_USAGE, UsageError
+from mnist_dist.errors import EXIT_FAILED, EXIT_SAVED
 from mnist_dist.run import store
 from mnist_dist.run.atomic import replace
+from mnist_dist.run.command import Parser, answered, leave
 
 RECORD = "attempts.json"
 MOST_BYTES = 10_000
@@ -22,18 +22,18 @@ MOST_BYTES = 10_000
 
 def main(argv: Sequence[str]) -> int:
     """Says in a line what is to be done; returns 0 to try again, 1 to leave it."""
-    parser = argparse.ArgumentParser("mnist_dist.requeue", description=__doc__)
+    return answered(lambda: _command(argv))
+
+
+def _command(argv: Sequence[str]) -> int:
+    parser = Parser("python -m mnist_dist.requeue", __doc__)
     parser.add_argument("--exit_code", type=int, required=True, help="of the try that ended")
     parser.add_argument("--job", required=True, help="SLURM's number of the job")
     parser.add_argument("--max_restarts", type=int, required=True, help="without a new checkpoint")
     parser.add_argument("flags", nargs="*", help="after --: the trainer's flags")
     given = parser.parse_args(argv)
-    try:
-        folder = Path(flags.parse(given.flags).checkpoint_dir)
-        saved, _ = store.newest(folder)
-    except UsageError as error:
-        print(f"mnist_dist: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    folder = Path(flags.parse(given.flags).checkpoint_dir)
+    saved, _ = store.newest(folder)
     step = saved.step if saved else 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,4 +112,4 @@ def count(before: Record, job: str, step: int) -> Record:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

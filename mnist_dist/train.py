@@ -27,11 +27,7 @@ def main(argv: list[str]) -> int:
 def _command(argv: list[str]) -> int:
     with contextlib.closing(Stop()) as stop:  # whose answers come before any last word
         stop.listen()
-        try:
-            config = flags.parse(argv)
-        except flags.HelpRequested as text:
-            print(text)
-            return 0
+        config = flags.parse(argv)
         if config.describe:
             if topology.from_environment(os.environ, config.cluster).is_chief:
                 print(describe(config))

@@ -1,37 +1,23 @@
-"""Measures what this allocation does, and says what a larger one would do.
-
-usage: python -m mnist_dist.bench [--json=FILE] [--png=FILE] [--seconds=X] [flags of a run]
+"""Measures the throughput of this allocation and predicts that of a larger one.
 
 In an allocation: srun python -m mnist_dist.bench, with the flags of the run. It trains for some
 seconds each on 1, 2, 4 ... and all replicas, with --batch_size images on each (weak scaling) and
-over all of them (strong scaling), and measures the sum of the gradients. From that it predicts 2
-to 1,024 replicas, where more stop to pay, and what would move that border. Nothing is saved.
-
-  --json=FILE
-        write all figures as JSON; times in seconds
-  --png=FILE
-        draw throughput and efficiency, as measured and as predicted
-  --seconds=X
-        of each timed stretch, default 2: longer is steadier
-  --help
-        print this; python -m mnist_dist.train --help lists the flags of a run
-
-Exit code: 0, 1 for a failure, 2 for a wrong flag.
+over all of them (strong scaling), and times the sum of the gradients. From that it predicts 2 to
+1,024 replicas: where adding replicas stops paying off, and which flags move that border. Nothing is
+saved.
 """
 
 import contextlib
-import dataclasses
 import functools
 import importlib.util
 import json
-import math
 import os
 import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mnist_dist import flags
 from mnist_dist.bench import plan, result, start
@@ -39,7 +25,7 @@ from mnist_dist.bench.page import text
 from mnist_dist.cluster import tool, topology
 from mnist_dist.config import Config
 from mnist_dist.errors import UsageError
-from mnist_dist.run.command import answered
+from mnist_dist.run.command import Parser, answered, leave, seconds
 from mnist_dist.run.console import Console
 from mnist_dist.run.folders import writable, writing
 from mnist_dist.run.versions import versions
@@ -48,8 +34,13 @@ LEVEL_S = 900.0
 """The longest that a level may take, on a slow network."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
+EPILOG = """All other flags are those of a run: python -m mnist_dist.train --help lists them.
+
+Exit code: 0, 1 for a failure, 2 for a wrong flag.
+"""
+
+
+class Options(NamedTuple):
     """The bench's own flags, and the trainer's as they were given."""
 
     json: str = ""
@@ -64,45 +55,43 @@ def main(argv: list[str]) -> int:
 
 
 def _command(argv: list[str]) -> int:
-    try:
-        options = read(argv)
-        config = flags.parse(options.flags)
-        _check(config, options)
-        where = topology.from_environment(os.environ, config.cluster)
-        with Console(where.is_chief, config.verbosity) as console:
-            report = bench(config, options, where, console)
-        if where.is_chief:
-            _leave(report, options)
-    except flags.HelpRequested:
-        print(__doc__.strip())
-        return 0
+    options = read(argv)
+    config = flags.parse(options.flags)
+    _check(config, options)
+    where = topology.from_environment(os.environ, config.cluster)
+    with Console(where.is_chief, config.verbosity) as console:
+        report = bench(config, options, where, console)
+    if where.is_chief:
+        _leave(report, options)
     return 0
 
 
 def read(argv: Sequence[str]) -> Options:
-    """Takes the bench's own flags out of the command line, which the trainer doesn't have.
+    """Separates the bench's own flags from the trainer's.
 
     Raises:
-        UsageError: one without a value, or with one that doesn't fit.
+        UsageError: a flag without a value, or with a value that doesn't fit.
+        TextRequested: `--help` or `--version` was given.
     """
-    given, rest = dict[str, Any](), []
-    for word in argv:
-        name, _, value = word.partition("=")
-        bare = name.removeprefix("-").removeprefix("-")
-        if not name.startswith("-") or bare not in ("json", "png", "seconds"):
-            rest.append(word)
-            continue
-        if bare != "seconds":
-            if not value:
-                raise UsageError(f"{word}: give a file to write, such as --{bare}=bench.{bare}")
-            given[bare] = value
-            continue
-        given[bare] = 0.0
-        with contextlib.suppress(ValueError):
-            given[bare] = float(value)
-        if not 0.0 < given[bare] < math.inf:
-            raise UsageError(f"{word}: give seconds, more than 0, such as --seconds=2")
-    return Options(**given, flags=tuple(rest))
+    parser = Parser("python -m mnist_dist.bench", __doc__, EPILOG)
+    parser.add_argument(
+        "--json", metavar="FILE", help="write all figures as JSON; times in seconds"
+    )
+    parser.add_argument(
+        "--png", metavar="FILE", help="plot measured and predicted throughput and efficiency"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=seconds("--seconds", "2"),
+        default=2.0,
+        metavar="X",
+        help="length of each timed training, default 2; longer is steadier",
+    )
+    own, rest = parser.parse_known_args(argv)
+    for name in ("json", "png"):
+        if getattr(own, name) == "":
+            raise UsageError(f"--{name}=: give a file to write, such as --{name}=bench.{name}")
+    return Options(own.json or "", own.png or "", own.seconds, tuple(rest))
 
 
 def _check(config: Config, options: Options) -> None:
@@ -208,4 +197,4 @@ def _leave(report: dict[str, Any], options: Options) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

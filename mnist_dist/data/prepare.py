@@ -16,7 +16,7 @@ from mnist_dist.data import layouts, sources
 from mnist_dist.data.split import Split
 from mnist_dist.devices.startup_messages import without_greetings
 from mnist_dist.errors import UsageError
-from mnist_dist.run.command import Parser, answered
+from mnist_dist.run.command import Parser, answered, leave
 from mnist_dist.run.folders import writable
 
 VERSION = "3.0.1"  # of TFDS's own mnist, fashion_mnist and kmnist
@@ -29,10 +29,9 @@ def main(argv: list[str]) -> int:
 
 def _run(argv: list[str]) -> int:
     parser = Parser(prog="python -m mnist_dist.data.prepare", description=__doc__)
-    parser.add_argument("--data_dir", "--data-dir", required=True, help="where to write the set")
+    parser.add_argument("--data_dir", required=True, help="where to write the set")
     parser.add_argument(
         "--idx_dir",
-        "--idx-dir",
         default="",
         help="folder of IDX files or an .npz; default: embedded MNIST",
     )
@@ -109,4 +108,4 @@ def _write(folder: Path, name: str, splits: dict[str, Split], num_classes: int) 
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

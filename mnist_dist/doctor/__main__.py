@@ -1,26 +1,12 @@
-"""Says what would run here, and whether it would work, before a job is paid for.
+"""Checks what would run here, and whether it would work, before a job is paid for.
 
-usage: python -m mnist_dist.doctor [--json] [--burn_in=SECONDS] [flags of mnist_dist.train]
-
-In an allocation: srun python -m mnist_dist.doctor, with the flags of the run. It looks at each
-worker's devices, cores, memory, versions, flags and data, at the checkpoint folder and the network
-between the workers, and takes away again what it tries.
-
-  --json
-        print the report as JSON: "verdict" says it in a line, "well" is true or false,
-        "findings" are what isn't well, "workers" what each worker is
-  --burn_in=SECONDS
-        have each device train the same steps over and over for that long, and name one that
-        comes to other bits than the others of its kind
-  --help
-        print this; python -m mnist_dist.train --help lists the flags of a run
-
-Exit code: 0 if the run would work, 1 if it wouldn't, 2 for a wrong flag.
+In an allocation: srun python -m mnist_dist.doctor, with the flags of the run. It checks each
+worker's devices, cores, memory, versions, flags and data, the checkpoint folder and the network
+between the workers. Whatever it writes to try them, it deletes again.
 """
 
 import functools
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -33,11 +19,24 @@ from mnist_dist.config import Config
 from mnist_dist.devices.startup_messages import without_greetings
 from mnist_dist.doctor import facts, gpu
 from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
-from mnist_dist.errors import EXIT_FAILED, UsageError
-from mnist_dist.run.command import answered, leave
+from mnist_dist.errors import EXIT_FAILED
+from mnist_dist.run.command import Parser, answered, leave, seconds
 from mnist_dist.run.console import Console
 
 GATHER_S = 60.0
+
+EPILOG = """All other flags are those of a run: python -m mnist_dist.train --help lists them.
+
+Exit code: 0 if the run would work, 1 if it wouldn't, 2 for a wrong flag.
+"""
+JSON_HELP = (
+    'print the report as JSON: "verdict" is one line, "well" is true or false, "findings" are the '
+    'problems, "workers" describes each worker'
+)
+BURN_IN_HELP = (
+    "train the same steps on each device over and over for S seconds, and name each device whose "
+    "bits differ from those of the others of its kind"
+)
 
 
 def main(argv: list[str]) -> int:
@@ -46,40 +45,18 @@ def main(argv: list[str]) -> int:
 
 
 def _command(argv: list[str]) -> int:
-    as_json = "--json" in argv
-    try:
-        burn_in_s, rest = _burn_in([word for word in argv if word != "--json"])
-        config = flags.parse(rest)
-        where = topology.from_environment(os.environ, config.cluster)
-        with Console(where.is_chief and not as_json) as console:
-            report = examine(config, where, console, burn_in_s)
-    except flags.HelpRequested:
-        print(__doc__.strip())
-        return 0
+    parser = Parser("python -m mnist_dist.doctor", __doc__, EPILOG)
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
+    burn_in_s = seconds("--burn_in", "60")
+    parser.add_argument("--burn_in", metavar="S", type=burn_in_s, default=0.0, help=BURN_IN_HELP)
+    own, rest = parser.parse_known_args(argv)
+    config = flags.parse(rest)
+    where = topology.from_environment(os.environ, config.cluster)
+    with Console(where.is_chief and not own.json) as console:
+        report = examine(config, where, console, own.burn_in)
     if where.is_chief:
-        print(json.dumps(report, indent=1) if as_json else text(report), flush=True)
+        print(json.dumps(report, indent=1) if own.json else text(report), flush=True)
     return 0 if report["well"] else EXIT_FAILED
-
-
-def _burn_in(argv: list[str]) -> tuple[float, list[str]]:
-    """Takes --burn_in out of the command line, which the trainer doesn't have: seconds, the rest.
-
-    Raises:
-        UsageError: it isn't a number of seconds.
-    """
-    seconds, rest = 0.0, []
-    for word in argv:
-        name, _, given = word.partition("=")
-        if name.lstrip("-").replace("-", "_") != "burn_in" or not name.startswith("-"):
-            rest.append(word)
-            continue
-        try:
-            seconds = float(given)
-        except ValueError:
-            seconds = 0.0
-        if not 0.0 < seconds < math.inf:
-            raise UsageError(f"{word}: give seconds, more than 0, such as --burn_in=60")
-    return seconds, rest
 
 
 def examine(

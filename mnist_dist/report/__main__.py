@@ -14,7 +14,7 @@ from mnist_dist.report.answer import Ranking, rankings
 from mnist_dist.report.markdown import markdown
 from mnist_dist.report.runs import Run, read
 from mnist_dist.run.atomic import replace
-from mnist_dist.run.command import Parser, answered
+from mnist_dist.run.command import Parser, answered, leave
 from mnist_dist.run.folders import writable
 
 
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    parser = Parser(prog="python -m mnist_dist.report", description=__doc__)
+    parser = Parser("python -m mnist_dist.report", __doc__)
     parser.add_argument("run_dir", nargs="+", metavar="RUN_DIR", help="where runs have written")
     parser.add_argument(
         "--format", choices=("html", "md"), default="html", help="default: html, one page"
@@ -105,4 +105,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

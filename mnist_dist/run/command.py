@@ -2,10 +2,13 @@
 
 import argparse
 import contextlib
+import difflib
+import math
 import os
+import re
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import NoReturn
 
 from mnist_dist.errors import (
     EXIT_FAILED,
@@ -13,30 +16,126 @@ from mnist_dist.errors import (
     EXIT_SAVED,
     EXIT_USAGE,
     RunError,
+    TextRequested,
     ToldToStop,
     UsageError,
-    VersionRequested,
     shorten,
 )
 from mnist_dist.run.console import complain
 from mnist_dist.run.versions import version_line
 
-
-class _Version(argparse.Action):
-    def __call__(self, *_: Any) -> NoReturn:
-        raise VersionRequested
+HELP = ("--help", "-help", "-h", "-?", "--helpfull")
+VERSION = ("--version", "-version")
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises UsageError where argparse would print its usage and exit; has --version."""
+    """The parser of all commands. It raises UsageError where argparse would print and exit.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.add_argument("--version", action=_Version, nargs=0, help="print the versions")
+    `--data-dir` and `-data_dir` mean `--data_dir`; flags can't be abbreviated.
+
+    Args:
+        prog: the command line up to its arguments.
+        description: the help's text, above the list of arguments.
+        epilog: the text below it.
+        advice: ends the messages about a wrong command line.
+    """
+
+    def __init__(
+        self,
+        prog: str,
+        description: str | None,
+        epilog: str = "",
+        advice: str = "--help lists the arguments",
+    ) -> None:
+        self._advice = advice
+        super().__init__(
+            prog,
+            description=(description or "").strip(),
+            epilog=epilog.strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            add_help=False,
+            allow_abbrev=False,
+        )
+        self.add_argument("-h", "--help", action="store_true", help="print this and exit")
+        self.add_argument("--version", action="store_true", help="print the versions and exit")
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str], namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Reads the arguments, and returns those that this parser doesn't know beside them.
+
+        Raises:
+            UsageError: a wrong command line.
+            TextRequested: `--help` or `--version` was given.
+        """
+        answer_help(args, self.format_help)
+        own = canonical(args, self._option_string_actions)
+        return super().parse_known_args(own, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raises UsageError for a wrong command line."""
-        raise UsageError(f"{message}; --help lists the arguments")
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message and unknown.startswith("--"):
+            names = [name for name in self._option_string_actions if name.startswith("--")]
+            raise UsageError(no_such_flag(unknown.split()[0], names, self._advice))
+        raise UsageError(f"{message}; {self._advice}")
+
+
+def answer_help(argv: Sequence[str], help_text: Callable[[], str]) -> None:
+    """Raises TextRequested if `--help` or `--version` is among the arguments before a `--`."""
+    own = argv[: argv.index("--")] if "--" in argv else argv
+    if any(word in HELP for word in own):
+        raise TextRequested(help_text().rstrip())
+    if any(word in VERSION for word in own):
+        raise TextRequested(version_line())
+
+
+def canonical(argv: Sequence[str], known: Container[str]) -> list[str]:
+    """Writes known flags as `--data_dir`, given as `--data-dir` or `-data_dir`.
+
+    Args:
+        argv: the arguments; those after a `--` stay as they are.
+        known: the flags, with two dashes.
+    """
+
+    def name(word: str) -> str:
+        given, equals, value = word.partition("=")
+        flag = "--" + re.sub("^--?", "", given).replace("-", "_")
+        return f"{flag}{equals}{value}" if given.startswith("-") and flag in known else word
+
+    own = argv.index("--") if "--" in argv else len(argv)
+    return [name(word) for word in argv[:own]] + list(argv[own:])
+
+
+def no_such_flag(given: str, names: Iterable[str], advice: str) -> str:
+    """The message for an unknown flag, with the known flag of the most similar name.
+
+    Args:
+        given: the flag with two dashes, and its value, if any.
+        names: the known flags, with two dashes.
+        advice: said if no name is similar.
+    """
+    name = given.partition("=")[0]
+    near = difflib.get_close_matches(name.replace("-", "_")[2:], [n[2:] for n in names], n=1)
+    hint = f"did you mean --{near[0]}?" if near else advice
+    return f"{shorten(name)}: no such flag; {hint}"
+
+
+def seconds(flag: str, example: str) -> Callable[[str], float]:
+    """Returns a converter of a flag's text to a number of seconds above 0, for `add_argument`.
+
+    Args:
+        flag: its name.
+        example: a value, for the message.
+    """
+
+    def convert(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if 0.0 < float(text) < math.inf:
+                return float(text)
+        raise UsageError(f"{flag}={text}: give seconds, more than 0, such as {flag}={example}")
+
+    return convert
 
 
 def answered(command: Callable[[], int], interrupted: str = "interrupted") -> int:
@@ -48,8 +147,8 @@ def answered(command: Callable[[], int], interrupted: str = "interrupted") -> in
     """
     try:
         return command()
-    except VersionRequested:
-        print(version_line())
+    except TextRequested as text:
+        print(text)
         return 0
     except ToldToStop as error:
         complain(error)

@@ -9,7 +9,7 @@ import pytest
 
 from mnist_dist import flags
 from mnist_dist.config import Config
-from mnist_dist.errors import UsageError
+from mnist_dist.errors import TextRequested, UsageError
 
 NOTEBOOK = [
     ("data_dir", "/some/where", "/some/where"),
@@ -203,7 +203,7 @@ def test_refuses(argv, line):
 
 @pytest.mark.parametrize("word", ["--help", "-h", "-?", "--helpfull", "-help"])
 def test_help_is_asked_for(word):
-    with pytest.raises(flags.HelpRequested, match=r"usage: python -m mnist_dist\.train"):
+    with pytest.raises(TextRequested, match=r"usage: python -m mnist_dist\.train"):
         flags.parse(["--epochs=1", word, "--no-such-flag"])
 
 

@@ -16,7 +16,7 @@ from mnist_dist.cluster.hostlist import expand_hostlist
 from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.cluster.peer import Peer
 from mnist_dist.cluster.topology import Topology, from_environment
-from mnist_dist.errors import UsageError, VersionRequested
+from mnist_dist.errors import TextRequested, UsageError
 from tests.unit.hostile import bounded, fuzzed
 
 DIGITS = st.sampled_from(
@@ -112,7 +112,7 @@ def test_flags_and_flagfiles(tmp_path, words, in_a_file):
     if in_a_file:
         (tmp_path / "flags").write_text("\n".join(words), errors="replace")
         words = [f"--flagfile={tmp_path}/flags"]
-    with contextlib.suppress(flags.HelpRequested, VersionRequested):
+    with contextlib.suppress(TextRequested):
         read(flags.parse, words)
 
 

@@ -180,7 +180,7 @@ def test_a_third_interrupt_ends_at_once(launch):
 def test_wrong_use(launch):
     process = launch("-n", "0")
     _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (2, "local.sh: -n 0: give 1 or more\n")
+    assert (process.returncode, errors) == (2, "mnist_dist: -n 0: give 1 or more workers\n")
     process = launch("--help")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0

@@ -65,7 +65,7 @@ def test_plain_tfds_reads_it(subset, tmp_path):
     ("arguments", "word"),
     [
         ([], "required: --data_dir"),
-        (["--data_dir={}", "--nmae=x"], "unrecognized arguments: --nmae=x"),
+        (["--data_dir={}", "--nmae=x"], "--nmae: no such flag; did you mean --name?"),
         (["--data_dir={}", "stray"], "unrecognized arguments: stray"),
         (["--data_dir={}", "--name=../x"], "--name=../x: give a TFDS name"),
         (["--data_dir={}", "--idx_dir={}/none"], "no IDX files there"),

@@ -85,8 +85,18 @@ def test_a_sound_machine_is_well(tmp_path):
     assert len(first["digests"]) == 1
 
 
-@pytest.mark.parametrize("given", ["--burn_in=soon", "--burn-in=0", "--burn_in"])
-def test_a_wrong_time_is_one_line(tmp_path, given):
+NEEDED = "give seconds, more than 0, such as --burn_in=60"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--burn_in=soon", f"--burn_in=soon: {NEEDED}"),
+        ("--burn-in=0", f"--burn_in=0: {NEEDED}"),
+        ("--burn_in", "argument --burn_in: expected one argument; --help lists the arguments"),
+    ],
+)
+def test_a_wrong_time_is_one_line(tmp_path, given, said):
     [(output, errors, code)] = ends([doctor(tmp_path, ("-m", "mnist_dist.doctor"), given)])
     assert (code, output) == (2, "")
-    assert errors == f"mnist_dist: {given}: give seconds, more than 0, such as --burn_in=60\n"
+    assert errors == f"mnist_dist: {said}\n"

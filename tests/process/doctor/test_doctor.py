@@ -217,7 +217,7 @@ def test_help(doctor):
     code, output, _ = end(doctor("--help"))
     assert code == 0
     assert "srun python -m mnist_dist.doctor" in output
-    assert "\n  --json\n" in output
+    assert "\n  --json " in output
     assert "--batch_size" not in output  # the trainer's
 
 

@@ -117,7 +117,7 @@ def test_options():
         "a", "b", 0.5, ("--lr=0.1", "word")
     )
     for word, said in [
-        ("--json", "--json: give a file to write, such as --json=bench.json"),
+        ("--json", "argument --json: expected one argument; --help lists the arguments"),
         ("--png=", "--png=: give a file to write, such as --png=bench.png"),
         ("--seconds=soon", "--seconds=soon: give seconds, more than 0, such as --seconds=2"),
         ("--seconds=nan", "--seconds=nan: give seconds, more than 0, such as --seconds=2"),
@@ -134,7 +134,7 @@ def test_options():
         (["--lr=fast"], "mnist_dist: --lr=fast: give a number"),
         (["--shards=4"], "mnist_dist: --shards=4: the bench predicts a ring's sum"),
         (["--json=/dev/null/x/y.json"], "mnist_dist: --json=/dev/null/x: can't write there"),
-        (["--seconds"], "mnist_dist: --seconds: give seconds"),
+        (["--seconds"], "mnist_dist: argument --seconds: expected one argument"),
     ],
 )
 def test_wrong_use_is_one_line(argv, said, capsys, monkeypatch):

@@ -59,8 +59,48 @@ def test_nobody_reads_what_it_said():
 
 
 def test_a_wrong_command_line_is_a_users_mistake():
-    with pytest.raises(UsageError, match="unrecognized arguments: --x; --help lists"):
-        Parser(prog="p").parse_args(["--x"])
+    parser = Parser("p", "Does it.", "Exit code: 0.")
+    parser.add_argument("--data_dir")
+    for argv, said in [
+        (["--x"], "--x: no such flag; --help lists the arguments"),
+        (["--x=1"], "--x: no such flag; --help lists the arguments"),
+        (["--data-di", "x"], "--data-di: no such flag; did you mean --data_dir?"),
+        (["word"], "unrecognized arguments: word; --help lists the arguments"),
+        (["--data_dir"], "argument --data_dir: expected one argument; --help lists the arguments"),
+    ]:
+        with pytest.raises(UsageError) as raised:
+            parser.parse_args(argv)
+        assert str(raised.value) == said
+
+
+@pytest.mark.parametrize("word", ["--data_dir=a-b", "--data-dir=a-b", "-data-dir=a-b"])
+def test_both_spellings_of_a_flag(word):
+    parser = Parser("p", "")
+    parser.add_argument("--data_dir")
+    parser.add_argument("words", nargs="*")
+    assert parser.parse_args([word]).data_dir == "a-b"
+    assert parser.parse_args(["--", "--data-dir=x", "--help"]).words == ["--data-dir=x", "--help"]
+    own, rest = parser.parse_known_args(["--lr", "1", word, "-no-gpu"])
+    assert (own.data_dir, own.words, rest) == ("a-b", ["1"], ["--lr", "-no-gpu"])
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "-?", "--version"])
+def test_what_is_asked_for_is_printed(capsys, word):
+    parser = Parser("p", "Does it.", "Exit code: 0.")
+    parser.add_argument("needed")
+    assert answered(lambda: parser.parse_args(["--wrong", word]).needed) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    if word == "--version":
+        assert lines[0].startswith("mnist_dist ")
+        assert len(lines) == 1
+    else:
+        assert (lines[0], lines[2], lines[-1]) == (
+            "usage: p [-h] [--version] needed",
+            "Does it.",
+            "Exit code: 0.",
+        )
+    assert err == ""
 
 
 @pytest.mark.parametrize("module", ["evaluate", "export", "report", "data.prepare"])
