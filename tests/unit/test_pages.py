@@ -82,7 +82,7 @@ RUN_BY = {
     ),
     r"python docs/flags\.py": "tests/unit/test_pages.py::test_the_page_of_flags_is_up_to_date",
     r"pip install -c constraints.txt -e '\.\[[\w,]+\]'|tests/run": ".ci/run",
-    r"python -m pytest tests/\S+( tests/\S+)*": "tests/run",
+    r"python -m pytest tests/\S+( tests/\S+)*( -k \w+)?": "tests/run",
     r"tensorboard --logdir \S+": "tests/process/run/test_files_page.py::test_tensorboard",
 }
 
