@@ -80,6 +80,9 @@ RUN_BY = {
         "tests/process/cluster/test_workers.py::"
         "test_told_to_stop_all_save_at_one_step_and_leave_with_75"
     ),
+    r"python docs/api\.py \w+": (
+        "tests/process/test_api_reference.py::test_it_is_built_without_a_warning"
+    ),
     r"python docs/flags\.py": "tests/unit/test_pages.py::test_the_page_of_flags_is_up_to_date",
     r"pip install -c constraints.txt -e '\.\[[\w,]+\]'|tests/run": ".ci/run",
     r"python -m pytest tests/\S+( tests/\S+)*( -k \w+)?": "tests/run",
