@@ -69,11 +69,9 @@ def child(group: list[str], block_steps: int, kernels: bool) -> None:
 
     from mnist_dist import assembly, flags
     from mnist_dist.data import sources
-    from mnist_dist.data.pipeline import Trainset
     from mnist_dist.devices import resources, strategy, visible
     from mnist_dist.devices.replica_placement import ReplicaPlacement
-    from mnist_dist.training import state
-    from mnist_dist.training.steps import Steps
+    from mnist_dist.training import step_records
 
     configs = [flags.parse(text.split()) for text in group]
     names = visible.local_devices(assembly.wanted(configs[0]), 1)
@@ -81,14 +79,11 @@ def child(group: list[str], block_steps: int, kernels: bool) -> None:
     data = sources.load(*configs[0].data_flags)
     variants: list[Variant] = []
     for text, config in zip(group, configs, strict=True):
-        trainset = Trainset(data.train, assembly.order(config, data), 1, 1, block_steps)
         placement = ReplicaPlacement(built.strategy, names, 0)
-        block = assembly.blocks(config, trainset, placement, built.kind)(range(block_steps))
-        how = assembly.arithmetic(config, built, config.precision)
         started = time.perf_counter()
-        network = assembly.architecture(config, data, how)
-        trained = state.build(built.strategy, network, assembly.rule(config))
-        steps = Steps(built.strategy, trained, assembly.settings(config, how.xla))
+        made = assembly.assemble(config, data, built, block_steps=block_steps)
+        steps = made.steps
+        block = assembly.blocks(config, made.trainset, placement, built.kind)(range(block_steps))
         rates = tf.constant(np.full(block_steps, 0.01), steps.dtype)
         arguments = block, rates, tf.constant(block_steps), tf.constant(0.0, steps.dtype)
         try:
@@ -97,8 +92,8 @@ def child(group: list[str], block_steps: int, kernels: bool) -> None:
             print(f"| {text} | failed: {' '.join(error.message.split())[:300]} |")
             continue
         taken_s = time.perf_counter() - started
-        losses = float(records[-1, 0])
-        variants.append(Variant(text, steps.train, arguments, block_steps, taken_s, losses))
+        last = step_records.unpack(records, range(block_steps))[-1]
+        variants.append(Variant(text, steps.train, arguments, block_steps, taken_s, last.loss))
     print("ready", flush=True)
     sys.stdin.readline()
     for variant in variants:

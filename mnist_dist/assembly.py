@@ -1,16 +1,10 @@
-"""Takes a Config apart: what each stage of a run gets of it. No stage sees the whole."""
+"""Builds what computes a training step from the flags. No later stage sees the flags as a whole."""
 
-import contextlib
 import dataclasses
-import re
-from collections.abc import Callable, Iterable
-from itertools import count
-from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from mnist_dist.cluster.job import Job
 from mnist_dist.cluster.session import Terms
 from mnist_dist.config import Config
 from mnist_dist.data import device_blocks
@@ -18,47 +12,110 @@ from mnist_dist.data.device_blocks import Blocks
 from mnist_dist.data.order import Order
 from mnist_dist.data.pipeline import Trainset
 from mnist_dist.data.sources import ImageData
-from mnist_dist.devices import hardware, nvidia
+from mnist_dist.devices import nvidia
 from mnist_dist.devices.arithmetic import Arithmetic, compiled, settle
 from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.devices.visible import Wanted
 from mnist_dist.errors import UsageError
-from mnist_dist.flags import command_line
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.augment import Augmentation
-from mnist_dist.run import lock
-from mnist_dist.run.checkpoint import Checkpoints
-from mnist_dist.run.console import Console
-from mnist_dist.run.events import Events
-from mnist_dist.run.owner import Owner
-from mnist_dist.run.trace import Trace
+from mnist_dist.optimizers import OPTIMIZERS
 from mnist_dist.run.versions import versions
-from mnist_dist.training import optim
-from mnist_dist.training.early_stopping import EarlyStopping
-from mnist_dist.training.loop import Files
+from mnist_dist.training import state
+from mnist_dist.training.optim import OptimizerSettings
 from mnist_dist.training.plan import Plan
 from mnist_dist.training.replica import Settings
-from mnist_dist.training.save_deadline import SaveDeadlineCheck
 from mnist_dist.training.schedule import LearningRateSchedule
+from mnist_dist.training.state import State
+from mnist_dist.training.steps import Steps
 
-BLOCK_STEPS = {"cpu": 10, "gpu": 50}  # more gain nothing that can be measured on a CPU
+BLOCK_STEPS = {"cpu": 10, "gpu": 50}  # longer blocks gain nothing measurable on a CPU
 
 
 def wanted(config: Config) -> Wanted:
-    """What the devices are chosen by."""
+    """The flags that choose the devices."""
     return Wanted(**{name: getattr(config, name) for name in Wanted._fields})
 
 
 def terms(config: Config) -> Terms:
-    """On what terms the workers meet: the same flags and versions on all."""
+    """How the workers meet: time limits, and what has to be equal on all of them."""
     flags = {name: str(value) for name, value in config.as_dict().items()}
     fingerprints = {"flags": flags, "versions": versions()}
     return Terms(config.connect_timeout, config.peer_timeout, config.interface, fingerprints)
 
 
+class Assembly(NamedTuple):
+    """All that computes a run's training steps.
+
+    Attributes:
+        order: the order of the training examples.
+        plan: how long the run is, and when it logs, evaluates and saves.
+        schedule: the learning rate of each step.
+        trainset: the training images, divided over steps, replicas and micro-batches.
+        arithmetic: precision, layout and kernels.
+        architecture: the network's shape.
+        state: the network's and the optimizer's variables.
+        steps: the compiled training and evaluation.
+    """
+
+    order: Order
+    plan: Plan
+    schedule: LearningRateSchedule
+    trainset: Trainset
+    arithmetic: Arithmetic
+    architecture: Architecture
+    state: State
+    steps: Steps
+
+
+def assemble(
+    config: Config,
+    data: ImageData,
+    devices: Devices,
+    strategy: tf.distribute.Strategy | None = None,
+    block_steps: int = 0,
+) -> Assembly:
+    """Builds everything that a training step needs.
+
+    Args:
+        config: the flags, with a precision that isn't "auto".
+        data: the images.
+        devices: this worker's devices.
+        strategy: another strategy than that of the devices, such as that of one replica alone.
+        block_steps: global steps in a full block; 0: as the flags say.
+
+    Raises:
+        UsageError: flags that don't fit the data or the devices.
+    """
+    strategy = strategy or devices.strategy
+    ordered = order(config, data)
+    planned = plan(config, ordered.steps_per_epoch, devices.kind)
+    replicas = strategy.num_replicas_in_sync
+    computed = arithmetic(config, devices)
+    network = architecture(config, data, computed)
+    built = state.build(strategy, network, optimizer(config))
+    return Assembly(
+        order=ordered,
+        plan=planned,
+        schedule=schedule(config, ordered.steps_per_epoch),
+        trainset=Trainset(
+            data.train,
+            ordered,
+            config.accumulate_steps,
+            replicas,
+            block_steps or planned.block_steps,
+            config.shards,
+        ),
+        arithmetic=computed,
+        architecture=network,
+        state=built,
+        steps=Steps(strategy, built, settings(config, computed.xla)),
+    )
+
+
 def order(config: Config, data: ImageData) -> Order:
-    """Which example stands where.
+    """The order of the training examples.
 
     Raises:
         UsageError: the global batch is larger than the training set.
@@ -73,7 +130,7 @@ def order(config: Config, data: ImageData) -> Order:
 
 
 def plan(config: Config, steps_per_epoch: int, kind: str) -> Plan:
-    """How long the run is and what is due when; `kind` of device is cpu or gpu."""
+    """How long the run is, and when it logs, evaluates and saves; `kind` is cpu or gpu."""
     return Plan(
         epochs=config.epochs,
         max_steps=config.max_steps,
@@ -86,29 +143,28 @@ def plan(config: Config, steps_per_epoch: int, kind: str) -> Plan:
     )
 
 
-def course(config: Config, steps_per_epoch: int) -> LearningRateSchedule:
-    """The learning rates."""
+def schedule(config: Config, steps_per_epoch: int) -> LearningRateSchedule:
+    """The learning rate of each step."""
     total = config.epochs * steps_per_epoch
     return LearningRateSchedule(config.lr, config.schedule, config.warmup_steps, total)
 
 
-def early_stopping(config: Config) -> EarlyStopping:
-    """How long to wait for an improvement of what."""
-    return EarlyStopping(config.patience, config.monitor, config.min_delta)
+def arithmetic(config: Config, devices: Devices) -> Arithmetic:
+    """Sets TensorFlow to the flags' precision, layout and kernels, and says what they are.
 
-
-def arithmetic(config: Config, devices: Devices, precision: str) -> Arithmetic:
-    """What is computed in, if it is this precision; sets TensorFlow to it."""
+    Raises:
+        UsageError: a precision or a layout that these devices can't train with.
+    """
     xla = compiled(
         config.xla,
-        precision,
+        config.precision,
         devices.kind,
         devices.strategy.num_replicas_in_sync,
         config.data_format,
         bool(config.shards or config.eager),
     )
     return settle(
-        precision,
+        config.precision,
         config.data_format,
         devices.capability,
         config.eager,
@@ -117,14 +173,8 @@ def arithmetic(config: Config, devices: Devices, precision: str) -> Arithmetic:
     )
 
 
-def bits(devices: Devices, arithmetic: Arithmetic) -> dict[str, str]:
-    """What decides the last bits beyond the flags: name -> value."""
-    kernels = {"data_format": arithmetic.layout, "xla": "on" if arithmetic.xla else "off"}
-    return {**kernels, **hardware.arithmetic(devices.names[0])}
-
-
 def architecture(config: Config, data: ImageData, arithmetic: Arithmetic) -> Architecture:
-    """The network's shape, for the data's images and classes, as it is computed."""
+    """The network for the data's images and classes, in this arithmetic."""
     flags, image_shape = config.as_dict(), data.train.images.shape[1:]
     shape = Architecture.from_flags(flags, image_shape, data.num_classes)
     return dataclasses.replace(
@@ -134,16 +184,14 @@ def architecture(config: Config, data: ImageData, arithmetic: Arithmetic) -> Arc
     )
 
 
-def rule(config: Config) -> optim.OptimizerSettings:
-    """The update rule."""
-    values = {
-        name: getattr(config, name) for name in optim.OptimizerSettings._fields if name != "name"
-    }
-    return optim.OptimizerSettings(config.optimizer, **values)
+def optimizer(config: Config) -> OptimizerSettings:
+    """How the weights are updated."""
+    flags = {name: getattr(config, name) for name in OPTIMIZERS[config.optimizer].flags}
+    return OptimizerSettings(config.optimizer, flags, config.weight_decay, config.ema)
 
 
 def settings(config: Config, xla: bool = False) -> Settings:
-    """How a step is computed; compiled by XLA, if the arithmetic says so."""
+    """How a step is computed, and whether XLA compiles it."""
     return Settings(
         seed=config.seed,
         label_smoothing=config.label_smoothing,
@@ -158,7 +206,7 @@ def settings(config: Config, xla: bool = False) -> Settings:
 
 
 def blocks(config: Config, trainset: Trainset, placement: ReplicaPlacement, kind: str) -> Blocks:
-    """How blocks get to the devices: a GPU keeps the training set, if it is small."""
+    """How blocks get to the devices: a GPU keeps the whole training set if it fits."""
     cards = nvidia.cards() if kind == "gpu" else ()
     memory_bytes = config.gpu_memory_mib * nvidia.MIB or min(
         (card.memory_bytes for card in cards), default=0
@@ -168,83 +216,3 @@ def blocks(config: Config, trainset: Trainset, placement: ReplicaPlacement, kind
     ):
         return device_blocks.on_devices(trainset, placement)
     return device_blocks.from_host(trainset, placement)
-
-
-def claimed(
-    config: Config, chief: bool, job: Job
-) -> contextlib.AbstractContextManager[Callable[[], None]]:
-    """The run's folders, for this run alone: worker 0, the chief, which writes, has them.
-
-    Yields a function that raises RunError where another run has taken one.
-
-    Raises:
-        UsageError: another run has one, or it can't be written in.
-    """
-    folders = {"--checkpoint_dir": config.checkpoint_dir, "--output_dir": config.output_dir}
-    return lock.held(folders if chief else {}, Owner.this_process(*job))
-
-
-def files(
-    config: Config,
-    variables: dict[str, tf.Variable],
-    chief: bool,
-    check_lock: Callable[[], None],
-    console: Console,
-) -> Files:
-    """Where the run leaves what; worker 0 alone, the chief, writes.
-
-    Args:
-        config: the flags.
-        variables: name -> variable, what is saved.
-        chief: whether this is worker 0.
-        check_lock: what `claimed` yielded.
-        console: where it is said.
-    """
-    return Files(
-        Checkpoints(config.checkpoint_dir, variables, config.keep_checkpoints, chief, check_lock),
-        Events((config.output_dir or config.checkpoint_dir) if chief else ""),
-        console,
-        Trace(config.output_dir if chief else "", config.profiled),
-    )
-
-
-def lead(config: Config, console: Console) -> SaveDeadlineCheck:
-    """Whether there is time to save when told to stop."""
-    return SaveDeadlineCheck(config.stop_lead_s, console.notice)
-
-
-def identity(config: Config, precision: str, data: ImageData) -> dict[str, Any]:
-    """What decides the run's numbers: a checkpoint with another identity is another run's."""
-    return {**config.numbers(), "precision": precision, "data": data.fingerprint}
-
-
-def elsewhere(config: Config) -> Callable[[Iterable[str]], str]:
-    """Of the names in which two runs differ, a command line that keeps both: in a new folder."""
-
-    def command(names: Iterable[str]) -> str:
-        words = (f"{name}{getattr(config, name, '')}" for name in names)
-        name = "-".join(re.sub(r"[^0-9A-Za-z.]+", "_", word).strip("_") for word in words)[:80]
-        runs = Path(config.run_dir).parent if config.run_dir else Path("runs")
-        folders = (runs / (f"{name}-{number}" if number > 1 else name) for number in count(1))
-        return command_line(config, str(next(path for path in folders if not path.exists())))
-
-    return command
-
-
-def origin(config: Config, network: Architecture, replicas: int) -> dict[str, Any]:
-    """What a checkpoint says of its run, so that its folder alone is enough to use it."""
-    return {
-        "network": dataclasses.asdict(network),
-        "replicas": replicas,
-        "config": config.as_dict(),
-    }
-
-
-def remarks(config: Config) -> list[str]:
-    """What a reader of the log must know of the flags."""
-    found = []
-    if config.batch_norm and config.accumulate_steps > 1:
-        found.append("Batch statistics are those of each micro-batch, not of the global batch.")
-    if config.shards:
-        found.append(f"Shards: {config.shards}; the bits don't depend on the number of replicas.")
-    return found

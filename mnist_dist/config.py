@@ -6,24 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mnist_dist import limits
+from mnist_dist import limits, optimizers
 from mnist_dist.errors import UsageError
-
-OPTIMIZER_RATES = {
-    "momentum": 0.01,
-    "sgd": 0.01,
-    "nesterov": 0.01,
-    "adam": 0.001,
-    "adamw": 0.001,
-    "adadelta": 1.0,
-    "adagrad": 0.01,
-    "rmsprop": 0.001,
-    "muon": 0.01,
-}
-"""The optimizers that --optimizer allows and the learning rate each starts from."""
-
-MOMENTA = {"rmsprop": 0.0, "muon": 0.95}
-"""The momentum of optimizers that don't start from the notebook's 0.5."""
 
 CHECKPOINT_DIR = "/tmp/tensorflow/mnist/checkpoints/"
 """The notebook's."""
@@ -47,6 +31,14 @@ def _flag(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def _optimizer_flag(name: str, text: str, **allowed: Any) -> Any:
+    """A flag whose default depends on --optimizer; who reads it and the defaults are in its help."""
+    readers = ", ".join(optimizers.readers(name)) if name in optimizers.FLAGS else ""
+    used_by = f", for {readers}" if readers else ""
+    text = f"{text}{used_by}; default {optimizers.shown_defaults(name)}"
+    return _flag(None, "Optimizer", text, numbers=True, **allowed)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The flags of one run. Raises UsageError where a value is out of range or two don't fit."""
@@ -66,14 +58,14 @@ class Config:
     xla: str = _flag("auto", "Training", "compile the steps by XLA, for one replica alone; auto: on a GPU", choices=("auto", "on", "off"))
     steps_per_loop: int = _flag(0, "Training", "global steps in one call of the graph; 0: chosen", low=0)
 
-    optimizer: str = _flag("momentum", "Optimizer", "the update rule", numbers=True, choices=tuple(OPTIMIZER_RATES))
-    lr: float = _flag(None, "Optimizer", "peak learning rate; default 0.01, or what suits another --optimizer", numbers=True, low=0.0, high=1e30)
-    momentum: float = _flag(None, "Optimizer", "momentum of momentum, nesterov, rmsprop and muon; default 0.5, rmsprop 0, muon 0.95", numbers=True, low=0.0, high=0.9999)
-    beta_1: float = _flag(0.9, "Optimizer", "decay of the mean gradient in adam and adamw", numbers=True, low=0.0, high=0.999999)
-    beta_2: float = _flag(0.999, "Optimizer", "decay of the squared gradient in adam and adamw", numbers=True, low=0.0, high=0.999999)
-    rho: float = _flag(0.95, "Optimizer", "decay of the squared gradient in adadelta and rmsprop", numbers=True, low=0.0, high=0.999999)
-    epsilon: float = _flag(1e-7, "Optimizer", "added to denominators by the adaptive rules", numbers=True, above=0.0)
-    weight_decay: float = _flag(None, "Optimizer", "decoupled: a step shrinks the kernels by lr times this; default 0, adamw 0.004", numbers=True, low=0.0)
+    optimizer: str = _flag("momentum", "Optimizer", "the update rule", numbers=True, choices=tuple(optimizers.OPTIMIZERS))
+    lr: float = _optimizer_flag("lr", "peak learning rate", low=0.0, high=1e30)
+    momentum: float = _optimizer_flag("momentum", "momentum", low=0.0, high=0.9999)
+    beta_1: float = _optimizer_flag("beta_1", "decay of the mean gradient", low=0.0, high=0.999999)
+    beta_2: float = _optimizer_flag("beta_2", "decay of the squared gradient", low=0.0, high=0.999999)
+    rho: float = _optimizer_flag("rho", "decay of the squared gradient", low=0.0, high=0.999999)
+    epsilon: float = _optimizer_flag("epsilon", "added to denominators", above=0.0)
+    weight_decay: float = _optimizer_flag("weight_decay", "decoupled: each step shrinks the kernels by lr times this", low=0.0)
     schedule: str = _flag("constant", "Optimizer", "course of the learning rate over --epochs", numbers=True, choices=("constant", "onecycle", "cosine", "step"))
     warmup_steps: int = _flag(0, "Optimizer", "global steps of linear warm-up to the peak", numbers=True, low=0)
     clip_norm: float = _flag(0.0, "Optimizer", "largest global norm of the gradient; 0: no limit", numbers=True, low=0.0)
@@ -127,12 +119,9 @@ class Config:
     # fmt: on
 
     def __post_init__(self) -> None:
-        if self.lr is None:
-            object.__setattr__(self, "lr", OPTIMIZER_RATES.get(self.optimizer, 0.01))
-        if self.momentum is None:
-            object.__setattr__(self, "momentum", MOMENTA.get(self.optimizer, 0.5))
-        if self.weight_decay is None:
-            object.__setattr__(self, "weight_decay", 0.004 if self.optimizer == "adamw" else 0.0)
+        for name in ("lr", *optimizers.FLAGS, "weight_decay"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, optimizers.default(self.optimizer, name))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             limits.of_type(field, value)

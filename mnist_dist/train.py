@@ -1,14 +1,18 @@
 """Trains: `python -m mnist_dist.train [--flags]`, or `run(Config(...))` from Python."""
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mnist_dist import flags
-from mnist_dist.cluster import job, topology
+from mnist_dist.cluster import job
+from mnist_dist.cluster.topology import Topology, from_environment
 from mnist_dist.config import Config
 from mnist_dist.data import sources
+from mnist_dist.data.sources import ImageData
 from mnist_dist.devices.startup_messages import one_dnn_has, without_greetings
 from mnist_dist.errors import EXIT_SAVED, UsageError
 from mnist_dist.network.architecture import Architecture
@@ -17,6 +21,11 @@ from mnist_dist.run.command import answered, leave
 from mnist_dist.run.console import Console
 from mnist_dist.run.result import Result
 from mnist_dist.training.stop import Stop
+
+if TYPE_CHECKING:
+    from mnist_dist.assembly import Assembly
+    from mnist_dist.cluster.session import Session
+    from mnist_dist.training.loop import Files, Loop
 
 
 def main(argv: list[str]) -> int:
@@ -29,7 +38,7 @@ def _command(argv: list[str]) -> int:
         stop.listen()
         config = flags.parse(argv)
         if config.describe:
-            if topology.from_environment(os.environ, config.cluster).is_chief:
+            if from_environment(os.environ, config.cluster).is_chief:
                 print(describe(config))
             return 0
         result = run(config, os.environ, stop)
@@ -52,13 +61,13 @@ def run(
     """
     if config.describe:
         raise UsageError("--describe trains nothing; call describe(config), or leave it out")
-    where = topology.from_environment(environment or {}, config.cluster)
-    with Console(where.is_chief, config.verbosity, config.log_every_s) as console:
-        return _run(config, where, job.of(environment or {}), console, stop or Stop())
+    topology = from_environment(environment or {}, config.cluster)
+    with Console(topology.is_chief, config.verbosity, config.log_every_s) as console:
+        return _run(config, topology, job.of(environment or {}), console, stop or Stop())
 
 
 def _run(
-    config: Config, where: topology.Topology, launched: job.Job, console: Console, stop: Stop
+    config: Config, topology: Topology, launched: job.Job, console: Console, stop: Stop
 ) -> Result:
     stop.say = console.notice
     console.stage("reading the data")
@@ -68,84 +77,90 @@ def _run(
         console.stage("importing TensorFlow")
         import tensorflow as tf
 
-        from mnist_dist import assembly, auto_precision
+        from mnist_dist import assembly, run_files
         from mnist_dist.cluster import session
-        from mnist_dist.data.pipeline import Trainset
-        from mnist_dist.training import finish, log_header, resume, state
-        from mnist_dist.training.loop import Loop
-        from mnist_dist.training.steps import Steps
+        from mnist_dist.training import finish, log_header, resume
 
         console.stage("looking for devices")
-        tf.config.list_physical_devices()  # the first look greets, too
+        tf.config.list_physical_devices()  # the first call prints messages, too
         console.stage("")
-    if where.num_workers > 1:
-        console.stage(f"waiting for {where.num_workers - 1} other worker(s)")
+    if topology.num_workers > 1:
+        console.stage(f"waiting for {topology.num_workers - 1} other worker(s)")
+    devices_wanted, terms = assembly.wanted(config), assembly.terms(config)
     with (
-        session.join(
-            assembly.wanted(config), assembly.terms(config), where, lambda: stop.name
-        ) as joined,
-        assembly.claimed(config, where.is_chief, launched) as check_lock,
+        session.join(devices_wanted, terms, topology, lambda: stop.name) as joined,
+        run_files.lock_folders(config, topology.is_chief, launched) as check_lock,
     ):
         if stop.listening:
             stop.listen()  # again: with other workers TensorFlow takes SIGTERM for itself
-        devices, placement = joined.devices, joined.placement
         console.stage("reading the data")
         data = data or _load(config)
         joined.agree("the data", data.fingerprint)
         console.stage("building the network")
-        order = assembly.order(config, data)
-        plan = assembly.plan(config, order.steps_per_epoch, devices.kind)
-        trainset = Trainset(
-            data.train,
-            order,
-            config.accumulate_steps,
-            placement.replicas,
-            plan.block_steps,
-            config.shards,
-        )
-        precision, why = config.precision, ""
-        if precision == "auto":
-            precision, why = joined.from_chief(
-                lambda: auto_precision.precision(config, data, devices, trainset)
-            )
-        arithmetic = assembly.arithmetic(config, devices, precision)
-        network = assembly.architecture(config, data, arithmetic)
-        trained = state.build(devices.strategy, network, assembly.rule(config))
-        steps = Steps(devices.strategy, trained, assembly.settings(config, arithmetic.xla))
-        files = assembly.files(config, trained.variables, where.is_chief, check_lock, console)
-        for line in (
-            *log_header.head(joined, arithmetic, why, data.source),
-            *assembly.remarks(config),
-        ):
+        computing, why = _with_precision(config, data, joined)
+        made = assembly.assemble(computing, data, joined.devices)
+        files = run_files.files(config, made.state, topology.is_chief, check_lock, console)
+        header = log_header.lines(joined, made.arithmetic, why, data.source)
+        for line in (*header, *run_files.remarks(config)):
             console.line(line)
-        loop = Loop(
-            plan=plan,
-            course=assembly.course(config, order.steps_per_epoch),
-            patience=assembly.early_stopping(config),
-            data=data,
-            trainset=trainset,
-            placement=placement,
-            steps=steps,
-            files=files,
-            stop=stop,
-            lead=assembly.lead(config, console),
-            identity=assembly.identity(config, precision, data),
-            origin=assembly.origin(config, network, placement.replicas),
-            arithmetic=assembly.bits(devices, arithmetic),
-            worker_name=joined.worker_name,
-            report_step=joined.report_step,
-            blocks=assembly.blocks(config, trainset, placement, devices.kind),
-        )
-        progress = resume.begin(loop, config.resume, joined.agree, assembly.elsewhere(config))
+        loop = _loop(config, data, joined, made, files, stop)
+        other_command = run_files.command_in_new_folder(config)
+        progress = resume.begin(loop, config.resume, joined.agree, other_command)
         facts = finish.Facts(
-            num_replicas=placement.replicas,
-            num_workers=where.num_workers,
-            precision=precision,
-            deterministic=arithmetic.deterministic,
-            parameters=sum(stage.parameters for stage in network.stages),
+            num_replicas=joined.placement.replicas,
+            num_workers=topology.num_workers,
+            precision=computing.precision,
+            deterministic=made.arithmetic.deterministic,
+            parameters=sum(stage.parameters for stage in made.architecture.stages),
             config=config.as_dict(),
         )
         return finish.finish(loop, progress, facts)
+
+
+def _with_precision(config: Config, data: ImageData, joined: "Session") -> tuple[Config, str]:
+    """The flags with what --precision=auto is in this run, and why; unchanged otherwise."""
+    if config.precision != "auto":
+        return config, ""
+    from mnist_dist import auto_precision
+
+    replicas = joined.placement.replicas
+    precision, why = joined.from_chief(
+        lambda: auto_precision.precision(config, data, joined.devices, replicas)
+    )
+    return dataclasses.replace(config, precision=precision), why
+
+
+def _loop(  # noqa: PLR0913
+    config: Config,
+    data: ImageData,
+    joined: "Session",
+    made: "Assembly",
+    files: "Files",
+    stop: Stop,
+) -> "Loop":
+    """Puts together what the loop works with."""
+    from mnist_dist import assembly, run_files
+    from mnist_dist.training.loop import Loop
+
+    placement, devices = joined.placement, joined.devices
+    return Loop(
+        plan=made.plan,
+        schedule=made.schedule,
+        early_stopping=run_files.early_stopping(config),
+        data=data,
+        trainset=made.trainset,
+        placement=placement,
+        steps=made.steps,
+        files=files,
+        stop=stop,
+        save_deadline=run_files.save_deadline_check(config, files.console),
+        identity=run_files.identity(config, made.arithmetic.precision, data),
+        origin=run_files.origin(config, made.architecture, placement.replicas),
+        kernels=run_files.kernels(devices, made.arithmetic),
+        worker_name=joined.worker_name,
+        report_step=joined.report_step,
+        blocks=assembly.blocks(config, made.trainset, placement, devices.kind),
+    )
 
 
 def describe(config: Config) -> str:
@@ -155,7 +170,7 @@ def describe(config: Config) -> str:
     return table(Architecture.from_flags(config.as_dict(), shape, data.num_classes).stages)
 
 
-def _load(config: Config) -> sources.ImageData:
+def _load(config: Config) -> ImageData:
     return sources.load(*config.data_flags)
 
 

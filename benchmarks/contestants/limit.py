@@ -29,9 +29,6 @@ class Program:
 
             from mnist_dist import assembly
             from mnist_dist.cluster import session, topology
-            from mnist_dist.data.pipeline import Trainset
-            from mnist_dist.training import state
-            from mnist_dist.training.steps import Steps
         config = Config(
             no_gpu=True,
             batch_size=job.batch,
@@ -43,20 +40,20 @@ class Program:
         alone = topology.from_environment({}, "none")
         with session.join(assembly.wanted(config), assembly.terms(config), alone) as joined:
             self.placement = joined.placement
-        order = assembly.order(config, self.data)
-        trainset = Trainset(self.data.train, order, 1, 1, steps, config.shards)
-        how = assembly.arithmetic(config, joined.devices, config.precision)
-        network = assembly.architecture(config, self.data, how)
-        self.state = state.build(joined.devices.strategy, network, assembly.rule(config))
-        self.steps = Steps(joined.devices.strategy, self.state, assembly.settings(config, how.xla))
-        place = assembly.blocks(config, trainset, self.placement, joined.devices.kind)
+        made = assembly.assemble(config, self.data, joined.devices, block_steps=steps)
+        self.state, self.steps = made.state, made.steps
+        place = assembly.blocks(config, made.trainset, self.placement, joined.devices.kind)
         dtype = self.steps.dtype
         rates = tf.fill([steps], tf.constant(config.lr, dtype))
-        self._arguments = place(range(steps)), rates, tf.constant(steps), tf.zeros([], dtype)
+        self._numbers = range(steps)
+        self._arguments = place(self._numbers), rates, tf.constant(steps), tf.zeros([], dtype)
 
     def train(self) -> np.ndarray:
-        """The block's steps; their losses."""
-        return self.steps.train(*self._arguments).numpy()[:, 0]
+        """Trains the block's steps; returns their losses."""
+        from mnist_dist.training import step_records
+
+        records = step_records.unpack(self.steps.train(*self._arguments).numpy(), self._numbers)
+        return np.array([record.loss for record in records])
 
     def evaluate(self) -> list[float]:
         """Loss and accuracy on the test set."""

@@ -14,7 +14,6 @@ from mnist_dist.bench.timed_training import TimedTraining, Together
 from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.data.order import rows_per_replica
-from mnist_dist.data.pipeline import Trainset
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices import all_reduce_timing, hardware, resources, strategy, visible
 from mnist_dist.devices.replica_placement import ReplicaPlacement
@@ -88,15 +87,12 @@ def _precision(config: Config, data: ImageData, built: Devices) -> str:
     """What --precision=auto is here; the later levels are told."""
     if config.precision != "auto":
         return config.precision
-    order = assembly.order(config, data)
-    steps = assembly.plan(config, order.steps_per_epoch, built.kind).block_steps
-    trainset = Trainset(data.train, order, config.accumulate_steps, 1, steps)
-    return auto_precision.precision(config, data, built, trainset)[0]
+    return auto_precision.precision(config, data, built, replicas=1)[0]
 
 
 def _travels(config: Config, data: ImageData, built: Devices) -> dict[str, int]:
-    how = assembly.arithmetic(config, built, config.precision)
-    stages = assembly.architecture(config, data, how).stages
+    arithmetic = assembly.arithmetic(config, built)
+    stages = assembly.architecture(config, data, arithmetic).stages
     size = 8 if config.precision == "float64" else 4
     short = config.wire_dtype == "bfloat16"
     return plan.travels(stages, size, short, config.bytes_per_pack, config.accumulate_steps)

@@ -13,12 +13,10 @@ import tensorflow as tf
 from mnist_dist import assembly
 from mnist_dist.config import Config
 from mnist_dist.data.order import Order
-from mnist_dist.data.pipeline import Trainset, prefetched
+from mnist_dist.data.pipeline import prefetched
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.devices.strategy import Devices
-from mnist_dist.training import state
-from mnist_dist.training.steps import Steps
 
 BLOCKS = 5  # at least, in a timed stretch
 
@@ -77,25 +75,14 @@ class TimedTraining:
         placement: ReplicaPlacement,
         device: str = "",
     ) -> None:
-        self._order = assembly.order(config, data)
-        full = self._order.examples // config.batch_size
+        full = len(data.train.labels) // config.batch_size
         self._block_steps = assembly.plan(config, full, built.kind).block_steps
-        trainset = Trainset(
-            data.train,
-            self._order,
-            config.accumulate_steps,
-            placement.replicas,
-            self._block_steps,
-        )
-        how = assembly.arithmetic(config, built, config.precision)
         self._device = device
-        self._course = assembly.course(config, self._order.steps_per_epoch)
-        with self._here():
-            network = assembly.architecture(config, data, how)
-            trained = state.build(placement.strategy, network, assembly.rule(config))
-            self._steps = Steps(placement.strategy, trained, assembly.settings(config, how.xla))
-            blocks = assembly.blocks(config, trainset, placement, built.kind)
-        self._made = prefetched(blocks, _ranges(self._order, self._block_steps))
+        with self._on_device():
+            made = assembly.assemble(config, data, built, placement.strategy, self._block_steps)
+            blocks = assembly.blocks(config, made.trainset, placement, built.kind)
+        self._steps, self._schedule = made.steps, made.schedule
+        self._blocks = prefetched(blocks, _ranges(made.order, self._block_steps))
 
     def warm(self) -> float:
         """A step to compile, and another, whose seconds are returned."""
@@ -118,20 +105,20 @@ class TimedTraining:
 
     def close(self) -> None:
         """Ends the thread that makes blocks."""
-        self._made.close()
+        self._blocks.close()
 
     def _train(self, steps: int) -> tuple[float, float]:
         """A block's first steps; the seconds that it waited for the block, and those it trained."""
         began = time.perf_counter()
-        numbers, block = next(self._made)
+        numbers, block = next(self._blocks)
         came = time.perf_counter()
-        rates = tf.constant([self._course.rate(step) for step in numbers], self._steps.dtype)
-        told = tf.zeros([], self._steps.dtype)
-        with self._here():
-            self._steps.train(block, rates, tf.constant(steps), told).numpy()
+        rates = tf.constant([self._schedule.rate(step) for step in numbers], self._steps.dtype)
+        stop = tf.zeros([], self._steps.dtype)
+        with self._on_device():
+            self._steps.train(block, rates, tf.constant(steps), stop).numpy()
         return came - began, time.perf_counter() - came
 
-    def _here(self) -> contextlib.AbstractContextManager[Any]:
+    def _on_device(self) -> contextlib.AbstractContextManager[Any]:
         return tf.device(self._device) if self._device else contextlib.nullcontext()
 
 

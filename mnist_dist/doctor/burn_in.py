@@ -6,6 +6,7 @@ al. 2021, "Silent data corruptions at scale", tell why this has to be looked for
 """
 
 import collections
+import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,11 +16,8 @@ import tensorflow as tf
 from mnist_dist import assembly
 from mnist_dist.config import Config
 from mnist_dist.data import sources
-from mnist_dist.data.pipeline import Trainset
 from mnist_dist.devices.hardware import arithmetic
 from mnist_dist.devices.strategy import Devices
-from mnist_dist.training import state
-from mnist_dist.training.steps import Steps
 from mnist_dist.training.weights_digest import digest
 
 STEPS = 10  # of a round
@@ -65,25 +63,24 @@ class BurnInTraining:
 
     def __init__(self, config: Config, built: Devices, name: str, cores: int) -> None:
         self._name = name
-        alone = tf.distribute.get_strategy()
         data = sources.load(*config.data_flags)
-        order = assembly.order(config, data)
-        steps = min(STEPS, order.steps_per_epoch)
         busy = min(cores, SHARDS, config.batch_size) if built.kind == "cpu" else 1
-        shards = 2 ** (busy.bit_length() - 1)
-        trainset = Trainset(data.train, order, 1, 1, steps, shards)
-        settings = assembly.settings(config)._replace(
-            shards=shards, accumulate_steps=1, eager=False
+        fixed = dataclasses.replace(
+            config,
+            shards=2 ** (busy.bit_length() - 1),
+            accumulate_steps=1,
+            eager=False,
+            nondeterministic=False,
+            wire_dtype="float32",
+            xla="auto",
+            precision="float32" if config.precision == "auto" else config.precision,
         )
-        precision = "float32" if config.precision == "auto" else config.precision
-        how = assembly.arithmetic(config, built, precision)
+        steps = min(STEPS, assembly.order(config, data).steps_per_epoch)
         with tf.device(name):
-            built_state = state.build(
-                alone, assembly.architecture(config, data, how), assembly.rule(config)
-            )
-            self.variables = built_state.variables
-            self._steps = Steps(alone, built_state, settings)
-            self._block = tf.nest.map_structure(tf.constant, trainset.block(range(steps), 0))
+            made = assembly.assemble(fixed, data, built, tf.distribute.get_strategy(), steps)
+            self.variables = made.state.variables
+            self._steps = made.steps
+            self._block = tf.nest.map_structure(tf.constant, made.trainset.block(range(steps), 0))
             self._rates = tf.fill([steps], tf.constant(config.lr, self._steps.dtype))
         self._begin = {key: variable.numpy() for key, variable in self.variables.items()}
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mnist_dist.errors import shorten
+from mnist_dist.optimizers import FLAGS, OPTIMIZERS
 from mnist_dist.report.runs import Run
 
 DASH = "\N{EN DASH}"
@@ -24,16 +25,6 @@ SAME_RUN = frozenset(
     }
 )
 """Flags that don't make a run another setting: the seed, places, and what is written and when."""
-
-ADAPTIVE = ("adam", "adamw", "adadelta", "adagrad", "rmsprop", "muon")
-USED_BY = {
-    "momentum": ("momentum", "nesterov", "rmsprop", "muon"),
-    "beta_1": ("adam", "adamw", "muon"),
-    "beta_2": ("adam", "adamw", "muon"),
-    "rho": ("adadelta", "rmsprop"),
-    "epsilon": ADAPTIVE,
-}
-"""Flags that only some optimizers read; with the others they make no difference."""
 
 
 @dataclasses.dataclass
@@ -195,8 +186,9 @@ def shown(value: Any) -> str:
 def _decisive(run: Run) -> dict[str, Any]:
     """What a run has in common with those of other seeds."""
     optimizer = run.config["optimizer"]
+    unread = set(FLAGS).difference(*(entry.flags for entry in [OPTIMIZERS.get(optimizer)] if entry))
     flags = {
-        name: value if optimizer in USED_BY.get(name, (optimizer,)) else None
+        name: None if name in unread else value
         for name, value in run.config.items()
         if name not in SAME_RUN
     }

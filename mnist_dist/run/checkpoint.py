@@ -4,7 +4,7 @@ A save copies the variables and returns; a thread writes the copy while training
 has the format on the disk.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
@@ -29,13 +29,14 @@ class Checkpoints:
         took_s: seconds from the start of the last save until it was visible; 0 before the first.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         folder: str,
         variables: dict[str, tf.Variable],
         keep: int,
         chief: bool,
         check_lock: Callable[[], None] = lambda: None,
+        old_names: Mapping[str, str] | None = None,
     ) -> None:
         """All workers restore, only the chief writes.
 
@@ -45,7 +46,9 @@ class Checkpoints:
             keep: how many of the newest checkpoints stay.
             chief: whether this worker writes.
             check_lock: raises RunError if another run has taken the folder.
+            old_names: name -> its name in older checkpoints, which are restored too.
         """
+        self._old_names = old_names or {}
         self.variables = variables
         self.folder = Path(folder)
         self._keep = keep
@@ -128,7 +131,10 @@ class Checkpoints:
             for key, shape in shapes.items()
             if key.startswith("variables/")
         }
-        own_shapes = {name: list(v.shape) for name, v in self.variables.items()}
+        is_old = not saved_shapes.keys().isdisjoint(self._old_names.values())
+        names = self._old_names if is_old else {}
+        variables = {names.get(name, name): v for name, v in self.variables.items()}
+        own_shapes = {name: list(v.shape) for name, v in variables.items()}
         if saved_shapes != own_shapes:
             every = {*saved_shapes, *own_shapes}
             first = min(n for n in every if saved_shapes.get(n) != own_shapes.get(n))
@@ -137,7 +143,7 @@ class Checkpoints:
                 f"{saved_shapes.get(first, 'not')} there and {own_shapes.get(first, 'not')} here; "
                 "give its flags, another --checkpoint_dir, or --resume=never"
             )
-        tf.train.Checkpoint(variables=self.variables).read(prefix).assert_consumed()
+        tf.train.Checkpoint(variables=variables).read(prefix).assert_consumed()
 
     def at(self, step: int) -> Saved:
         """The checkpoint of a global step.

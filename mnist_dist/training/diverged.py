@@ -1,4 +1,4 @@
-"""A run whose numbers went wrong: what, at which step, on whose examples."""
+"""The error of a run whose numbers are no longer finite: what, at which step, on which examples."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ SHOWN_IDS = 64
 
 
 def diverged(worker_name: str, what: str, step: int, batch: str = "") -> RunError:
-    """The error that ends it.
+    """Makes the error that ends the run.
 
     Args:
         worker_name: this worker and its host.
-        what: isn't finite.
-        step: how many global steps have been done.
-        batch: what `batch_of` gave.
+        what: the description of what isn't finite.
+        step: global steps done.
+        batch: the description by `batch_of`.
     """
     return RunError(
         f"{worker_name}: {what} at step {step}{batch}, and nothing was saved since; "
@@ -27,9 +27,9 @@ def diverged(worker_name: str, what: str, step: int, batch: str = "") -> RunErro
 def batch_of(
     step: int, trainset: Trainset, placement: ReplicaPlacement, replicas: Sequence[int] = ()
 ) -> str:
-    """What a step (from 0) was trained on, by these replicas or, if there are none, by all."""
+    """Describes the examples of a step (from 0) on these replicas; without any, on all."""
     every = replicas or range(placement.replicas)
-    ids = [n for r in every for part in trainset.example_ids(step, r) for n in part]
+    ids = [n for r in every for rows in trainset.example_ids(step, r) for n in rows]
     shown = ", ".join(map(str, ids[:SHOWN_IDS])) + (", ..." if len(ids) > SHOWN_IDS else "")
     workers = sorted({replica // len(placement.devices) for replica in replicas})
     named = ", ".join(map(str, workers))

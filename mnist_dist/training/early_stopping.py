@@ -8,7 +8,7 @@ class EarlyStopping(NamedTuple):
     """What counts as an improvement, and how long to wait for one.
 
     Attributes:
-        epochs: without improvement before the run stops; 0: never.
+        epochs: epochs without improvement before the run stops; 0: never.
         monitor: validation_loss or validation_accuracy.
         min_delta: least change that counts.
     """
@@ -20,7 +20,7 @@ class EarlyStopping(NamedTuple):
 
 @dataclasses.dataclass
 class Patience:
-    """What early stopping remembers; saved with the run, so a resume changes nothing.
+    """The state of early stopping, which is saved with the run.
 
     Attributes:
         best_step: the global step of the best value, None before the first evaluation.
@@ -32,19 +32,19 @@ class Patience:
     best_value: float = 0.0
     waited: int = 0
 
-    def look(self, rule: EarlyStopping, step: int, validation: dict[str, float]) -> None:
-        """Takes in the evaluation at an epoch's end.
+    def update(self, settings: EarlyStopping, step: int, validation: dict[str, float]) -> None:
+        """Records the evaluation at an epoch's end.
 
         Args:
-            rule: what counts.
+            settings: what counts as an improvement.
             step: global steps done.
             validation: "loss" and "accuracy" of the validation split.
         """
-        value = validation[rule.monitor.removeprefix("validation_")]
+        value = validation[settings.monitor.removeprefix("validation_")]
         gain = value - self.best_value
-        if rule.monitor == "validation_loss":
+        if settings.monitor == "validation_loss":
             gain = -gain
-        if self.best_step is None or gain > rule.min_delta:
+        if self.best_step is None or gain > settings.min_delta:
             self.best_step, self.best_value, self.waited = step, value, 0
         else:
             self.waited += 1

@@ -1,4 +1,4 @@
-"""Trains to the end, scores what is reported, and writes a run's last files."""
+"""Trains to the end, computes the reported score, and writes the run's last files."""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from mnist_dist.training.weights_digest import WEIGHTS, digest
 
 
 class Facts(NamedTuple):
-    """What a result says of the cluster, the network and the flags; each is a key of it."""
+    """The cluster, the network and the flags as the result reports them; each is a key of it."""
 
     num_replicas: int
     num_workers: int
@@ -26,9 +26,9 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
     """Trains on from `progress` until there is a reason to stop.
 
     Args:
-        loop: the run's parts.
-        progress: where it stands.
-        facts: what the result says of the cluster, the network and the flags.
+        loop: the run.
+        progress: the steps and scores so far.
+        facts: the cluster, the network and the flags for the result.
 
     Raises:
         RunError: a loss that isn't finite, a full disk.
@@ -37,12 +37,12 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
     finished = bool(progress.stopped)
     if finished:
         console.line(f"This run is finished ({progress.stopped}, global step {progress.step}).")
-        if progress.patience.best_step is None:  # else the last scores aren't what is reported
+        if progress.patience.best_step is None:  # else the best weights' scores are reported, below
             console.line(score_line("test", progress.scores["test"]))
     try:
         stopped, test = (progress.stopped, None) if finished else loop.run(progress)
     except BaseException as error:
-        # Ctrl-C ends the command's process, and with it a slow save that nobody waits for.
+        # Ctrl-C ends the process at once; it doesn't wait for a slow save.
         if not (isinstance(error, KeyboardInterrupt) and loop.stop.listening):
             loop.files.checkpoints.close()
         raise
@@ -63,8 +63,9 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
 
 
 def _score(loop: Loop, progress: Progress, test: Evaluation | None) -> Evaluation:
-    """The score that is reported: the last weights', which is `test` unless that is None; or the
-    best ones', where --patience knows them.
+    """The reported score: of the best weights with --patience, else of the last ones.
+
+    `test` is the last weights' score if it has been computed.
     """
     best = progress.patience.best_step
     if best not in (None, progress.step):

@@ -1,4 +1,4 @@
-"""The log's first lines: what runs on what."""
+"""The first lines of the log: devices, replicas, memory, precision and data."""
 
 from collections.abc import Iterator
 
@@ -7,14 +7,14 @@ from mnist_dist.devices import nvidia, resources
 from mnist_dist.devices.arithmetic import Arithmetic
 
 
-def head(session: Session, arithmetic: Arithmetic, why: str, source: str) -> Iterator[str]:
-    """Devices, replicas, cores, memory, data, and what was chosen for "auto".
+def lines(session: Session, arithmetic: Arithmetic, why: str, source: str) -> Iterator[str]:
+    """Yields the lines: devices, replicas, cores, memory, data, and the choices for "auto".
 
     Args:
-        session: this worker among all.
-        arithmetic: what is computed in.
-        why: how --precision=auto was decided; empty where it wasn't.
-        source: where the data comes from.
+        session: this worker's session.
+        arithmetic: precision, layout and kernels.
+        why: how --precision=auto was decided; empty for other precisions.
+        source: the data's origin.
     """
     devices, topology = session.devices, session.topology
     yield f"Using device {','.join(devices.names)}, and data format {arithmetic.layout}."
@@ -32,7 +32,7 @@ def head(session: Session, arithmetic: Arithmetic, why: str, source: str) -> Ite
 
 
 def _cards(names: tuple[str, ...], deterministic: bool) -> Iterator[str]:
-    """The GPUs as NVIDIA's library sees them, and whether their sums are the same twice."""
+    """The GPUs' memory and load by NVIDIA's library, and whether results are deterministic."""
     for card in nvidia.cards()[: len(names)]:
         busy = card.utilisation_percent
         yield (

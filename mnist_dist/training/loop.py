@@ -19,8 +19,8 @@ from mnist_dist.run.bar import Pace
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
-from mnist_dist.run.tensorboard import SUMMARY_STEPS
 from mnist_dist.run.trace import Trace
+from mnist_dist.training import step_records
 from mnist_dist.training.diverged import batch_of, diverged
 from mnist_dist.training.early_stopping import EarlyStopping
 from mnist_dist.training.evaluation import Evaluation, evaluate, on_any_worker
@@ -28,6 +28,7 @@ from mnist_dist.training.plan import Plan
 from mnist_dist.training.progress import Progress
 from mnist_dist.training.save_deadline import SaveDeadlineCheck
 from mnist_dist.training.schedule import LearningRateSchedule
+from mnist_dist.training.step_records import StepRecord
 from mnist_dist.training.steps import Steps
 from mnist_dist.training.stop import Stop
 
@@ -36,7 +37,7 @@ PrefetchedBlocks: TypeAlias = Generator[tuple[range, Any]]
 
 
 class Files(NamedTuple):
-    """What a run leaves on the disk and says."""
+    """A run's output: checkpoints, events, console and trace."""
 
     checkpoints: Checkpoints
     events: Events
@@ -46,31 +47,40 @@ class Files(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Loop:
-    """One run's parts, put together: `run` trains until there is a reason to stop."""
+    """Everything that one run works with. `run` trains until there is a reason to stop.
+
+    Attributes:
+        identity: what decides the run's numbers.
+        origin: what a checkpoint records of its run.
+        kernels: what decides the last bits besides the flags.
+        worker_name: this worker and its host, for messages.
+        report_step: reports progress to the other workers.
+        blocks: makes the block of a range of steps on the devices.
+    """
 
     plan: Plan
-    course: LearningRateSchedule
-    patience: EarlyStopping
+    schedule: LearningRateSchedule
+    early_stopping: EarlyStopping
     data: ImageData
     trainset: Trainset
     placement: ReplicaPlacement
     steps: Steps
     files: Files
     stop: Stop
-    lead: SaveDeadlineCheck
+    save_deadline: SaveDeadlineCheck
     identity: dict[str, Any]
     origin: dict[str, Any]
-    arithmetic: dict[str, str]
+    kernels: dict[str, str]
     worker_name: str
     report_step: Callable[[int], None]
     blocks: Blocks
 
     def run(self, progress: Progress) -> tuple[str, Evaluation | None]:
-        """Trains on from `progress`, which is kept up to date.
+        """Trains on from `progress` and keeps it up to date.
 
         Returns:
-            Why it stopped: completed, max_steps, patience or preempted. And the test set's score
-            by the weights as they are then; None where there was none since the last step.
+            Why training stopped: completed, max_steps, patience or preempted; and the final
+            weights' score on the test set, or None if it wasn't computed after the last step.
 
         Raises:
             RunError: a loss that isn't finite, a full disk.
@@ -78,37 +88,40 @@ class Loop:
         scored = len(self.data.validation.labels) + len(self.data.test.labels)
         size, per_epoch = self.trainset.order.batch_size, self.plan.steps_per_epoch
         self.files.console.begin(Pace(progress.step, self.plan.last_step, size, per_epoch, scored))
-        made = prefetched(self.blocks, self.plan.blocks(progress.step))
-        with contextlib.closing(made), contextlib.closing(self.files.trace):
-            return self._run(progress, made)
+        blocks = prefetched(self.blocks, self.plan.blocks(progress.step))
+        with contextlib.closing(blocks), contextlib.closing(self.files.trace):
+            return self._run(progress, blocks)
 
     def _run(self, progress: Progress, blocks: PrefetchedBlocks) -> tuple[str, Evaluation | None]:
         test = None
         while not progress.stopped:
             test = None
-            told = progress.step < self.plan.last_step and self._train_epoch(progress, blocks)
-            if told and not self.plan.evaluation_due(progress.step):
+            more = progress.step < self.plan.last_step
+            stop_requested = more and self._train_epoch(progress, blocks)
+            if stop_requested and not self.plan.evaluation_due(progress.step):
                 self.save(progress)
                 break
             test = self._evaluate_all(progress)
-            told = told or on_any_worker(self.steps, self.placement, bool(self.stop.name))
-            if self.patience.epochs and progress.patience.waited >= self.patience.epochs:
+            if not stop_requested:
+                stop_requested = on_any_worker(self.steps, self.placement, bool(self.stop.name))
+            limit = self.early_stopping.epochs
+            if limit and progress.patience.waited >= limit:
                 progress.stopped = "patience"
             elif progress.step >= self.plan.last_step:
                 progress.stopped = self.plan.ending
             self.save(progress)
-            if told and not progress.stopped:
+            if stop_requested and not progress.stopped:
                 break
         with self._saving():
             self.files.checkpoints.wait()
         return progress.stopped or "preempted", test
 
     def save(self, progress: Progress) -> None:
-        """Has the run's files and then a checkpoint brought to the disk while training goes on.
+        """Writes the run's files and then a checkpoint, in the background.
 
         Raises:
-            RunError: a weight that isn't finite: the step's update was too large; or the save
-                before this one failed.
+            RunError: a weight isn't finite, since the last update was too large; or the previous
+                save failed.
         """
         for name, variable in self.files.checkpoints.variables.items():
             if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
@@ -119,7 +132,7 @@ class Loop:
         state = {
             "identity": self.identity,
             "origin": self.origin,
-            "arithmetic": self.arithmetic,
+            "arithmetic": self.kernels,
             "best_step": progress.patience.best_step,
             **dataclasses.asdict(progress),
             "written": events.written(progress.step, self.plan.epoch_ended(progress.step)),
@@ -133,7 +146,7 @@ class Loop:
             yield
 
     def evaluate(self, split: str) -> Evaluation:
-        """Scores the "validation" or "test" split, with the averaged weights if there are any."""
+        """Scores the "validation" or "test" split, by the averaged weights if there are any."""
         doing = self.files.console.doing(f"evaluating {split}")
         with doing, self.stop.during("an evaluation"):
             self.steps.swap_averages()
@@ -143,13 +156,17 @@ class Loop:
         return result
 
     def _train_epoch(self, progress: Progress, blocks: PrefetchedBlocks) -> bool:
-        """Trains to the epoch's end, or the run's, or till a worker is told to stop: then True."""
+        """Trains to the end of the epoch or run, or until a worker is told to stop.
+
+        Returns:
+            Whether a worker is told to stop.
+        """
         epoch, _ = self.trainset.order.position(progress.step)
-        told, started, epoch_seconds = False, time.monotonic(), 0.0
+        stop_requested, started, epoch_seconds = False, time.monotonic(), 0.0
         for steps, block in blocks:
             waited = time.monotonic() - started
             self.files.trace.at(steps.start)
-            told = self._train_block(steps, block)
+            stop_requested = self._train_block(steps, block)
             progress.step = steps.stop
             self.files.trace.at(steps.stop)
             self.report_step(progress.step)
@@ -158,10 +175,10 @@ class Loop:
             epoch_seconds += now - started
             self.files.events.times(progress.step, progress.train_seconds)
             self.files.events.summary(progress.step, self._speed(steps, now - started, waited))
-            if told and not self.plan.evaluation_due(progress.step):
+            if stop_requested and not self.plan.evaluation_due(progress.step):
                 return True
             self.files.checkpoints.poll()
-            self.lead.look(now - started, self.files.checkpoints.took_s)
+            self.save_deadline.check(now - started, self.files.checkpoints.took_s)
             if self.plan.evaluation_due(progress.step):
                 break
             if self.plan.save_due(progress.step, self.files.checkpoints.age_s()):
@@ -170,41 +187,45 @@ class Loop:
         self.files.console.line(
             f"\nTrain time for epoch #{epoch + 1} (global step {progress.step}): {epoch_seconds:f}"
         )
-        return told
+        return stop_requested
 
     def _train_block(self, steps: range, block: Any) -> bool:
-        """Runs and logs a block; True where a worker was told to stop before it began."""
+        """Trains and logs a block; returns whether a worker was told to stop before it began."""
         dtype = self.steps.dtype
         rates = np.zeros(self.trainset.block_steps)
-        rates[: len(steps)] = [self.course.rate(step) for step in steps]
-        told = tf.constant(1.0 if self.stop.name else 0.0, dtype)
-        records = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), told)
-        values = records.numpy()[: len(steps)].astype(float)
-        for step, value, rate in zip(steps, values, rates, strict=False):
-            loss, accuracy, _, *unfit, norm = value
-            if not math.isfinite(loss) or any(unfit):
-                finite = math.isfinite(loss)
-                what = "a gradient isn't finite" if finite else f"the loss is {loss}"
-                where = [replica for replica, bad in enumerate(unfit) if bad]
-                batch = batch_of(step, self.trainset, self.placement, where)
-                raise diverged(self.worker_name, what, step + 1, batch)
-            self._log(step, loss, accuracy, rate)
-            if (step + 1) % SUMMARY_STEPS == 0:
-                shown = {"loss": loss, "accuracy": accuracy, "learning_rate": rate}
-                self.files.events.summary(step + 1, {**shown, "gradient_norm": norm})
-        self.files.console.advance(len(steps), values[-1, 0])
-        return bool(values[:, 2].any())
+        rates[: len(steps)] = [self.schedule.rate(step) for step in steps]
+        stop = tf.constant(1.0 if self.stop.name else 0.0, dtype)
+        rows = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), stop)
+        records = step_records.unpack(rows.numpy(), steps)
+        for record, rate in zip(records, rates, strict=False):
+            self._check_finite(record)
+            self._log(record, float(rate))
+        self.files.console.advance(len(steps), records[-1].loss)
+        return any(record.stop_requested for record in records)
 
-    def _log(self, step: int, loss: float, accuracy: float, rate: float) -> None:
-        epoch, batch = self.trainset.order.position(step)
-        interval = self.plan.log_interval
+    def _check_finite(self, record: StepRecord) -> None:
+        """Raises RunError if a step's loss or a replica's own gradient isn't finite."""
+        if math.isfinite(record.loss) and not record.nonfinite_replicas:
+            return
+        finite = math.isfinite(record.loss)
+        what = "a gradient isn't finite" if finite else f"the loss is {record.loss}"
+        replicas = list(record.nonfinite_replicas)
+        batch = batch_of(record.step, self.trainset, self.placement, replicas)
+        raise diverged(self.worker_name, what, record.step + 1, batch)
+
+    def _log(self, record: StepRecord, rate: float) -> None:
+        epoch, batch = self.trainset.order.position(record.step)
+        step, interval = record.step + 1, self.plan.log_interval
         if interval and batch % interval == 0:
-            self.files.console.loss(batch, loss)
-        if interval and (step + 1) % interval == 0:
-            self.files.events.train(step + 1, epoch + 1, loss, accuracy, float(rate))
+            self.files.console.loss(batch, record.loss)
+        if interval and step % interval == 0:
+            self.files.events.train(step, epoch + 1, record.loss, record.accuracy, rate)
+        if record.gradient_norm is not None:
+            shown = {"loss": record.loss, "accuracy": record.accuracy, "learning_rate": rate}
+            self.files.events.summary(step, {**shown, "gradient_norm": record.gradient_norm})
 
     def _speed(self, steps: range, seconds: float, waited: float) -> dict[str, float]:
-        """What a block's computation took, for TensorBoard."""
+        """A block's speed, waiting time and memory, for TensorBoard."""
         order = self.trainset.order
         images = len(steps) * order.batch_size
         if self.plan.epoch_ended(steps.stop):  # its last batch may be smaller
@@ -213,7 +234,7 @@ class Loop:
         return speed | resources.memory(self.placement.devices) | self.steps.loss_scale
 
     def _evaluate_all(self, progress: Progress) -> Evaluation:
-        """The validation set's score, if there is one, and the test set's, which is returned."""
+        """Scores the validation set, if any, and the test set, whose score is returned."""
         epoch = self.trainset.order.position(progress.step - 1)[0] + 1
         for split in ("validation", "test"):
             if not len(getattr(self.data, split).labels):
@@ -225,12 +246,14 @@ class Loop:
             self.files.events.evaluation(progress.step, epoch, split, score.loss, score.accuracy)
             self.files.console.line(score_line(split, progress.scores[split]))
             if split == "test":
-                self._show(score, progress.step)
-        if self.patience.epochs and self.plan.epoch_ended(progress.step):
-            progress.patience.look(self.patience, progress.step, progress.scores["validation"])
+                self._draw(score, progress.step)
+        if self.early_stopping.epochs and self.plan.epoch_ended(progress.step):
+            progress.patience.update(
+                self.early_stopping, progress.step, progress.scores["validation"]
+            )
         return score
 
-    def _show(self, score: Evaluation, step: int) -> None:
+    def _draw(self, score: Evaluation, step: int) -> None:
         test = self.data.test
         worst = score.worst(test.labels)
         self.files.events.pictures(
@@ -243,6 +266,6 @@ class Loop:
 
 
 def score_line(split: str, score: dict[str, float]) -> str:
-    """The notebook's line for the test set, and the same for the validation set."""
+    """The notebook's line for the test set, and its like for the validation set."""
     name = {"test": "Test set", "validation": "Validation set"}[split]
     return f"{name}: Average loss: {score['loss']:.4f}, Accuracy: {100 * score['accuracy']:4f}%\n"

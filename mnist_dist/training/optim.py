@@ -1,30 +1,30 @@
-"""The update rule: Keras's optimizers on gradients that are already summed.
+"""The update of the weights: Keras's optimizers on gradients that are already summed.
 
-Keras's own `apply` sums the gradients over the replicas once more and can't be told when to skip
-a step, so its `update_step` is called on each variable instead.
+Keras's own `apply` sums the gradients over the replicas again and can't skip a step, so its
+`update_step` is called on each variable instead.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from mnist_dist.optimizers import OPTIMIZERS
+
 
 class OptimizerSettings(NamedTuple):
-    """An update rule; each field is the flag of its name, which has the default and the help.
+    """How the weights are updated.
 
     Attributes:
         name: --optimizer.
+        flags: the flags that this optimizer reads -> their values.
+        weight_decay: the part of a kernel, times the learning rate, that each step takes off it.
+        ema: decay of the averaged weights; 0 for none.
     """
 
     name: str
-    momentum: float
-    beta_1: float
-    beta_2: float
-    rho: float
-    epsilon: float
+    flags: Mapping[str, float]
     weight_decay: float
     ema: float
 
@@ -33,26 +33,33 @@ class Optimizer:
     """Updates a network's variables. Make it in the strategy's scope; call it outside replicas.
 
     Attributes:
-        variables: name -> tf.Variable, all that a resumed run needs.
+        variables: name -> tf.Variable, all that a resumed run needs. The names are those of the
+            trained variables, such as momentum/dense1/kernel.
+        old_names: name -> the name in checkpoints of version 1, which numbered Keras's variables.
     """
 
-    def __init__(self, rule: OptimizerSettings, trainable: dict[str, keras.Variable]) -> None:
-        self._rule = _keras_rule(rule)
-        self._rule.build(list(trainable.values()))
+    def __init__(
+        self, settings: OptimizerSettings, trainable: Mapping[str, keras.Variable]
+    ) -> None:
+        self._keras = OPTIMIZERS[settings.name].build(keras.optimizers, settings.flags)
+        self._keras.build(list(trainable.values()))
         self._targets = [variable.value for variable in trainable.values()]
-        self._decay = rule.weight_decay
-        self._ema = rule.ema
-        self._averages: list[tf.Variable] = []
-        if rule.ema:
-            self._averages = [tf.Variable(v.value, trainable=False) for v in trainable.values()]
-        self._velocities: list[keras.Variable] = []
-        if rule.name in ("momentum", "nesterov") and rule.momentum:
-            self._velocities = self._rule.momentums
-        # The rule's own learning rate is never used, and its name says nothing of the order.
-        slots = [v.value for v in self._rule.variables if v is not self._rule._learning_rate]  # noqa: SLF001
-        self.variables: dict[str, tf.Variable] = {}
-        self.variables |= {f"slot{number:03d}": slot for number, slot in enumerate(slots)}
-        self.variables |= {f"average{i:03d}": value for i, value in enumerate(self._averages)}
+        self._weight_decay = settings.weight_decay
+        self._ema = settings.ema
+        averages: dict[str, tf.Variable] = {}
+        if settings.ema:
+            averages = {
+                f"average/{name}": tf.Variable(variable.value, trainable=False)
+                for name, variable in trainable.items()
+            }
+        self._averages = list(averages.values())
+        slots = _slots(self._keras, trainable)
+        self._velocities: list[tf.Variable] = []
+        if isinstance(self._keras, keras.optimizers.SGD) and self._keras.momentum:
+            self._velocities = [slots[f"momentum/{name}"] for name in trainable]
+        self.variables = slots | averages
+        self.old_names = {name: f"slot{number:03d}" for number, name in enumerate(slots)}
+        self.old_names |= {name: f"average{i:03d}" for i, name in enumerate(averages)}
 
     def apply(self, strategy: tf.distribute.Strategy, gradients: Sequence[Any], lr: Any) -> None:
         """One update, on every replica alike.
@@ -64,12 +71,12 @@ class Optimizer:
         """
 
         def update(local: tf.Variable, grad: tf.Tensor, slots: dict[str, tf.Variable]) -> None:
-            if self._decay and len(local.shape) > 1:
-                local.assign_sub(local * (lr * self._decay))
+            if self._weight_decay and len(local.shape) > 1:
+                local.assign_sub(local * (lr * self._weight_decay))
             if "velocity" in slots:
                 self._with_momentum(local, slots["velocity"], grad, lr)
             else:
-                self._rule.update_step(grad, local, lr)
+                self._keras.update_step(grad, local, lr)
             if "average" in slots:
                 mean = slots["average"]
                 mean.assign_add((local - mean) * (1.0 - self._ema))
@@ -77,23 +84,23 @@ class Optimizer:
         for index, (variable, gradient) in enumerate(zip(self._targets, gradients, strict=True)):
             slots = {}
             if self._velocities:
-                slots["velocity"] = self._velocities[index].value
+                slots["velocity"] = self._velocities[index]
             if self._averages:
                 slots["average"] = self._averages[index]
             strategy.extended.update(variable, update, args=(gradient, slots), group=False)
-        self._rule.iterations.value.assign_add(1)
+        self._keras.iterations.value.assign_add(1)
 
     def _with_momentum(
         self, local: tf.Variable, velocity: tf.Variable, grad: tf.Tensor, lr: tf.Tensor
     ) -> None:
-        """Keras's formula in one operation, which goes through memory once and not five times."""
+        """Keras's formula as one operation: one pass through memory in place of five."""
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=local.handle,
             accum=velocity.handle,
             lr=tf.cast(lr, local.dtype),
             grad=grad,
-            momentum=tf.constant(self._rule.momentum, local.dtype),
-            use_nesterov=self._rule.nesterov,
+            momentum=tf.constant(self._keras.momentum, local.dtype),
+            use_nesterov=self._keras.nesterov,
         )
 
     def swap_averages(self, strategy: tf.distribute.Strategy) -> None:
@@ -110,38 +117,26 @@ class Optimizer:
             strategy.extended.update(variable, exchange, args=(average,), group=False)
 
 
-class _Muon(keras.optimizers.Muon):
-    """Keras's, whose scale of a step is float32 whatever the weights are."""
+def _slots(
+    optimizer: keras.optimizers.Optimizer, trainable: Mapping[str, keras.Variable]
+) -> dict[str, tf.Variable]:
+    """Keras's variables by name: momentum/dense1/kernel, iteration; without its learning rate.
 
-    def lr_adjust(self, step: tf.Tensor) -> tf.Tensor:
-        """A step as large as Adam's: of RMS 0.2 times the learning rate (Liu et al. 2025)."""
-        return step * (self.rms_rate * math.sqrt(max(step.shape)))
+    Keras builds a slot's path from the path of the variable that it belongs to: sgd/
+    dense1_kernel_momentum. Its order of creation isn't relied on.
 
-
-def _keras_rule(rule: OptimizerSettings) -> Any:
-    """Keras's optimizer of the name, without what is done here: rate, decay, clipping, average."""
-    rules = keras.optimizers
-    betas = {"beta_1": rule.beta_1, "beta_2": rule.beta_2, "epsilon": rule.epsilon}
-    match rule.name:
-        case "momentum":
-            return rules.SGD(momentum=rule.momentum)
-        case "nesterov":
-            return rules.SGD(momentum=rule.momentum, nesterov=True)
-        case "sgd":
-            return rules.SGD()
-        case "adam" | "adamw":
-            return rules.Adam(**betas)
-        case "adadelta":
-            return rules.Adadelta(rho=rule.rho, epsilon=rule.epsilon)
-        case "adagrad":
-            return rules.Adagrad(epsilon=rule.epsilon)
-        case "rmsprop":
-            return rules.RMSprop(rho=rule.rho, momentum=rule.momentum, epsilon=rule.epsilon)
-        case _:  # hidden dense kernels only; Keras updates everything else by Adam
-            return _Muon(
-                momentum=rule.momentum,
-                adam_beta_1=rule.beta_1,
-                adam_beta_2=rule.beta_2,
-                epsilon=rule.epsilon,
-                exclude_layers=["logits"],
-            )
+    Raises:
+        ValueError: a variable that belongs to none of `trainable`, or two of one name.
+    """
+    names = {variable.path.replace("/", "_"): name for name, variable in trainable.items()}
+    slots: dict[str, tf.Variable] = {}
+    for variable in optimizer.variables:
+        _, _, path = variable.path.rpartition("/")
+        if path == "learning_rate":  # Keras's own, which is never used
+            continue
+        owner = max((o for o in names if path.startswith(f"{o}_")), key=len, default="")
+        name = f"{path.removeprefix(owner)[1:]}/{names[owner]}" if owner else path
+        if name in slots or not (owner or path == "iteration"):
+            raise ValueError(f"optimizer variable {variable.path} has no name of its own")
+        slots[name] = variable.value
+    return slots

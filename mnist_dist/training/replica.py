@@ -1,7 +1,7 @@
-"""What one replica computes of a step: gradients and sums of its rows, then those of all replicas.
+"""One replica's work in a step: gradients and sums over its rows, then their sums over replicas.
 
-The losses and gradients of a global batch are sums over its real examples, wherever those are,
-divided by how many there are. Nothing here knows how many replicas there are.
+The loss and the gradients of a global batch are sums over its real examples, divided by the number
+of real examples, so they don't depend on how the rows are divided over replicas.
 """
 
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from mnist_dist.network import xla
 from mnist_dist.network.augment import Augmentation
 from mnist_dist.network.model import Network
 from mnist_dist.network.row_positions import RowPositions
+from mnist_dist.training import step_records
 from mnist_dist.training.loss_scale import LossScale
 
 
@@ -43,16 +44,15 @@ class Settings(NamedTuple):
 
 
 class ReplicaStep(NamedTuple):
-    """What a replica has after the sum over all: the same on each."""
+    """The result of a step after the sum over all replicas; each replica has the same."""
 
     gradients: list[tf.Tensor]
-    sums: tf.Tensor  # [3 + replicas]: mean loss, share of right answers, workers told to stop; 1
-    # for each replica whose own gradients weren't finite
+    sums: tf.Tensor  # of step_records.sums
     statistics: dict[str, tf.Tensor]
 
 
 class Replica:
-    """One replica's part of a step, in micro-batches."""
+    """One replica's share of a step, computed in micro-batches."""
 
     def __init__(self, network: Network, loss_scale: LossScale, settings: Settings) -> None:
         self._network = network
@@ -62,12 +62,12 @@ class Replica:
         self._trainable = [network.variables[name].value for name in network.trainable]
 
     def step(self, block: Block, k: tf.Tensor, stop: tf.Tensor) -> ReplicaStep:
-        """Step `k` of a block.
+        """Computes step `k` of a block.
 
         Args:
-            block: this replica's.
+            block: this replica's block.
             k: int32 scalar.
-            stop: dtype scalar, 1 where this worker was told to stop.
+            stop: dtype scalar, 1 if this worker is told to stop.
         """
         context = tf.distribute.get_replica_context()
 
@@ -78,7 +78,7 @@ class Replica:
         sums, statistics = tf.zeros([2], self._dtype), dict[str, tf.Tensor]()
         total = tf.cast(block.total[k], self._dtype)
         for micro in range(block.real.shape[1]):
-            # One micro-batch after another: that they don't stand in memory together is their use.
+            # Micro-batches run one after another, so that only one is in memory.
             with tf.control_dependencies([*gradients, sums]):
                 images = tf.identity(block.images[k, micro])
             rows = RowPositions(
@@ -86,16 +86,17 @@ class Replica:
                 block.step[k],
                 block.first[k, micro],
                 block.real[k, micro],
-                lambda parts: [sum_over_replicas(part) for part in parts],
+                lambda values: [sum_over_replicas(value) for value in values],
                 self._settings.xla,
             )
-            part, added, values = self._gradients(images, block.labels[k, micro], rows, total)
-            gradients = [a + b for a, b in zip(gradients, part, strict=True)] if micro else part
+            own, added, values = self._gradients(images, block.labels[k, micro], rows, total)
+            gradients = [a + b for a, b in zip(gradients, own, strict=True)] if micro else own
             sums += added
             for name, value in values.items():
                 statistics[name] = statistics.get(name, 0.0) + value / total
-        sums = tf.concat([sums / total, [stop], not_finite(gradients, self._loss_scale)], 0)
-        if self._settings.wire_dtype == "bfloat16":  # the few sums stay as they are
+        nonfinite = not_finite(gradients, self._loss_scale)
+        sums = step_records.sums(sums / total, stop, nonfinite)
+        if self._settings.wire_dtype == "bfloat16":  # the sums stay in full precision
             reduced = sum_over_replicas([tf.cast(gradient, tf.bfloat16) for gradient in gradients])
             gradients = [tf.cast(gradient, self._dtype) for gradient in reduced]
             sums = sum_over_replicas(sums)
@@ -107,7 +108,7 @@ class Replica:
     def _gradients(
         self, images: tf.Tensor, labels: tf.Tensor, rows: RowPositions, total: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
-        """Of one micro-batch: gradients of its part of the mean loss, [loss, right] sums."""
+        """One micro-batch: gradients of its share of the mean loss, sums, and statistics."""
         pixels = self._settings.augmentation.apply(as_pixels(images, self._dtype), rows)
         with tf.GradientTape() as tape:
             logits, statistics = self._network(pixels, rows)
@@ -117,31 +118,31 @@ class Replica:
 
 
 def as_pixels(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Bytes as 0..1, as the notebook's reader gave them."""
+    """Bytes as numbers from 0 to 1, as the notebook's reader gave them."""
     return tf.cast(images, dtype) / 255.0
 
 
 def not_finite(gradients: list[tf.Tensor], loss_scale: LossScale) -> tf.Tensor:
-    """[replicas]: 1 in this replica's place if a gradient of its own isn't finite, else zeros.
+    """[replicas]: 1 in this replica's place if one of its own gradients isn't finite, else zeros.
 
-    Zeros with a loss scale, which is there to meet such gradients.
+    Always zeros with a loss scale, which handles such gradients itself.
     """
     context = tf.distribute.get_replica_context()
     replicas, dtype = context.num_replicas_in_sync, gradients[0].dtype
     if loss_scale.variables:
         return tf.zeros([replicas], dtype)
     total = tf.reduce_sum(tf.stack([tf.reduce_sum(gradient) for gradient in gradients]))
-    here = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=dtype)
-    return tf.where(tf.math.is_finite(total), tf.zeros_like(here), here)
+    own = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=dtype)
+    return tf.where(tf.math.is_finite(total), tf.zeros_like(own), own)
 
 
 def scores(
     logits: tf.Tensor, labels: tf.Tensor, rows: RowPositions, smoothing: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Sums over the real rows: of the loss, and of right answers."""
+    """The sums over the real rows of the loss and of right answers."""
     mask = rows.mask(logits.shape[0], logits.dtype)
     loss = tf.reduce_sum(cross_entropy(logits, labels, smoothing, rows.compiled) * mask)
-    # A GPU compares integers of 32 bits on the host, for which it would stop at each step.
+    # int64, since TensorFlow compares int32 on the host, which would stall a GPU at each step.
     found = tf.equal(tf.argmax(logits, 1), tf.cast(labels, tf.int64))
     right = tf.cast(found, logits.dtype) * mask
     return loss, tf.reduce_sum(right)
@@ -150,7 +151,7 @@ def scores(
 def unscaled(
     gradients: list[tf.Tensor], loss_scale: LossScale, clip_norm: float
 ) -> list[tf.Tensor]:
-    """The gradients of the loss itself, from those of the scaled one, and clipped."""
+    """The gradients of the unscaled loss, clipped to `clip_norm` if it isn't 0."""
     gradients = [loss_scale.down(gradient) for gradient in gradients]
     if clip_norm:
         gradients, _ = tf.clip_by_global_norm(gradients, clip_norm)

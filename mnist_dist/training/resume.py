@@ -1,4 +1,4 @@
-"""Brings a run to where an earlier attempt of it was, or begins anew."""
+"""Restores a run's newest whole checkpoint, or begins a new run."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,24 +12,25 @@ from mnist_dist.training.loop import Loop
 from mnist_dist.training.progress import Progress
 from mnist_dist.training.weights_digest import digest
 
-Elsewhere = Callable[[Iterable[str]], str]
-"""From the names in which two runs differ to the command line that keeps both."""
+CommandFor = Callable[[Iterable[str]], str]
+"""From the names of the flags in which two runs differ to a command that keeps both runs."""
 
 
 def begin(
-    loop: Loop, mode: str, agree: Callable[[str, Any], None], elsewhere: Elsewhere
+    loop: Loop, mode: str, agree: Callable[[str, Any], None], other_command: CommandFor
 ) -> Progress:
-    """Restores the newest whole checkpoint if there is one and it is to be used.
+    """Restores the newest whole checkpoint, if there is one and --resume allows it.
 
     Args:
-        loop: the run's parts.
+        loop: the run.
         mode: --resume: auto, never or must.
-        agree: checks that all workers have the same value of something.
-        elsewhere: what to do instead where the checkpoint is of another run.
+        agree: checks that all workers have the same value of what it is given.
+        other_command: gives the command to suggest if the checkpoint is of another run.
 
     Raises:
-        UsageError: --resume=must without one; one of another model, other flags or other data.
-        RunError: workers that don't see the same checkpoint.
+        UsageError: --resume=must without a checkpoint; a checkpoint of another model, other flags
+            or other data.
+        RunError: the workers don't see the same checkpoint.
     """
     checkpoints, console = loop.files.checkpoints, loop.files.console
     checkpoints.clear()
@@ -54,12 +55,12 @@ def begin(
         flags = {"epochs": loop.plan.epochs, **loop.identity}
         loop.files.events.begin(flags, lambda: loop.steps.graph(shape))
         return Progress()
-    progress = _restored(loop, saved, list(damaged), elsewhere)
+    progress = _restored(loop, saved, list(damaged), other_command)
     agree("the weights after restoring", digest(checkpoints.variables))
     return progress
 
 
-def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewhere) -> Progress:
+def _restored(loop: Loop, saved: Saved, damaged: list[Path], other_command: CommandFor) -> Progress:
     then, now = saved.state["identity"], loop.identity
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     if names:
@@ -67,7 +68,7 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewher
         raise UsageError(
             f"{saved.path} is of a run with other flags or data ({differences}); give those, "
             "--resume=never to begin anew in its place, or keep both",
-            elsewhere(names),
+            other_command(names),
         )
     progress = Progress.restored(saved.state)
     loop.files.checkpoints.restore(saved)
@@ -79,8 +80,8 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewher
         if not damaged:
             loop.files.checkpoints.prune()
         return progress
-    progress.stopped = ""  # it had an end, and now has a later one
-    # Else they would be counted among the newest, and be taken for the newest again.
+    progress.stopped = ""  # it was finished, and now has a later end
+    # Otherwise they would count among the newest, and would be tried first again.
     moved = _set_aside(loop, damaged)
     if moved:
         loop.files.console.line(f"What was skipped is in {moved}.")
@@ -91,7 +92,7 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], elsewhere: Elsewher
             f"Lost of the steps before, since it was saved: {lost}. A run is a function of its "
             "flags: the same ones with new folders give all of it again."
         )
-    then, now = saved.state.get("arithmetic", loop.arithmetic), loop.arithmetic
+    then, now = saved.state.get("arithmetic", loop.kernels), loop.kernels
     pairs = {name: (then.get(name, "off"), value) for name, value in now.items()}
     changed = [f"{name}: {a} then, {b} now" for name, (a, b) in pairs.items() if a != b]
     if changed:
@@ -108,7 +109,7 @@ def _check_state(saved: Saved) -> None:
 
 
 def _set_aside(loop: Loop, paths: list[Path]) -> str:
-    """Moves checkpoints and files out of the way, those of one folder together; says where to."""
+    """Moves checkpoints and files aside, one new folder for each of theirs; returns the places."""
     if not loop.files.checkpoints.chief:
         return ""
     folders = [loop.files.checkpoints.folder, loop.files.events.folder]

@@ -1,21 +1,21 @@
-"""Whether a scheduler's signal to stop comes early enough."""
+"""Warns when a scheduler's signal to stop comes too late to save."""
 
 import math
 from collections.abc import Callable
 
 
 class SaveDeadlineCheck:
-    """The time between the signal to stop and the end, which must do for a block and a save."""
+    """Compares the time between signal and end with that of a block and a save; warns once."""
 
     def __init__(self, seconds: float, say: Callable[[str], None]) -> None:
         """Args:
-        seconds: --stop_lead_s; 0 where it isn't known.
-        say: told, once, when it isn't enough.
+        seconds: --stop_lead_s, the time between signal and end; 0 if unknown.
+        say: called once with the warning.
         """
         self._seconds, self._say = seconds, say
 
-    def look(self, block_s: float, save_s: float) -> None:
-        """What the last block of steps took, and the last save till it counted; 0 for none yet."""
+    def check(self, block_s: float, save_s: float) -> None:
+        """Takes the durations of the last block and of the last save; 0 before the first save."""
         needed = block_s + save_s
         if not self._seconds or not save_s or needed <= self._seconds:
             return

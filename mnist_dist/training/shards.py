@@ -1,10 +1,10 @@
-"""The same bits on any number of replicas: a step in fixed shards, and sums in one fixed order.
+"""The same bits on any number of replicas: a step in fixed shards, summed in a fixed order.
 
-Rounding makes a sum depend on its order, and training carries the least difference on. So the
-global batch is cut into as many shards as --shards says, whatever the number of replicas is. A
-shard is computed by itself, in the same shapes and by single-threaded operations. All sums over
-shards go up one binary tree: a replica has a whole subtree of it, and the replicas' sums are the
-leaves of the rest. (Li et al. 2023, "EasyScale", does it for PyTorch with virtual workers.)
+Rounding makes a sum depend on its order, and training amplifies the smallest difference. So
+--shards cuts the global batch into a fixed number of shards on any number of replicas. Each shard
+is computed separately, in the same shapes and by single-threaded operations. All sums over shards
+go up one binary tree: each replica computes a whole subtree, and the replicas' sums are the leaves
+of the rest. (EasyScale, Li et al. 2023, does the same for PyTorch with virtual workers.)
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ import tensorflow as tf
 from mnist_dist.data.pipeline import Block
 from mnist_dist.network.model import Branch, Network
 from mnist_dist.network.row_positions import RowPositions
+from mnist_dist.training import step_records
 from mnist_dist.training.loss_scale import LossScale
 from mnist_dist.training.replica import (
     ReplicaStep,
@@ -26,8 +27,8 @@ from mnist_dist.training.replica import (
 )
 
 
-class _Part(NamedTuple):
-    """What a subtree of shards comes to."""
+class _Subtree(NamedTuple):
+    """The sums over a group of shards."""
 
     gradients: list[tf.Tensor]
     sums: tf.Tensor  # [2]: loss, right answers
@@ -35,7 +36,7 @@ class _Part(NamedTuple):
 
 
 class Shards:
-    """One replica's part of a step, in shards: the same work as Replica's, in another order."""
+    """One replica's share of a step, computed in shards; the counterpart of Replica."""
 
     def __init__(self, network: Network, loss_scale: LossScale, settings: Settings) -> None:
         self._network = network
@@ -45,39 +46,40 @@ class Shards:
         self._trainable = [network.variables[name] for name in network.trainable]
 
     def step(self, block: Block, k: tf.Tensor, stop: tf.Tensor) -> ReplicaStep:
-        """Step `k` of a block, whose micro-batches are this replica's shards.
+        """Computes step `k` of a block, whose second axis is this replica's shards.
 
         Args:
-            block: this replica's.
+            block: this replica's block.
             k: int32 scalar.
-            stop: dtype scalar, 1 where this worker was told to stop.
+            stop: dtype scalar, 1 if this worker is told to stop.
         """
         total = tf.cast(block.total[k], self._dtype)
-        mine = range(block.real.shape[1])
-        together = len(mine) // self._settings.accumulate_steps
-        parts: list[_Part] = []
-        for first in mine[::together]:
-            group = mine[first : first + together]
-            # One group after another: that they don't stand in memory together is their use.
-            with tf.control_dependencies(parts[-1].gradients if parts else []):
+        own_shards = range(block.real.shape[1])
+        group_size = len(own_shards) // self._settings.accumulate_steps
+        subtrees: list[_Subtree] = []
+        for first in own_shards[::group_size]:
+            group = own_shards[first : first + group_size]
+            # Groups run one after another, so that only one is in memory.
+            with tf.control_dependencies(subtrees[-1].gradients if subtrees else []):
                 images = [tf.identity(block.images[k, shard]) for shard in group]
             branches = [
-                self._branch(part, block, k, shard)
-                for part, shard in zip(images, group, strict=True)
+                self._branch(own, block, k, shard) for own, shard in zip(images, group, strict=True)
             ]
-            parts.append(self._part(branches, [block.labels[k, shard] for shard in group], total))
-        columns = zip(*(part.gradients for part in parts), strict=True)
+            labels = [block.labels[k, shard] for shard in group]
+            subtrees.append(self._subtree(branches, labels, total))
+        columns = zip(*(subtree.gradients for subtree in subtrees), strict=True)
         gradients = [up_the_tree(values) for values in columns]
-        unfit = not_finite(gradients, self._loss_scale)
-        sums = tf.concat([up_the_tree([part.sums for part in parts]), [stop], unfit], 0)
+        nonfinite = not_finite(gradients, self._loss_scale)
+        scored = up_the_tree([subtree.sums for subtree in subtrees])
+        sums = step_records.sums(scored, stop, nonfinite)
         *gradients, sums = _over_replicas([*gradients, sums])
         gradients = unscaled(gradients, self._loss_scale, self._settings.clip_norm)
-        statistics = {name: value / total for name, value in parts[0].statistics.items()}
-        counts = tf.concat([tf.stack([total, total, 1.0]), tf.ones_like(unfit)], 0)
+        statistics = {name: value / total for name, value in subtrees[0].statistics.items()}
+        counts = tf.concat([tf.stack([total, total, 1.0]), tf.ones_like(nonfinite)], 0)
         return ReplicaStep(gradients, sums / counts, statistics)
 
     def _branch(self, images: tf.Tensor, block: Block, k: tf.Tensor, shard: int) -> Branch:
-        """A shard with an alias of each weight, to be differentiated by."""
+        """A shard with its own alias of each weight, by which it is differentiated."""
         rows = RowPositions(
             self._settings.seed,
             block.step[k],
@@ -89,10 +91,10 @@ class Shards:
         weights = [(variable, tf.identity(variable.value)) for variable in self._trainable]
         return Branch(pixels, rows, weights)
 
-    def _part(
+    def _subtree(
         self, branches: Sequence[Branch], labels: Sequence[tf.Tensor], total: tf.Tensor
-    ) -> _Part:
-        """Of shards side by side: gradients of their part of the mean loss, [loss, right] sums."""
+    ) -> _Subtree:
+        """Computes a group of shards: gradients of their share of the mean loss, and sums."""
         rows = [branch.rows for branch in branches if branch.rows is not None]
         aliases = [[value for _, value in branch.weights] for branch in branches]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -104,26 +106,26 @@ class Shards:
             ]
             scaled = [self._loss_scale.up(loss / total) for loss, _ in sums]
         gradients = tape.gradient(scaled, aliases)
-        return _Part(
+        return _Subtree(
             [up_the_tree(values) for values in zip(*gradients, strict=True)],
             up_the_tree([tf.stack(pair) for pair in sums]),
             statistics,
         )
 
 
-def totals(parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+def totals(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """The sum over all shards of all replicas, once for each of this replica's; differentiable."""
 
     @tf.custom_gradient
-    def total(*values: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., list[tf.Tensor]]]:
+    def total(*own: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., list[tf.Tensor]]]:
         def gradient(*upstream: tf.Tensor) -> list[tf.Tensor]:
             (whole,) = _over_replicas([up_the_tree(upstream)])
             return [tf.identity(whole) for _ in upstream]
 
-        (whole,) = _over_replicas([up_the_tree(values)])
-        return [tf.identity(whole) for _ in values], gradient
+        (whole,) = _over_replicas([up_the_tree(own)])
+        return [tf.identity(whole) for _ in own], gradient
 
-    return total(*parts)
+    return total(*values)
 
 
 def up_the_tree(values: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -139,7 +141,7 @@ def _over_replicas(values: list[tf.Tensor]) -> list[tf.Tensor]:
     replicas = context.num_replicas_in_sync
     if replicas == 1:
         return values
-    if replicas == 2:  # a + b is b + a, so anybody may add them
+    if replicas == 2:  # a + b equals b + a in all bits, in any all-reduce
         return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
     flat = tf.concat([tf.reshape(value, [-1]) for value in values], 0)
     gathered = tf.reshape(context.all_gather(flat, 0), [replicas, flat.shape[0]])

@@ -24,13 +24,19 @@ class State(NamedTuple):
         found |= {f"optimizer/{name}": v for name, v in self.optimizer.variables.items()}
         return found | {f"loss_scale/{name}": v for name, v in self.loss_scale.variables.items()}
 
+    @property
+    def old_names(self) -> dict[str, str]:
+        """Name -> the name in older checkpoints, where it is another."""
+        names = self.optimizer.old_names
+        return {f"optimizer/{name}": f"optimizer/{old}" for name, old in names.items()}
+
 
 def build(
-    strategy: tf.distribute.Strategy, architecture: Architecture, rule: OptimizerSettings
+    strategy: tf.distribute.Strategy, architecture: Architecture, optimizer: OptimizerSettings
 ) -> State:
     """The initial state, alike on every replica."""
     with strategy.scope():
         network = Network(architecture)
         trainable = {name: network.variables[name] for name in network.trainable}
-        optimizer = Optimizer(rule, trainable)
-        return State(network, optimizer, LossScale(architecture.precision == "mixed_float16"))
+        loss_scale = LossScale(architecture.precision == "mixed_float16")
+        return State(network, Optimizer(optimizer, trainable), loss_scale)

@@ -61,7 +61,7 @@ def model(
         precision="float32" if precision == "tf32" and not gpu else precision,
     )
     with session.join(assembly.wanted(config), assembly.terms(config), Topology()) as joined:
-        assembly.arithmetic(config, joined.devices, config.precision)
+        assembly.arithmetic(config, joined.devices)
         yield Model(made, made.network.channels_first and same, tta), joined.placement
 
 

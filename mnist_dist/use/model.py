@@ -69,9 +69,10 @@ class Model:
         self.num_classes = made.network.num_classes
         strategy = tf.distribute.get_strategy()
         network = dataclasses.replace(made.network, channels_first=channels_first)
-        self.state = state.build(strategy, network, assembly.rule(made.config))
+        self.state = state.build(strategy, network, assembly.optimizer(made.config))
         folder, variables = str(made.saved.path.parent), self.state.variables
-        Checkpoints(folder, variables, keep=1, chief=False).restore(made.saved)
+        old_names = self.state.old_names
+        Checkpoints(folder, variables, keep=1, chief=False, old_names=old_names).restore(made.saved)
         self.state.optimizer.swap_averages(strategy)
         images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
         # Of its own, since TensorFlow counts a function's traces by its code, over all models.

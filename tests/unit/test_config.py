@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from mnist_dist.config import OPTIMIZER_RATES, Config
+from mnist_dist.config import Config
 from mnist_dist.errors import UsageError
+from mnist_dist.optimizers import OPTIMIZERS
 
 # name -> (values at the border that are allowed, values that are not)
 LIMITS = {
@@ -23,7 +24,7 @@ LIMITS = {
     ),
     "shards": ([0, 1, 8, 64], [-1, 3, 12, 128]),
     "steps_per_loop": ([0, 1], [-1]),
-    "optimizer": (list(OPTIMIZER_RATES), ["", "SGD", "lbfgs"]),
+    "optimizer": (list(OPTIMIZERS), ["", "SGD", "lbfgs"]),
     "lr": ([0.0, 1e30], [-1e-9, 1e31, math.nan, math.inf, -math.inf]),
     "momentum": ([0.0, 0.9999], [-0.1, 1.0, math.nan]),
     "beta_1": ([0.0, 0.999999], [-0.1, 1.0, math.nan]),
@@ -208,7 +209,7 @@ def test_the_notebooks_defaults():
     assert config.validation_size == 5000
 
 
-@pytest.mark.parametrize(("optimizer", "rate"), OPTIMIZER_RATES.items())
+@pytest.mark.parametrize(("optimizer", "rate"), [(n, o.lr) for n, o in OPTIMIZERS.items()])
 def test_each_optimizer_has_its_rate(optimizer, rate):
     assert Config(optimizer=optimizer).lr == rate
     assert Config(optimizer=optimizer, lr=0.25).lr == 0.25

@@ -19,7 +19,7 @@ UNIT = Path(__file__).parent
 # and those side by side know nothing of one another. What stands at the top level has a row, too.
 ROOMS = [
     "__init__ errors bounded",
-    "limits",
+    "limits optimizers",
     "config flagfile",
     "run",
     "flags",
@@ -27,7 +27,7 @@ ROOMS = [
     "data",
     "cluster",
     "training",
-    "assembly",
+    "assembly run_files",
     "auto_precision",
     "train report doctor bench local requeue use",
     "evaluate export demo __main__",
@@ -59,12 +59,12 @@ INSIDE = {
         "session tool",
     ],
     "training": [
-        "choice diverged early_stopping loss_scale optim plan save_deadline schedule stop "
-        "weights_digest",
+        "diverged early_stopping loss_scale optim plan precision_choice save_deadline schedule "
+        "step_records stop weights_digest",
         "progress replica state",
         "shards log_header",
         "steps",
-        "evaluation trial",
+        "evaluation",
         "loop",
         "resume finish",
     ],
@@ -100,7 +100,8 @@ ENVIRONMENT = {
 
 KNOWS_CONFIG = {
     "flags": "makes it",
-    "assembly": "takes it apart",
+    "assembly": "builds what computes from it",
+    "run_files": "builds a run's files from it",
     "auto_precision": "measures with what assembly makes",
     "train": "hands it to assembly",
     "doctor.__main__": "judges the flags",
@@ -276,7 +277,7 @@ LIGHT = """
     network.architecture network.describe
     run.atomic run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner
     run.pictures run.digest run.plot_style run.result run.store run.text_table run.versions
-    training.choice training.save_deadline training.early_stopping training.plan
+    training.precision_choice training.save_deadline training.early_stopping training.plan
     training.schedule training.stop
 """
 

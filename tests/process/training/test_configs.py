@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mnist_dist import flags
-from mnist_dist.config import OPTIMIZER_RATES
+from mnist_dist.optimizers import OPTIMIZERS
 from tests.process.trainer import ROOT
 
 RECIPES = sorted((ROOT / "configs").glob("*.cfg"))
@@ -74,5 +74,5 @@ def test_lines_of_a_sweep(trainer, monkeypatch, path):
 
 def test_the_optimizers_sweep_has_them_all():
     tasks = [flags.parse(line[1:]) for line in lines(Path(ROOT / "configs/sweeps/optimizers.txt"))]
-    assert [task.optimizer for task in tasks] == ["sgd", "momentum", *list(OPTIMIZER_RATES)[2:]]
-    assert {task.optimizer for task in tasks} == set(OPTIMIZER_RATES)
+    assert [task.optimizer for task in tasks] == ["sgd", "momentum", *list(OPTIMIZERS)[2:]]
+    assert {task.optimizer for task in tasks} == set(OPTIMIZERS)

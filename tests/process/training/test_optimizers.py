@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mnist_dist.assembly import rule
-from mnist_dist.config import OPTIMIZER_RATES, Config
+from mnist_dist.assembly import optimizer as optimizer_settings
+from mnist_dist.config import Config
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.model import Network
+from mnist_dist.optimizers import OPTIMIZERS
 from mnist_dist.training.optim import Optimizer
 
 SHAPES = {
@@ -52,7 +53,7 @@ def named(name, value, dtype="float64"):
 def ours(case, dtype="float64", **flags):
     """The weights after each step with the program's optimizer."""
     variables = {name: named(name, value, dtype) for name, value in case.start.items()}
-    optimizer = Optimizer(rule(Config(**flags)), variables)
+    optimizer = Optimizer(optimizer_settings(Config(**flags)), variables)
     after = []
     for gradients, rate in zip(case.gradients, RATES, strict=True):
         given = [tf.constant(gradients[name], dtype) for name in variables]
@@ -161,7 +162,7 @@ RULES = {
 
 
 def test_every_optimizer_is_here():
-    assert {*RULES, "muon"} == {*OPTIMIZER_RATES}
+    assert {*RULES, "muon"} == {*OPTIMIZERS}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -217,7 +218,7 @@ def test_muon_has_the_hidden_dense_kernels_of_a_real_network():
     network = Network(Architecture((8, 8, 1), 10, (3,), 3, (6, 5), batch_norm=True))
     trainable = {name: network.variables[name] for name in network.trainable}
     shapes = [tuple(v.shape) for v in trainable.values()]
-    slots = Optimizer(rule(Config(optimizer="muon")), trainable).variables.values()
+    slots = Optimizer(optimizer_settings(Config(optimizer="muon")), trainable).variables.values()
     extra = [tuple(slot.shape) for slot in slots]
     for shape in [(), *shapes]:
         extra.remove(shape)
@@ -234,7 +235,7 @@ def test_muon_moves_a_kernel_alike_in_all_directions():
     right, _ = np.linalg.qr(random.normal(size=(8, 8)))
     gradient = left @ np.diag([100, 50, 30, 20, 10, 8, 6, 5.0]) @ right
     kernel = named("dense1/kernel", np.zeros((20, 8)))
-    optimizer = Optimizer(rule(Config(optimizer="muon")), {"dense1/kernel": kernel})
+    optimizer = Optimizer(optimizer_settings(Config(optimizer="muon")), {"dense1/kernel": kernel})
     optimizer.apply(
         tf.distribute.get_strategy(), [tf.constant(gradient)], tf.constant(0.5, "float64")
     )
@@ -244,7 +245,7 @@ def test_muon_moves_a_kernel_alike_in_all_directions():
     assert 0.6 < values.min() <= values.max() < 1.3
 
 
-@pytest.mark.parametrize("name", OPTIMIZER_RATES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_weight_decay_is_decoupled_and_leaves_biases(case, name):
     """Each step first shrinks the kernels by lr times the decay; the rule doesn't know of it."""
     without = ours(case, optimizer=name, weight_decay=0.0)
@@ -260,7 +261,7 @@ def test_weight_decay_is_decoupled_and_leaves_biases(case, name):
 
 def test_adamw_decays_by_default_and_the_others_do_not(case):
     same(ours(case, optimizer="adamw"), ours(case, optimizer="adam", weight_decay=0.004), 0, 0)
-    for name in OPTIMIZER_RATES:
+    for name in OPTIMIZERS:
         decay = 0.004 if name == "adamw" else 0.0
         same(ours(case, optimizer=name), ours(case, optimizer=name, weight_decay=decay), 0, 0)
 
@@ -268,7 +269,7 @@ def test_adamw_decays_by_default_and_the_others_do_not(case):
 def test_averages_by_hand_and_swapped(case):
     """ema=0.75: an average moves a quarter of the way each step; swapping twice changes nothing."""
     variables = {name: named(name, value) for name, value in case.start.items()}
-    optimizer = Optimizer(rule(Config(optimizer="sgd", ema=0.75)), variables)
+    optimizer = Optimizer(optimizer_settings(Config(optimizer="sgd", ema=0.75)), variables)
     strategy = tf.distribute.get_strategy()
     averages = {name: value.copy() for name, value in case.start.items()}
     for gradients, rate in zip(case.gradients, RATES, strict=True):
@@ -288,12 +289,12 @@ def test_averages_by_hand_and_swapped(case):
     )
 
 
-@pytest.mark.parametrize("name", OPTIMIZER_RATES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_its_variables_are_all_that_a_resume_needs(case, name):
     """Two steps, then everything copied into a new optimizer: the third step is the same."""
     variables = {n: named(n, value) for n, value in case.start.items()}
     flags = Config(optimizer=name, ema=0.9, weight_decay=0.01, **HYPER)
-    first = Optimizer(rule(flags), variables)
+    first = Optimizer(optimizer_settings(flags), variables)
     strategy = tf.distribute.get_strategy()
 
     def step(optimizer, variables, number):
@@ -303,7 +304,7 @@ def test_its_variables_are_all_that_a_resume_needs(case, name):
     step(first, variables, 0)
     step(first, variables, 1)
     copies = {n: named(n, v.numpy()) for n, v in variables.items()}
-    second = Optimizer(rule(flags), copies)
+    second = Optimizer(optimizer_settings(flags), copies)
     assert list(second.variables) == list(first.variables)
     for key, value in first.variables.items():
         second.variables[key].assign(value)

@@ -17,7 +17,7 @@ def look_at(values, monitor, min_delta=0.0):
     memory = Patience()
     waited = []
     for epoch, value in enumerate(values, 1):
-        memory.look(settings, 10 * epoch, {name: value, other: 0.5})
+        memory.update(settings, 10 * epoch, {name: value, other: 0.5})
         waited.append(memory.waited)
     return waited, memory
 
@@ -71,7 +71,7 @@ def test_saved_in_the_middle_it_goes_on_alike(monitor):
         memory = Patience(**json.loads(json.dumps(dataclasses.asdict(memory))))
         settings, waited = EarlyStopping(2, monitor, 0.0), []
         for epoch, value in enumerate(values[cut:], cut + 1):
-            memory.look(settings, 10 * epoch, {"loss": value, "accuracy": value})
+            memory.update(settings, 10 * epoch, {"loss": value, "accuracy": value})
             waited.append(memory.waited)
         assert waited == whole[cut:]
         assert memory == at_end

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mnist_dist.training.choice import Trial, choose
+from mnist_dist.training.precision_choice import Trial, choose
 
 
 @pytest.mark.parametrize(
