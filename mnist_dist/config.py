@@ -24,8 +24,10 @@ def _flag(
         default: the value when the flag isn't given.
         group: the heading of `--help` under which it stands.
         text: one line of help; the unit in it.
-        numbers: True where a resumed run must have the same value (see `Config.numbers`).
-        **allowed: `low` and `high` (both allowed), `above` (not itself allowed), `choices`.
+        numbers: True if a resumed run must have the same value (see `Config.numbers`).
+        **allowed: `low` and `high` (both allowed), `above` (not itself allowed), `choices`; and
+            `later=True` for a flag that older versions don't have: at its default it isn't part
+            of a run's identity, so that their checkpoints still resume.
     """
     metadata = {"group": group, "help": text, "numbers": numbers, **allowed}
     return dataclasses.field(default=default, metadata=metadata)
@@ -211,7 +213,12 @@ class Config:
         where a schedule is stretched over the epochs, a batch statistic is taken per micro-batch,
         and there are any.
         """
-        names = [f.name for f in dataclasses.fields(self) if f.metadata["numbers"]]
+        names = [
+            field.name
+            for field in dataclasses.fields(self)
+            if field.metadata["numbers"]
+            and not (field.metadata.get("later") and getattr(self, field.name) == field.default)
+        ]
         if self.schedule != "constant":
             names.append("epochs")
         if self.batch_norm:

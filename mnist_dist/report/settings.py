@@ -186,7 +186,8 @@ def shown(value: Any) -> str:
 def _decisive(run: Run) -> dict[str, Any]:
     """What a run has in common with those of other seeds."""
     optimizer = run.config["optimizer"]
-    unread = set(FLAGS).difference(*(entry.flags for entry in [OPTIMIZERS.get(optimizer)] if entry))
+    entry = OPTIMIZERS.get(optimizer)
+    unread = set(FLAGS) - set(entry.flags if entry else ())
     flags = {
         name: None if name in unread else value
         for name, value in run.config.items()

@@ -16,7 +16,8 @@ from mnist_dist.config import Config
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.model import Network
 from mnist_dist.optimizers import OPTIMIZERS
-from mnist_dist.training.optim import Optimizer
+from mnist_dist.optimizers import Optimizer as Entry
+from mnist_dist.training.optim import Optimizer, OptimizerSettings
 
 SHAPES = {
     "dense1/kernel": (3, 4),
@@ -314,3 +315,51 @@ def test_its_variables_are_all_that_a_resume_needs(case, name):
         np.testing.assert_array_equal(copies[n].numpy(), variables[n].numpy())
     for key, value in first.variables.items():
         np.testing.assert_array_equal(second.variables[key].numpy(), value.numpy())
+
+
+def test_an_added_optimizer_trains(case, monkeypatch):
+    """Lion (Chen et al. 2023), added by one entry, against NumPy."""
+    entry = Entry(0.1, {"beta_1": 0.9, "beta_2": 0.99}, lambda keras, flags: keras.Lion(**flags))
+    monkeypatch.setitem(OPTIMIZERS, "lion", entry)
+    variables = {name: named(name, value) for name, value in case.start.items()}
+    optimizer = Optimizer(OptimizerSettings("lion", entry.flags, 0.0, 0.0), variables)
+    weights = {name: value.copy() for name, value in case.start.items()}
+    momenta = {name: np.zeros_like(value) for name, value in case.start.items()}
+    for gradients, rate in zip(case.gradients, RATES, strict=True):
+        given = [tf.constant(gradients[name]) for name in variables]
+        optimizer.apply(tf.distribute.get_strategy(), given, tf.constant(rate, "float64"))
+        for name, gradient in gradients.items():
+            weights[name] -= rate * np.sign(0.9 * momenta[name] + 0.1 * gradient)
+            momenta[name] = 0.99 * momenta[name] + 0.01 * gradient
+            np.testing.assert_allclose(variables[name].numpy(), weights[name], 1e-9)
+    assert {f"momentum/{name}" for name in variables} < set(optimizer.variables)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_slots_are_named_by_their_variables_whatever_the_order(case, name):
+    """A slot holds its own variable's values, also if Keras creates the slots backwards."""
+    flags = Config(optimizer=name, ema=0.9, **HYPER)
+
+    def trained(names):
+        variables = {n: named(n, case.start[n]) for n in names}
+        optimizer = Optimizer(optimizer_settings(flags), variables)
+        given = [tf.constant(case.gradients[0][n]) for n in names]
+        optimizer.apply(tf.distribute.get_strategy(), given, tf.constant(0.1, "float64"))
+        return {slot: value.numpy() for slot, value in optimizer.variables.items()}
+
+    forwards, backwards = trained(list(case.start)), trained(list(case.start)[::-1])
+    assert forwards.keys() == backwards.keys()
+    for slot, value in forwards.items():
+        np.testing.assert_array_equal(value, backwards[slot])
+
+
+def test_a_slot_of_no_variable_is_an_error(case, monkeypatch):
+    class Odd(keras.optimizers.SGD):
+        def build(self, variables):
+            super().build(variables)
+            self.odd = self.add_variable([], name="odd")
+
+    monkeypatch.setitem(OPTIMIZERS, "odd", Entry(0.1, {}, lambda keras, flags: Odd()))
+    variables = {name: named(name, value) for name, value in case.start.items()}
+    with pytest.raises(ValueError, match="odd has no name"):
+        Optimizer(OptimizerSettings("odd", {}, 0.0, 0.0), variables)

@@ -150,7 +150,7 @@ def test_the_pages_examples(exported, rich, reader, images, tmp_path):
         "assert (probabilities.argmax(1) == classes).all()",
         names,
         f"print([read(name).ndim for name in {wanted!r}])",
-        "print(read('model/conv1/scale').shape, read('optimizer/average000').shape)",
+        "print(read('model/conv1/scale').shape, read('optimizer/average/conv1/kernel').shape)",
     ]
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(code)],
