@@ -227,6 +227,43 @@ def test_the_upper_layers_know_no_strategy():
         assert not unknown & set(own_imports(name))
 
 
+BANNED = {
+    "Course": "a schedule is a LearningRateSchedule",
+    "Lead": "say what is checked: SaveDeadlineCheck",
+    "Rule": "say of what: OptimizerSettings, EarlyStopping",
+    "Trainee": "say what it is used for",
+    "Waiting": "a Deadline",
+    "Countdown": "a Deadline",
+    "at_step": "report_step",
+    "seal": "a digest",
+    "rewind": "truncate",
+}
+"""Names that misled readers, and what to say instead."""
+
+
+def defined(tree):
+    """The names of a module's classes, functions, arguments, variables and attributes."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.arg(arg=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield name
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_misleading_names_stay_away(name):
+    modules_own = set(name.split("."))
+    used = {word.strip("_") for word in {*defined(MODULES[name]), *modules_own}}
+    assert {word: BANNED[word] for word in used & set(BANNED)} == {}
+
+
+def test_the_reader_of_names_sees_all_kinds():
+    """So that the test above can fail."""
+    text = "class A: b: int = 1\ndef c(d, *e, f=g): h = i.j; self.k = 1\nfor m in n: lambda o: p\n"
+    assert set(defined(ast.parse(text))) == set("Abcdefhkmo")
+
+
 def test_autograph_rewrites_loops_alone():
     """It reads all code that is called, which took 4 s of a start: each graph says if it may."""
     asked = {}
