@@ -1,4 +1,4 @@
-"""Writes docs/flags.md from the source of `--help`. A test holds the page against it.
+"""Writes docs/flags.md from the source of `--help`. A test compares the page with it.
 
 Usage: python docs/flags.py
 """
@@ -12,10 +12,10 @@ PAGE = Path(__file__).with_suffix(".md")
 HEAD = """\
 # Flags
 
-Of `python -m mnist_dist.train`, and of `python -m mnist_dist.doctor`, which judges them. Written by
-`python docs/flags.py` from what `--help` prints. `--batch-size` is `--batch_size`; a flag without
-a value is a switch, and `--no` in front of its name turns it off; a later flag wins; and
-`--flagfile=PATH` reads flags from a file, one a line.
+The flags of `python -m mnist_dist.train`; the doctor and the bench take the same flags.
+`python docs/flags.py` writes this page from the text of `--help`. `--batch-size` is the same as
+`--batch_size`. A flag without a value is a switch, and `--no` in front of its name turns it off. A
+later flag wins over an earlier one. `--flagfile=PATH` reads flags from a file, one per line.
 """
 
 
