@@ -25,7 +25,6 @@ TIMES = "times.jsonl"
 RESULT = "result.json"
 PREDICTIONS = "predictions.npz"
 LINES = (METRICS, TIMES)
-CURVES = tuple(tensorboard.FOLDERS.values())
 
 
 class Events:
@@ -49,14 +48,14 @@ class Events:
         """Deletes what a killed run left half-written."""
         if self.folder:
             clear(self.folder, [f".{name}*" for name in (*LINES, RESULT, PREDICTIONS)])
-            for name in CURVES:
+            for name in tensorboard.FOLDERS.values():
                 clear(self.folder / name, [".events.*"])
 
     def earlier(self) -> list[Path]:
         """The files of an earlier run, which a new run would overwrite."""
         if not self.folder:
             return []
-        names = (*LINES, RESULT, PREDICTIONS, *CURVES)
+        names = (*LINES, RESULT, PREDICTIONS, *tensorboard.SUBFOLDERS)
         old = [self.folder / name for name in names if (self.folder / name).exists()]
         return old + sorted(self.folder.glob("events.*"))
 
@@ -68,8 +67,8 @@ class Events:
             graph: builds the network's graph.
         """
         if self.folder:
-            self._event(tensorboard.ROOT, tensorboard.flags(flags))
-            self._event(tensorboard.ROOT, tensorboard.network(graph()))
+            self._event(tensorboard.FOLDERS["train"], tensorboard.flags(flags))
+            self._event(tensorboard.FOLDERS["train"], tensorboard.network(graph()))
 
     def finished(self) -> None:
         """Reads the history of a run that has ended; its files stay as they are."""
@@ -108,13 +107,14 @@ class Events:
             if known and rest.changed:
                 lines = f"{rest.lost} of {known.records} lines of {name}"
                 lost.append(lines if rest.lost else f"{name} as it was (it was changed)")
-        for name in CURVES:
+        for split, name in tensorboard.FOLDERS.items():
             paths = sorted((self.folder / name).glob("events.*"))
-            last = step if name == "train" else last_scored
+            last = step if split == "train" else last_scored
             self._kept[name] = sum(truncation.events(path, last) for path in paths)
             records = written.get(name, {"records": 0})["records"]
             if self._kept[name] < records:
-                lost.append(f"{records - self._kept[name]} of {records} records of {name}/")
+                missing = records - self._kept[name]
+                lost.append(f"{missing} of {records} records of TensorBoard's {split} curves")
         return ", ".join(lost)
 
     def train(self, step: int, epoch: int, loss: float, accuracy: float, lr: float) -> None:
@@ -239,5 +239,5 @@ class Events:
             stamp = f"{time.time_ns() // 10**9}.{time.time_ns() % 10**9:09d}"
             path = self.folder / folder / f"events.out.tfevents.{stamp}"
             self._logs[folder] = Log(path, self._kept.get(folder, 0))
-            self._logs[folder].write(frame(tensorboard.head()), counts=False)
+            self._logs[folder].write(frame(tensorboard.version()), counts=False)
         self._logs[folder].write(frame(record))

@@ -1,6 +1,7 @@
-"""TFRecord's frames, which event files are made of: length, its checksum, the record, its checksum.
+"""The TFRecord format of event files: frames of length, its checksum, record, its checksum.
 
-The checksum is CRC-32C, turned and shifted, as TensorFlow has it. In Python: records are small.
+The checksum is TensorFlow's masked CRC-32C. TensorFlow's own reader stops at the first damaged
+record; this one continues after it.
 """
 
 import re
@@ -8,11 +9,11 @@ import struct
 from collections.abc import Iterator
 
 HEAD_BYTES, TAIL_BYTES = 12, 4
-SOME = re.compile(rb"[^\0]")
+NOT_ZERO = re.compile(rb"[^\0]")
 
 
 def _table() -> list[int]:
-    """The remainder of each byte by Castagnoli's polynomial, bits reversed."""
+    """The CRC of each byte by Castagnoli's polynomial, bits reversed."""
     table = []
     for byte in range(256):
         for _ in range(8):
@@ -25,7 +26,7 @@ TABLE = _table()
 
 
 def checksum(data: bytes) -> int:
-    """The masked CRC-32C."""
+    """Returns the masked CRC-32C, uint32."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
@@ -34,13 +35,13 @@ def checksum(data: bytes) -> int:
 
 
 def frame(record: bytes) -> bytes:
-    """A record as it stands in the file."""
+    """Returns a record with its length and checksums, as the file has it."""
     head = struct.pack("<Q", len(record))
     return head + struct.pack("<I", checksum(head)) + record + struct.pack("<I", checksum(record))
 
 
 def frames(data: bytes) -> Iterator[bytes]:
-    """The whole frames of a file; what stands between and can't be read is stepped over."""
+    """Yields the valid frames of a file, and skips damaged bytes between them."""
     start = 0
     while start + HEAD_BYTES + TAIL_BYTES <= len(data):
         size, crc = struct.unpack_from("<QI", data, start)
@@ -51,11 +52,11 @@ def frames(data: bytes) -> Iterator[bytes]:
                 yield data[start:end]
                 start = end
                 continue
-        # What a crash leaves is often zeros, which are no frame: on to where one can begin.
-        some = SOME.search(data, start)
-        start = max(start + 1, some.start() - 7) if some else len(data)
+        # A crash often leaves zeros, which can't be a frame: skip them, but for the length's.
+        found = NOT_ZERO.search(data, start)
+        start = max(start + 1, found.start() - 7) if found else len(data)
 
 
 def record_of(framed: bytes) -> bytes:
-    """The record in a whole frame."""
+    """Returns the record of a valid frame."""
     return framed[HEAD_BYTES:-TAIL_BYTES]

@@ -1,4 +1,4 @@
-"""Files that a run appends to, and what of them is left when it goes on."""
+"""Files that a run appends to, and which of their lines a resumed run keeps."""
 
 import bisect
 import hashlib
@@ -17,12 +17,12 @@ MOST_BYTES = 1 << 30  # ten million lines
 
 
 class Written(NamedTuple):
-    """What a log holds at some time; a checkpoint remembers it.
+    """The contents of a log when a checkpoint is saved, which stores this.
 
     Attributes:
-        records: lines, or records of a binary file.
-        size_bytes: of the file.
-        sha256: of the file up to there.
+        records: the number of lines, or of records of a binary file.
+        size_bytes: the file's size.
+        sha256: the file's digest.
     """
 
     records: int
@@ -31,43 +31,45 @@ class Written(NamedTuple):
 
 
 class Log:
-    """Appends records to a file, which is made by the first. Raises RunError where it can't."""
+    """Appends records to a file, which it creates. All methods raise RunError if writing fails."""
 
     def __init__(self, path: Path, records: int = 0, contents: bytes = b"") -> None:
-        """Args:
-        path: the file.
-        records: how many it has.
-        contents: what it holds, if what is written is to be known of (see `written`).
+        """Opens the file.
+
+        Args:
+            path: the file.
+            records: the number of records it has.
+            contents: its contents, needed only if the digest of `written` is used.
         """
         self._path, self._records = path, records
         self._size, self._digest = len(contents), hashlib.sha256(contents)
-        self._waiting = bytearray()
+        self._buffer = bytearray()
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)
 
     def write(self, record: bytes, counts: bool = True) -> None:
-        """Appends; `counts` unless it is but a file's head. In the file when the buffer is full."""
-        self._waiting += record
+        """Appends to a buffer, flushed when full; counted as a record if `counts`."""
+        self._buffer += record
         self._records += counts
         self._size += len(record)
         self._digest.update(record)
-        if len(self._waiting) >= BUFFER_BYTES:
+        if len(self._buffer) >= BUFFER_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Hands all to the operating system."""
+        """Passes the buffer to the operating system."""
         with writing(self._path):
-            while self._waiting:
-                del self._waiting[: self._file.write(self._waiting)]
+            while self._buffer:
+                del self._buffer[: self._file.write(self._buffer)]
 
     def sync(self) -> None:
-        """Brings to the disk what was flushed."""
+        """Syncs what was flushed to the disk."""
         with writing(self._path):
             os.fsync(self._file.fileno())
 
     def written(self) -> Written:
-        """What it holds now."""
+        """Returns the contents' size and digest, buffered records included."""
         return Written(self._records, self._size, self._digest.hexdigest())
 
     def close(self) -> None:
@@ -77,10 +79,10 @@ class Log:
 
 
 def contents(path: Path) -> bytes:
-    """A file's bytes; none where there is no file.
+    """Returns a file's bytes; empty if there is no file.
 
     Raises:
-        RunError: it can't be read, or is no file.
+        RunError: it can't be read, or isn't a regular file.
     """
     try:
         return bounded.read_bytes(path, MOST_BYTES)
@@ -92,14 +94,14 @@ def contents(path: Path) -> bytes:
         raise RunError(f"could not read {path}: it {error}") from error
 
 
-class Rest(NamedTuple):
-    """What is left of a JSONL file that goes on.
+class Kept(NamedTuple):
+    """The lines of a JSONL file that are kept on resume.
 
     Attributes:
-        records: the lines that stay.
-        contents: the file's bytes, the same lines.
-        lost: how many lines were there when the checkpoint was saved, and can't be read.
-        changed: whether the file isn't what it was then, lines that can be read too.
+        records: the lines' objects.
+        contents: the lines' bytes.
+        lost: the number of lines that the checkpoint counted and that can't be read.
+        changed: whether the file differs from what the checkpoint remembers.
     """
 
     records: list[dict[str, Any]]
@@ -108,19 +110,22 @@ class Rest(NamedTuple):
     changed: bool
 
 
-def rest_of(data: bytes, then: Written | None, kept: Callable[[dict[str, Any]], bool]) -> Rest:
-    """The lines of a JSONL file that stay when a run goes on.
+def kept_lines(
+    data: bytes, written: Written | None, kept: Callable[[dict[str, Any]], bool]
+) -> Kept:
+    """Selects the lines of a JSONL file that a resumed run keeps.
 
     Args:
         data: the file.
-        then: what it held when the checkpoint was saved; what follows was written later. None
-            where that isn't known.
-        kept: whether a line is part of the run up to the checkpoint; asked if `data` was changed.
+        written: its contents when the checkpoint was saved; later lines are dropped. None if
+            unknown.
+        kept: whether a record belongs to the run up to the checkpoint; used only if the file
+            differs from `written`.
     """
-    if then and hashlib.sha256(data[: then.size_bytes]).hexdigest() == then.sha256:
-        data = data[: then.size_bytes]
+    if written and hashlib.sha256(data[: written.size_bytes]).hexdigest() == written.sha256:
+        data = data[: written.size_bytes]
         lines = data.splitlines(keepends=True)
-        return Rest([json.loads(line) for line in lines], data, 0, False)
+        return Kept([json.loads(line) for line in lines], data, 0, False)
     lines, records = list[bytes](), list[dict[str, Any]]()
     by_split: dict[str, list[int]] = {}
     for line in data.splitlines(keepends=True):
@@ -129,25 +134,25 @@ def rest_of(data: bytes, then: Written | None, kept: Callable[[dict[str, Any]], 
             by_split.setdefault(str(record.get("split")), []).append(len(lines))
             lines.append(line)
             records.append(record)
-    # A step may stand twice, by a run that was killed and done again, or have become another.
-    stay = sorted(
-        places[n]
-        for places in by_split.values()
-        for n in _longest_rise([records[place]["step"] for place in places])
+    # A step may be there twice, after a kill and a resume, or a bit of its number may have flipped.
+    selected = sorted(
+        indices[n]
+        for indices in by_split.values()
+        for n in _longest_rise([records[index]["step"] for index in indices])
     )
-    lost = max(then.records - len(stay), 0) if then else 0
-    contents = b"".join(lines[place] for place in stay)
-    return Rest([records[place] for place in stay], contents, lost, then is not None)
+    lost = max(written.records - len(selected), 0) if written else 0
+    contents = b"".join(lines[index] for index in selected)
+    return Kept([records[index] for index in selected], contents, lost, written is not None)
 
 
 def _longest_rise(numbers: list[int]) -> list[int]:
-    """Where the longest of the rising subsequences is (Schensted 1961: patience sorting)."""
-    ends, values = list[int](), list[int]()  # of the best rise of each length: where, how high
+    """Returns the indices of a longest increasing subsequence by patience sorting."""
+    ends, values = list[int](), list[int]()  # index and value of the last of each length
     before: list[int | None] = []
-    for place, number in enumerate(numbers):
+    for index, number in enumerate(numbers):
         length = bisect.bisect_left(values, number)
         before.append(ends[length - 1] if length else None)
-        ends[length : length + 1] = [place]
+        ends[length : length + 1] = [index]
         values[length : length + 1] = [number]
     found = ends[-1:]
     while found and (earlier := before[found[-1]]) is not None:
@@ -156,7 +161,7 @@ def _longest_rise(numbers: list[int]) -> list[int]:
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
-    """A whole line's object, of some global step; None for anything else."""
+    """Returns the object of a whole line that has a global step; else None."""
     try:
         record = bounded.loads(line.decode()) if line.endswith(b"\n") else None
     except ValueError:

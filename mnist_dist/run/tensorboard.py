@@ -1,11 +1,13 @@
-"""What TensorBoard shows of a run, as records of its event files.
+"""Records of TensorBoard's event files.
 
-Each split is a run of TensorBoard's, and a quantity has the same name in all of them: so the
-curves of a quantity stand in one chart. The folder itself has the flags (HParams) and the graph.
+TensorBoard shows each folder of event files as a run. Training, validation and test have a folder
+each and use the same names, so a chart has all three curves of a quantity. The flags (HParams) and
+the graph are in the folder of training, of which the other two are subfolders: only so TensorBoard
+lists their scores beside the flags.
 
-TensorFlow's own summary writer isn't used. It leaves the disk to the operating system, writes in a
-thread that a full disk ends without a word, and doesn't say how many records there are. A
-checkpoint counts on all three, so that a resumed run has each step once.
+TensorFlow's own summary writer isn't used, because it doesn't sync to the disk, ends silently when
+the disk is full, and doesn't tell how many records it wrote. A checkpoint needs all three, so that
+each step of a resumed run is there once.
 """
 
 import time
@@ -18,25 +20,24 @@ import tensorflow as tf
 from mnist_dist.run.pictures import png
 
 SUMMARY_STEPS = 10
-FOLDERS = {"train": "train", "validation": "validation", "test": "eval"}
-"""Split -> folder; of training and test the notebook's names."""
-ROOT = "."
-"""The folder of what there is once."""
+FOLDERS = {"train": ".", "validation": "validation", "test": "eval"}
+"""Split -> folder, below --output_dir; the notebook's name for that of the test set."""
+SUBFOLDERS = ("validation", "eval")
 
 
-def head() -> bytes:
-    """An event file's first record."""
+def version() -> bytes:
+    """Returns an event file's first record."""
     return _event(file_version="brain.Event:2")
 
 
 def scalars(step: int, values: Mapping[str, float]) -> bytes:
-    """Numbers after `step` global steps."""
+    """Returns a record of scalars, name -> value, after `step` global steps."""
     pairs = [tf.compat.v1.Summary.Value(tag=t, simple_value=v) for t, v in values.items()]
     return _event(step=step, summary=tf.compat.v1.Summary(value=pairs))
 
 
 def image(step: int, name: str, pixels: np.ndarray) -> bytes:
-    """A picture, uint8 [height, width, 3]."""
+    """Returns a record of a picture, uint8 [height, width, 3], after `step` global steps."""
     height, width, _ = pixels.shape
     picture = tf.compat.v1.Summary.Image(
         height=height, width=width, colorspace=3, encoded_image_string=png(pixels)
@@ -46,21 +47,21 @@ def image(step: int, name: str, pixels: np.ndarray) -> bytes:
 
 
 def flags(values: Mapping[str, Any]) -> bytes:
-    """A run's settings, for the tab of HParams."""
-    from tensorboard.plugins.hparams import api  # takes a second
+    """Returns a record of a run's flags, name -> value, for the HParams tab."""
+    from tensorboard.plugins.hparams import api  # the import takes a second
 
     plain = {
         name: value if isinstance(value, (bool, int, float)) else str(value)
         for name, value in values.items()
     }
-    found = api.hparams_pb(plain).SerializeToString()  # of a class of TensorBoard's own
-    return _event(summary=tf.compat.v1.Summary.FromString(found))
+    serialized = api.hparams_pb(plain).SerializeToString()  # a class of TensorBoard's own
+    return _event(summary=tf.compat.v1.Summary.FromString(serialized))
 
 
 def network(graph: tf.Graph) -> bytes:
-    """A graph of operations."""
+    """Returns a record of a TensorFlow graph."""
     return _event(graph_def=graph.as_graph_def(add_shapes=True).SerializeToString())
 
 
-def _event(**what: Any) -> bytes:
-    return tf.compat.v1.Event(wall_time=time.time(), **what).SerializeToString()
+def _event(**fields: Any) -> bytes:
+    return tf.compat.v1.Event(wall_time=time.time(), **fields).SerializeToString()

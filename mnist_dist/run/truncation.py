@@ -1,4 +1,7 @@
-"""Takes back what a run wrote after its checkpoint: a resumed run will write it again."""
+"""Truncates a run's files to the step of its checkpoint: a resumed run repeats what follows.
+
+TensorBoard alone would not hide the repeated steps: docs/files.md has what was tried.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,52 +13,52 @@ from google.protobuf.message import DecodeError
 from mnist_dist.run import frames
 from mnist_dist.run.atomic import replace
 from mnist_dist.run.folders import writing
-from mnist_dist.run.logs import Rest, Written, contents, rest_of
+from mnist_dist.run.logs import Kept, Written, contents, kept_lines
 
 
-def lines(path: Path, then: Written | None, kept: Callable[[dict[str, Any]], bool]) -> Rest:
-    """Leaves a JSONL file's lines that are to be kept, byte for byte (see `rest_of`).
+def lines(path: Path, written: Written | None, kept: Callable[[dict[str, Any]], bool]) -> Kept:
+    """Truncates a JSONL file; the remaining lines keep their bytes. See `kept_lines`.
 
     Raises:
         RunError: the file can't be read or written.
     """
     data = contents(path)
-    rest = rest_of(data, then, kept)
-    if rest.contents != data:
+    remaining = kept_lines(data, written, kept)
+    if remaining.contents != data:
         with writing(path):
-            replace(path, rest.contents)
-    return rest
+            replace(path, remaining.contents)
+    return remaining
 
 
 def readable(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSONL file that can be read, which stays as it is.
+    """Returns the valid records of a JSONL file, and doesn't change the file.
 
     Raises:
         RunError: the file can't be read.
     """
-    return rest_of(contents(path), None, lambda _: True).records
+    return kept_lines(contents(path), None, lambda _: True).records
 
 
 def events(path: Path, last_step: int) -> int:
-    """Leaves an event file's whole records of steps up to `last_step`.
+    """Deletes an event file's damaged records and those of steps after `last_step`.
 
     Returns:
-        How many stay; a file's head isn't counted.
+        The number of remaining records, without the file's version record.
 
     Raises:
         RunError: the file can't be read or written.
     """
     data = contents(path)
-    whole, kept = [], 0
-    for framed in frames.frames(data):
+    remaining, count = [], 0
+    for frame in frames.frames(data):
         try:
-            event = tf.compat.v1.Event.FromString(frames.record_of(framed))
+            event = tf.compat.v1.Event.FromString(frames.record_of(frame))
         except DecodeError:
             continue
         if event.step <= last_step:
-            whole.append(framed)
-            kept += event.WhichOneof("what") != "file_version"
-    if b"".join(whole) != data:
+            remaining.append(frame)
+            count += event.WhichOneof("what") != "file_version"
+    if b"".join(remaining) != data:
         with writing(path):
-            replace(path, b"".join(whole))
-    return kept
+            replace(path, b"".join(remaining))
+    return count

@@ -68,7 +68,7 @@ class Lab:
         names = {"ckpt-24", "metrics.jsonl", "times.jsonl", "result.json", "predictions.npz"}
         assert {name for name in left if not name.startswith(("previous-", "events."))} == {
             *names,
-            *("train", "validation", "eval"),
+            *("validation", "eval"),
         }, what
         shutil.rmtree(folder)
         return call

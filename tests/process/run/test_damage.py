@@ -58,18 +58,20 @@ def test_a_changed_number_is_seen(trainer, saved, copy):
 def test_deleted_and_emptied(trainer, saved, copy):
     (copy / "out/metrics.jsonl").unlink()
     (copy / "out/times.jsonl").write_bytes(b"")
-    (events,) = (copy / "out/train").iterdir()
+    (events,) = (copy / "out").glob("events.*")
     data = bytearray(events.read_bytes())
-    data[data.index(b"loss")] ^= 1  # in the first of four records, the first of two with a loss
+    data[data.index(b"\n\x04loss") + 2] ^= (
+        1  # in the third of six records, the first of two with a loss
+    )
     events.write_bytes(data)
     run, (lost,) = goes_on(trainer, saved, copy)
     assert re.fullmatch(
         r"20 of 20 lines of metrics.jsonl, (\d) of \1 lines of times.jsonl, "
-        r"1 of 4 records of train/",
+        r"1 of 6 records of TensorBoard's train curves",
         lost,
     )
     assert list(run.losses()) == list(range(21, 31))
-    assert len(trainer.series(copy / "out/train")["loss"]) == 2
+    assert len(trainer.series(copy / "out")["loss"]) == 2
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "times.jsonl", "result.json"])

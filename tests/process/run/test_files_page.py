@@ -104,11 +104,11 @@ def test_predictions(base):
 def test_tensorboard(base, trainer):
     found = [
         f"{folder}/{tag}"
-        for folder in (".", "train", "validation", "eval")
+        for folder in (".", "validation", "eval")
         for tag in trainer.series(base.folder / "out" / folder)
     ]
     (table,) = TABLES["TensorBoard"]
-    elsewhere = {"train/loss_scale", "train/gpu_memory_bytes"}  # in float16, and on a GPU
+    elsewhere = {"./loss_scale", "./gpu_memory_bytes"}  # in float16, and on a GPU
     found = ["./HParams" if "_hparams_" in name else name for name in found]
     assert sorted(found) == sorted(set(table) - elsewhere)
     assert set(table.values()) == {"scalar", "image", "graph", "flags"}
@@ -129,6 +129,6 @@ def test_nothing_else_is_written(base):
     names = sorted(path.name for path in (base.folder / "out").iterdir())
     assert names.pop(1).startswith("events.out.tfevents.")
     assert names == [
-        *("eval", "metrics.jsonl", "predictions.npz", "result.json", "times.jsonl", "train"),
+        *("eval", "metrics.jsonl", "predictions.npz", "result.json", "times.jsonl"),
         "validation",
     ]

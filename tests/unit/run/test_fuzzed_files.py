@@ -95,7 +95,7 @@ def test_lines(data, in_a_line):
         path = Path(place, "metrics.jsonl")
         path.write_bytes(found)
         with bounded():
-            rest = logs.rest_of(logs.contents(path), log.written(), lambda r: 0 < r["step"] <= 8)
+            rest = logs.kept_lines(logs.contents(path), log.written(), lambda r: 0 < r["step"] <= 8)
             assert [json.loads(line) for line in rest.contents.splitlines()] == rest.records
             assert rest.lost == max(len(LINES) - len(rest.records), 0)
             assert all(0 < record["step"] <= 8 for record in rest.records)

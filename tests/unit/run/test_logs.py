@@ -7,7 +7,7 @@ import pytest
 
 from mnist_dist.errors import RunError
 from mnist_dist.run import frames
-from mnist_dist.run.logs import BUFFER_BYTES, Log, Written, rest_of
+from mnist_dist.run.logs import BUFFER_BYTES, Log, Written, kept_lines
 
 
 def line(step, **values):
@@ -75,7 +75,7 @@ def test_a_folder_in_its_place_is_one_line(tmp_path):
 
 
 def test_what_came_later_is_dropped(then):
-    rest = rest_of(DATA + line(37) + b'\0\0\n{"step": 7}\n{"st', then, up_to(36))
+    rest = kept_lines(DATA + line(37) + b'\0\0\n{"step": 7}\n{"st', then, up_to(36))
     assert (rest.contents, rest.lost, rest.changed) == (DATA, 0, False)
     assert [record["step"] for record in rest.records] == list(range(1, 37))
 
@@ -88,7 +88,7 @@ def test_each_flipped_bit_is_seen(tmp_path):
     for bit in range(8 * len(some)):
         data = bytearray(some)
         data[bit // 8] ^= 1 << bit % 8
-        rest = rest_of(bytes(data), log.written(), up_to(36))
+        rest = kept_lines(bytes(data), log.written(), up_to(36))
         assert rest.changed
         assert rest.contents != some
         assert len(rest.records) >= 3
@@ -99,27 +99,27 @@ def test_each_flipped_bit_is_seen(tmp_path):
 )
 def test_lines_behind_a_bad_one_stay(then, bad):
     data = b"".join([*LINES[:18], bad, *LINES[19:], line(37)])
-    rest = rest_of(data, then, up_to(36))
+    rest = kept_lines(data, then, up_to(36))
     assert rest.contents == b"".join([*LINES[:18], *LINES[19:]])
     assert (rest.lost, rest.changed) == (1, True)
 
 
 def test_lines_of_a_step_done_again_stand_once(then):
-    rest = rest_of(DATA[:-200] + b"\n" + DATA, then, up_to(36))
+    rest = kept_lines(DATA[:-200] + b"\n" + DATA, then, up_to(36))
     steps = [record["step"] for record in rest.records]
     assert steps == sorted(set(steps))
 
 
 def test_a_step_that_became_another_costs_its_own_line(then):
     data = b"".join([*LINES[:3], line(35), *LINES[4:]])
-    rest = rest_of(data, then, up_to(36))
+    rest = kept_lines(data, then, up_to(36))
     assert [record["step"] for record in rest.records] == [1, 2, 3, *range(5, 37)]
     assert (rest.lost, rest.changed) == (1, True)
 
 
 @pytest.mark.parametrize("data", [b"", DATA[: len(DATA) // 2]])
 def test_a_file_cut_short(then, data):
-    rest = rest_of(data, then, up_to(36))
+    rest = kept_lines(data, then, up_to(36))
     whole = data[: data.rfind(b"\n") + 1]
     assert rest.contents == whole
     assert rest.lost == 36 - whole.count(b"\n")
@@ -127,13 +127,13 @@ def test_a_file_cut_short(then, data):
 
 
 def test_without_knowing_what_was_there():
-    rest = rest_of(DATA + line(99), None, up_to(36))
+    rest = kept_lines(DATA + line(99), None, up_to(36))
     assert (rest.contents, rest.lost, rest.changed) == (DATA, 0, False)
 
 
 def test_nothing_was_there():
     nothing = Written(0, 0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
-    assert rest_of(DATA, nothing, up_to(36)).contents == b""
+    assert kept_lines(DATA, nothing, up_to(36)).contents == b""
 
 
 def test_the_checksum_is_castagnolis():
