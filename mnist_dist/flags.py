@@ -13,6 +13,20 @@ from mnist_dist.config import Config
 from mnist_dist.errors import UsageError, shorten
 from mnist_dist.run import command
 
+HINTS = {
+    "learning_rate": "give --lr",
+    "optimiser": "give --optimizer",
+    "workers": "give the launcher their number: launch/local.sh -n N, or srun --ntasks=N",
+    "num_workers": "give the launcher their number: launch/local.sh -n N, or srun --ntasks=N",
+    "early_stopping": "give --patience=EPOCHS",
+    "augment": "give --shift_px, --rotate_deg and --zoom",
+    "augmentation": "give --shift_px, --rotate_deg and --zoom",
+    "cpu": "give --no_gpu",
+    "use_gpu": "GPUs are used unless --no_gpu is given",
+    "steps": "give --max_steps or --epochs",
+}
+"""Names of flags in other programs -> what to give instead."""
+
 
 def parse(argv: Sequence[str]) -> Config:
     """Reads a command line.
@@ -140,6 +154,9 @@ def _shown(field: dataclasses.Field[Any]) -> str:
 def _reason(error: Exception) -> str:
     """Absl's message with what is missing in it: the nearest name, what is allowed, a way out."""
     if isinstance(error, flags.UnrecognizedFlagError):
+        given = error.flagname.replace("-", "_")
+        if given in HINTS:
+            return f"--{shorten(error.flagname)}: no such flag; {HINTS[given]}"
         names = [f"--{field.name}" for field in dataclasses.fields(Config)]
         return command.no_such_flag(f"--{error.flagname}", names, "--help lists the flags")
     text = shorten(str(error), 200)

@@ -76,6 +76,11 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], other_command: Comm
     scored = ended or bool(progress.stopped)  # the evaluation comes before the save
     if progress.stopped == "patience" or (progress.step >= loop.plan.last_step and scored):
         progress.stopped = progress.stopped or "completed"
+        if progress.step > loop.plan.last_step:
+            loop.files.console.line(
+                f"Nothing to train: {saved.path} has {progress.step} global steps, and the flags "
+                f"ask for {loop.plan.last_step}. --resume=never begins anew."
+            )
         loop.files.events.finished()
         if not damaged:
             loop.files.checkpoints.prune()

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnist_dist import bounded
-from mnist_dist.errors import UsageError
+from mnist_dist.errors import UsageError, shorten
 from mnist_dist.run import store
 
 MOST_BYTES = 1 << 24  # of a result.json
+NAMED = 5  # runs in a message
 WANTED = "give a run's --run_dir, --checkpoint_dir or --output_dir"
 
 
@@ -53,10 +54,27 @@ def find(run_dir: str) -> Found:
     for output in (path, path / "output"):
         if (output / "result.json").is_file():
             return _named_by(output / "result.json")
+    runs = [str(child) for child in sorted(path.iterdir()) if _holds_run(child)]
+    if runs:
+        raise UsageError(
+            f"{run_dir}: a folder of {len(runs)} run(s); give one of them: "
+            f"{', '.join(map(shorten, runs[:NAMED]))}{', ...' if runs[NAMED:] else ''}"
+        )
     raise UsageError(
         f"{run_dir}: no run is there: neither checkpoints (ckpt-STEP, or checkpoints/ckpt-STEP) "
         f"nor a result.json that names them; {WANTED}"
     )
+
+
+def _holds_run(folder: Path) -> bool:
+    try:
+        return bool(
+            store.visible(folder)
+            or store.visible(folder / "checkpoints")
+            or any((output / "result.json").is_file() for output in (folder, folder / "output"))
+        )
+    except (OSError, UsageError):  # another user's folder
+        return False
 
 
 def _named_by(path: Path) -> Found:

@@ -170,6 +170,15 @@ def test_what_is_refused_is_said_on_a_screen_line(argv):
         (["--bath_size=3"], "--bath_size: no such flag; did you mean --batch_size?"),
         (["--bath-size=3"], "--bath-size: no such flag; did you mean --batch_size?"),
         (["--learning_rte=3"], "--learning_rte: no such flag; --help lists the flags"),
+        (["--learning-rate=3"], "--learning-rate: no such flag; give --lr"),
+        (
+            ["--workers=2"],
+            "--workers: no such flag; give the launcher their number: launch/local.sh -n N, or "
+            "srun --ntasks=N",
+        ),
+        (["--early_stopping"], "--early_stopping: no such flag; give --patience=EPOCHS"),
+        (["--augment"], "--augment: no such flag; give --shift_px, --rotate_deg and --zoom"),
+        (["--cpu"], "--cpu: no such flag; give --no_gpu"),
         (["--noepochs"], "--noepochs: no such flag; did you mean --epochs?"),
         (
             ["--epochs=1", "stray"],

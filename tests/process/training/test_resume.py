@@ -186,6 +186,17 @@ def test_a_finished_run_ends_at_once(trainer, small, base):
     assert contents(base.folder) == before
 
 
+def test_fewer_steps_than_a_finished_run_has(trainer, small, base):
+    before = contents(base.folder)
+    again = trainer(*small, "--epochs=2", "--max_steps=60", folder=base.folder)
+    assert again.code == 0
+    assert again.out.splitlines()[3] == (
+        f"Nothing to train: {base.folder}/ck/ckpt-80 has 80 global steps, and the flags ask for "
+        "60. --resume=never begins anew."
+    )
+    assert contents(base.folder) == before
+
+
 def test_more_epochs_go_on(trainer, small, every):
     run = trainer(*small, "--epochs=1", "--log_interval=1")
     assert run.result()["stopped"] == "completed"

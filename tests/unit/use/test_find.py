@@ -49,6 +49,21 @@ def test_home(run, monkeypatch):
     assert find("~").newest_step == 120
 
 
+def test_a_folder_of_runs_names_them(tmp_path):
+    for name in ("b/ckpt-40", "a/checkpoints/ckpt-40", "empty"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "c/output").mkdir(parents=True)
+    (tmp_path / "c/output/result.json").write_text("{}")
+    with pytest.raises(UsageError) as refused:
+        find(str(tmp_path))
+    runs = ", ".join(f"{tmp_path}/{name}" for name in "abc")
+    assert str(refused.value) == f"{tmp_path}: a folder of 3 run(s); give one of them: {runs}"
+    for number in range(9):
+        (tmp_path / f"many/{number}/ckpt-1").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"of 9 run.*many/4, \.\.\.$"):
+        find(str(tmp_path / "many"))
+
+
 def test_refused(tmp_path):
     def line(path):
         with pytest.raises(UsageError) as refused:
