@@ -10,12 +10,12 @@ __version__ = "0.1.0"
 
 
 def load(run_dir: str | Path, tta: bool = False) -> "Model":
-    """A run's trained network: `load(RUN_DIR).predict(images)`.
+    """Loads a run's trained network: `load(RUN_DIR).predict(images)`.
 
     Args:
         run_dir: a run's --run_dir, --checkpoint_dir or --output_dir, or one ckpt-STEP.
-        tta: test-time averaging: answer by the mean over an image and four views of it, moved by
-            half a pixel; slightly more right, five times the work.
+        tta: test-time averaging: answer by the mean over an image and four copies of it moved by
+            half a pixel; slightly more accurate, five times the work.
 
     Raises:
         errors.UsageError: no run is there, or its checkpoint is damaged.

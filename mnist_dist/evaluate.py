@@ -1,21 +1,27 @@
-"""Scores a run, or asks it: `python -m mnist_dist.evaluate RUN_DIR [--images FILE_OR_FOLDER ...]`.
+"""Scores a run on a data set, or classifies pictures: `python -m mnist_dist.evaluate RUN_DIR`.
 
 RUN_DIR is a run's --run_dir, --checkpoint_dir or --output_dir, or one ckpt-STEP. Without --images
-the run's network is scored on its own test set, with the numbers that the run had; with them, it
-reads people's handwriting, a digit a picture (pip install 'mnist_dist[predict]').
+the run's network is scored on its own test set, with the numbers that the run had. With --images
+it classifies handwriting, one digit a picture (pip install 'mnist_dist[predict]').
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mnist_dist.devices.startup_messages import without_greetings
 from mnist_dist.errors import UsageError
 from mnist_dist.run.command import Parser, answered, leave
 from mnist_dist.run.console import Console
 from mnist_dist.run.folders import writable
 from mnist_dist.use import handwriting, origin
 from mnist_dist.use.find import find
+from mnist_dist.use.loading import import_tensorflow
+
+if TYPE_CHECKING:
+    from mnist_dist.devices.replica_placement import ReplicaPlacement
+    from mnist_dist.use.model import Model
 
 
 def main(argv: list[str]) -> int:
@@ -25,18 +31,21 @@ def main(argv: list[str]) -> int:
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m mnist_dist.evaluate", description=__doc__)
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="where the run has saved or written")
-    scored = parser.add_argument_group("to score")
-    scored.add_argument("--split", choices=("test", "validation", "train"), help="default: test")
-    scored.add_argument(
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="the run's folder")
+    scoring = parser.add_argument_group("scoring")
+    scoring.add_argument("--split", choices=("test", "validation", "train"), help="default: test")
+    scoring.add_argument(
         "--data_dir", "--data-dir", help="folder of other data; default: the run's own"
     )
-    scored.add_argument("--dataset", help="other data: a tensorflow-datasets name")
-    scored.add_argument("--mistakes", metavar="FILE.png", help="draw the worst mistakes there")
-    asked = parser.add_argument_group("to ask")
-    asked.add_argument("--images", nargs="+", metavar="PATH", help="pictures, or folders of them")
-    asked.add_argument(
-        "--save_preprocessed", "--save-preprocessed", metavar="DIR", help="what the network saw"
+    scoring.add_argument("--dataset", help="other data: a tensorflow-datasets name")
+    scoring.add_argument("--mistakes", metavar="FILE.png", help="draw the worst mistakes there")
+    pictures = parser.add_argument_group("classifying pictures")
+    pictures.add_argument("--images", nargs="+", metavar="PATH", help="pictures, or their folders")
+    pictures.add_argument(
+        "--save_preprocessed",
+        "--save-preprocessed",
+        metavar="DIR",
+        help="write the images that the network sees there",
     )
     parser.add_argument(
         "--tta",
@@ -60,32 +69,21 @@ def _run(args: argparse.Namespace) -> int:
         handwriting.check_installed()
     if args.mistakes:
         _check_picture(Path(args.mistakes))
-    pictures = handwriting.files(args.images) if args.images else []
+    paths = handwriting.files(args.images) if args.images else []
     if args.save_preprocessed:
         writable(Path(args.save_preprocessed), "--save_preprocessed")
-    made = origin.read(found)
+    run = origin.read(found)
     with Console() as console:
         console.stage("importing TensorFlow")
-        with without_greetings(made.one_dnn):
-            import tensorflow as tf
+        import_tensorflow(run.one_dnn)
+        from mnist_dist.use.classify import classify
+        from mnist_dist.use.device import on_device
 
-            from mnist_dist.use import answers
-
-            tf.config.list_physical_devices()  # the first look greets, too
         console.stage("loading the network")
-        with answers.model(made, args.no_gpu, args.tta) as (model, placement):
-            if args.images:
-                return answers.ask(model, pictures, args.save_preprocessed, args.json, console)
-            console.stage("reading the data")
-            answers.score(
-                model,
-                placement,
-                answers.data(made, args.data_dir, args.dataset),
-                args.split or "test",
-                args.mistakes,
-                args.json,
-                console,
-            )
+        with on_device(run, args.no_gpu, args.tta) as (model, placement):
+            if paths:
+                return classify(model, paths, args.save_preprocessed, args.json, console)
+            _score(model, placement, args, console)
     return 0
 
 
@@ -93,6 +91,40 @@ def _check_picture(path: Path) -> None:
     if path.suffix.lower() != ".png":
         raise UsageError(f"--mistakes={path}: give a name that ends in .png")
     writable(path.resolve().parent, "the folder of --mistakes")
+
+
+def _score(
+    model: "Model", placement: "ReplicaPlacement", args: argparse.Namespace, console: Console
+) -> None:
+    """Scores the network on a split and prints the score.
+
+    Raises:
+        UsageError: a data set with other images or classes, or without such a split.
+    """
+    from mnist_dist.use import score_report
+    from mnist_dist.use.device import load_data
+    from mnist_dist.use.score import check_fits, score, summary
+
+    name = args.split or "test"
+    console.stage("reading the data")
+    data = load_data(model.origin, args.data_dir, args.dataset)
+    check_fits(model, data)
+    split = getattr(data, name)
+    if not len(split.labels):
+        raise UsageError(f"--split={name}: it is empty in {data.source}; give another split")
+    console.stage(f"evaluating {name}")
+    evaluation = score(model, placement, split)
+    scores = summary(evaluation, split.labels, model.num_classes)
+    drawn = []
+    if args.mistakes:
+        drawn = [score_report.draw_mistakes(Path(args.mistakes), split, evaluation)]
+    console.stage("")
+    if args.json:
+        print(json.dumps(score_report.record(model, data, name, scores), allow_nan=False))
+        return
+    for line in score_report.head(model, data):
+        console.line(line)
+    print("\n".join([*score_report.text(name, scores), *drawn]))
 
 
 if __name__ == "__main__":

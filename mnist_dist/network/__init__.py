@@ -1,5 +1,5 @@
-"""Logits from images: the network's shape, its layers, and what is done to images before it.
+"""The network: logits from images; its layers, its table and its form in Keras's own layers.
 
-In: an architecture, images, and what a replica knows of its rows (RowPositions).
+In: an architecture, images, and which rows of the global batch a replica has (RowPositions).
 Not in: labels, losses, gradients, devices, files.
 """

@@ -1,4 +1,4 @@
-"""What decides a network's shape, and the shape worked out: layers, sizes, costs. No TensorFlow."""
+"""The network's shape: what decides it, and its layers, their sizes and costs. No TensorFlow."""
 
 import dataclasses
 import math
@@ -9,13 +9,13 @@ from mnist_dist.errors import UsageError
 
 
 class Stage(NamedTuple):
-    """A layer with weights, or a pool: one row of the network's description.
+    """A layer with weights, or a pool: one row of the network's table.
 
     Attributes:
         name: such as conv1, conv1b and conv1s of a residual block, pool1, dense1, logits.
         shape: of the output, (height, width, channels) or (units,).
-        kernel: shape of the weights, (side, side, channels, filters) or (before, units); empty
-            for a pool.
+        kernel: shape of the kernel, (side, side, channels, filters) or (inputs, units); empty for
+            a pool.
         normed: whether batch normalisation follows.
     """
 
@@ -26,14 +26,14 @@ class Stage(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """Weights, biases, and what a normalisation has: scale, offset, mean and variance."""
+        """How many numbers: kernel, bias, and a normalisation's four per channel."""
         if not self.kernel:
             return 0
         return math.prod(self.kernel) + (5 if self.normed else 1) * self.shape[-1]
 
     @property
     def flops(self) -> int:
-        """Operations of the forward pass on one image; a multiply-add is two."""
+        """Floating-point operations of the forward pass on one image; a multiply-add is two."""
         return 2 * math.prod(self.kernel) * math.prod(self.shape[:-1]) if self.kernel else 0
 
 
@@ -47,9 +47,9 @@ class Architecture:
         conv_filters: filters of each convolution; each is followed by a 2x2 max-pool.
         kernel_size: side of the convolutions' kernels, in pixels.
         dense_units: units of each hidden dense layer.
-        dropout: part of the last hidden units dropped in training.
-        batch_norm: normalise after each convolution and hidden dense layer.
-        residual: a block of two same-padded convolutions and a shortcut for each convolution.
+        dropout: share of the last hidden units dropped in training, 0 to less than 1.
+        batch_norm: batch normalisation after each convolution and hidden dense layer.
+        residual: each convolution is a block of two same-padded ones with a shortcut.
         channels_first: layout of the images inside the network.
         precision: Keras's name of the layers' arithmetic.
         seed: decides the initial weights.
@@ -71,7 +71,13 @@ class Architecture:
     def from_flags(
         cls, flags: Mapping[str, Any], image_shape: tuple[int, ...], num_classes: int
     ) -> "Architecture":
-        """The architecture that `flags` ask for, by name (Config.as_dict), layout left aside."""
+        """The architecture that the flags ask for, in the default layout and precision.
+
+        Args:
+            flags: name -> value, as of Config.as_dict.
+            image_shape: (height, width, channels).
+            num_classes: number of classes.
+        """
         height, width, channels = image_shape
         return cls(
             image_shape=(height, width, channels),
@@ -87,7 +93,7 @@ class Architecture:
 
     @property
     def stages(self) -> list[Stage]:
-        """From the images to the logits.
+        """The layers, from the images to the logits.
 
         Raises:
             UsageError: the images are too small for the convolutions, naming the layer.

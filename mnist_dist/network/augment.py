@@ -1,4 +1,4 @@
-"""Random shifts, turns and zooms of training images, the same whichever replica has them."""
+"""Random shifts, turns and zooms of training images, the same on any number of replicas."""
 
 import math
 from typing import NamedTuple
@@ -12,12 +12,12 @@ STREAM = 1
 
 
 class Augmentation(NamedTuple):
-    """The largest changes, each drawn uniformly and evenly to both sides.
+    """The largest changes; each is drawn uniformly between minus and plus its value.
 
     Attributes:
         shift_px: pixels, along each side.
         rotate_deg: degrees.
-        zoom: 0.1 is from 0.9 to 1.1 times.
+        zoom: relative; 0.1 is from 0.9 to 1.1 times.
     """
 
     shift_px: float = 0.0
@@ -29,7 +29,7 @@ class Augmentation(NamedTuple):
 
         Args:
             images: float32 or float64 [rows, height, width, channels].
-            rows: where the images stand in the global batch.
+            rows: positions of the images in the global batch.
         """
         if not any(self):
             return images
@@ -48,14 +48,16 @@ class Augmentation(NamedTuple):
         )
 
     def transforms(self, draw: tf.Tensor, height: int, width: int) -> tf.Tensor:
-        """Where each output pixel is taken from: float32 [rows, 8], as TensorFlow's op has it.
+        """Projective transforms from output to input pixels: float32 [rows, 8].
+
+        They have the form of TensorFlow's ImageProjectiveTransformV3.
 
         Args:
             draw: float32 [rows, 4] in -1..1: turn, zoom, shift along x, shift along y.
             height: of the images, in pixels.
             width: of the images, in pixels.
         """
-        # In float64, since TensorFlow's float32 cosine of a row depends on its place in the vector.
+        # In float64, because TensorFlow's float32 cosine depends on the place in the vector.
         draw = tf.cast(draw, tf.float64)
         turn = draw[:, 0] * (self.rotate_deg * math.pi / 180.0)
         scale = 1.0 / (1.0 + draw[:, 1] * self.zoom)

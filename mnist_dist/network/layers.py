@@ -1,4 +1,4 @@
-"""The parts of the network that Keras doesn't have as this program needs them."""
+"""Layers that give the same numbers on any number of replicas, where Keras's own don't."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
@@ -14,7 +14,7 @@ Statistics: TypeAlias = dict[str, tf.Tensor]
 
 
 class Layer(Protocol):
-    """A Keras layer with weights, and with a bias or without."""
+    """A Keras layer with a kernel, with or without a bias."""
 
     kernel: keras.Variable
     bias: keras.Variable | None
@@ -23,12 +23,12 @@ class Layer(Protocol):
 class BatchNorm:
     """Batch normalisation (Ioffe and Szegedy 2015) over the real rows of all replicas.
 
-    Keras's own, given a mask, leaves the replicas unsynchronised, and fails on a replica without
-    rows. The mean and variance are those of the micro-batch over all replicas. No tensor is used
-    more than twice: a gradient of three parts is a sum that TensorFlow adds in changing order.
+    Keras's own layer doesn't synchronise replicas when it gets a mask, and fails on a replica
+    without rows. Mean and variance are of the micro-batch over all replicas. No tensor is used more
+    than twice, because TensorFlow adds a gradient of three terms in changing order.
 
     Attributes:
-        variables: name -> Keras variable [channels], in the dtype of the statistics.
+        variables: name -> Keras variable [channels].
         trainable: the names of scale and offset.
     """
 
@@ -64,10 +64,10 @@ class BatchNorm:
         """Normalises in the dtype of the statistics; in training adds to `statistics`.
 
         Args:
-            x: of each branch, what goes in.
-            rows: of each branch; none for inference.
+            x: each branch's input, dtype [rows, ..., channels].
+            rows: each branch's rows; empty for inference.
             statistics: gets the batch's statistics, which are the same for all branches.
-            each: calls a function for each branch, with that branch's weights.
+            each: calls a function for each branch, in that branch's scope.
         """
         y = [tf.cast(part, self._dtype) for part in x]
         moments = [(self.mean.value, self.variance.value)] * len(y)
@@ -87,9 +87,9 @@ class BatchNorm:
     def _moments(
         self, y: Sequence[tf.Tensor], rows: Sequence[RowPositions]
     ) -> tuple[list[tuple[tf.Tensor, tf.Tensor]], tf.Tensor]:
-        """For each branch, mean and variance over all real rows; and how many examples those are.
+        """Each branch's mean and variance over all real rows, and the number of those.
 
-        They are the same for all branches, but each has its own, to be differentiated by itself.
+        The values are equal, but each branch has its own tensors, to be differentiated by itself.
         """
         totals = rows[0].totals([self._sums(*pair) for pair in zip(y, rows, strict=True)])
         first = y[0]
@@ -105,7 +105,7 @@ class BatchNorm:
         return moments, totals[0][-1]
 
     def _sums(self, y: tf.Tensor, rows: RowPositions) -> tf.Tensor:
-        """Of the real rows: sums of values and of squares by channel, and how many rows."""
+        """Sums of values and of squares by channel over the real rows, and the number of rows."""
         # An alias, so that no tensor is used three times.
         sums = _row_sums(tf.identity(y), [2, 3] if self._flat(y) else range(1, len(y.shape) - 1))
         real = tf.reshape(rows.mask(y.shape[0], y.dtype), [-1] + [1] * (len(y.shape) - 1))
@@ -117,9 +117,9 @@ class BatchNorm:
 
 
 def _row_sums(y: tf.Tensor, axes: Sequence[int]) -> Sequence[tf.Tensor]:
-    """Each row's sums over some axes, of values and of squares: the shape of y, 1 at those axes.
+    """Each row's sums of values and of squares over some axes; those axes keep length 1.
 
-    With a gradient that goes through memory twice, where TensorFlow's own parts go seven times.
+    Its gradient reads memory twice; TensorFlow's own would read it seven times.
     """
 
     @tf.custom_gradient
@@ -133,10 +133,24 @@ def _row_sums(y: tf.Tensor, axes: Sequence[int]) -> Sequence[tf.Tensor]:
 
 
 def max_pool(x: tf.Tensor, data_format: str) -> tf.Tensor:
-    """The largest of each 2x2 square; an odd last row or column counts as a square."""
+    """The largest value of each 2x2 square; an odd last row or column is padded."""
     return tf.nn.max_pool2d(x, 2, 2, "SAME", "NCHW" if data_format == "channels_first" else "NHWC")
 
 
 def residual_add(y: tf.Tensor, shortcut: tf.Tensor) -> tf.Tensor:
     """The sum of a block's output and its shortcut (He et al. 2016), in the block's dtype."""
     return y + tf.cast(shortcut, y.dtype)
+
+
+def dropout(x: tf.Tensor, rate: float, rows: RowPositions, stream: int) -> tf.Tensor:
+    """Inverted dropout (Srivastava et al. 2014); a row's mask doesn't depend on its replica.
+
+    Args:
+        x: dtype [rows, ...].
+        rate: share of the values set to zero, 0 to less than 1.
+        rows: positions of the rows in the global batch.
+        stream: number of the layer's random numbers within a step, 0..255.
+    """
+    columns = x.shape[1:].num_elements()
+    kept = tf.reshape(rows.uniform(x.shape[0], columns, stream), x.shape) >= rate
+    return tf.where(kept, x * tf.cast(1.0 / (1.0 - rate), x.dtype), tf.zeros([], x.dtype))

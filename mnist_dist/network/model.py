@@ -1,43 +1,29 @@
 """The notebook's network and its variants: logits from images."""
 
-import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mnist_dist.network import xla
 from mnist_dist.network.architecture import Architecture, Stage
+from mnist_dist.network.branch import Branch, in_each, positions
+from mnist_dist.network.keras_model import keras_model
 from mnist_dist.network.layers import (
     BatchNorm,
     Layer,
     Statistics,
+    dropout,
     max_pool,
     residual_add,
 )
 from mnist_dist.network.row_positions import RowPositions
 
 DROPOUT_STREAM = 0
-
-
-class Branch(NamedTuple):
-    """Rows that go through the network by themselves.
-
-    Attributes:
-        images: dtype [rows, height, width, channels], in 0..1.
-        rows: what training needs to know of them; None for inference.
-        weights: variables and what stands for them in this branch, so that it can be
-            differentiated by itself; empty for the variables themselves.
-    """
-
-    images: tf.Tensor
-    rows: RowPositions | None = None
-    weights: Sequence[tuple[keras.Variable, tf.Tensor]] = ()
-
-    def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """Within it, a layer that reads one of the variables gets this branch's value."""
-        return keras.StatelessScope(self.weights) if self.weights else contextlib.nullcontext()
+"""Stream of the random numbers of dropout; augmentation has another."""
 
 
 class Network:
@@ -45,24 +31,24 @@ class Network:
 
     Attributes:
         variables: name -> Keras variable, the same names and shapes in any layout and precision.
-        dtype: that of the variables, the logits, losses and reductions: float32, or float64.
-        trainable: the names of those that gradients are taken of.
+        trainable: the names of the variables that gradients are taken of.
+        dtype: of the variables, logits, losses and sums: "float32", or "float64".
         stages: the network as a table, from the images to the logits.
 
     Raises:
         UsageError: the images are too small for the convolutions, naming the layer.
     """
 
-    def __init__(self, what: Architecture) -> None:
-        self.what = what
-        self.stages = what.stages
+    def __init__(self, architecture: Architecture) -> None:
+        self.architecture = architecture
+        self.stages = architecture.stages
         self.variables: dict[str, keras.Variable] = {}
         self.trainable: list[str] = []
-        self.dtype = "float64" if what.precision == "float64" else "float32"
-        self._format = "channels_first" if what.channels_first else "channels_last"
+        self.dtype = "float64" if architecture.precision == "float64" else "float32"
+        self._format = "channels_first" if architecture.channels_first else "channels_last"
         self._norms: dict[str, BatchNorm] = {}
         self._layers: dict[str, keras.layers.Layer] = {}
-        self._late_bias = not (what.residual or what.batch_norm)
+        self._late_bias = not (architecture.residual or architecture.batch_norm)
         for stage in self.stages:
             if stage.kernel:
                 self._build(stage)
@@ -74,7 +60,7 @@ class Network:
 
         Args:
             images: dtype [rows, height, width, channels], in 0..1.
-            rows: what training needs to know of the rows; None for inference.
+            rows: positions of the rows in the global batch, in training; None for inference.
 
         Returns:
             The logits, dtype [rows, classes], and each normalisation's batch statistics.
@@ -82,8 +68,18 @@ class Network:
         logits, statistics = self.side_by_side([Branch(images, rows)])
         return logits[0], statistics
 
+    def keras_model(self, weights: dict[str, np.ndarray], precision: str = "") -> keras.Model:
+        """The same network in Keras's own layers, for exports: from pixels in 0..1 to logits.
+
+        Args:
+            weights: name -> array, for each of `variables`.
+            precision: of the layers; empty for that of the run.
+        """
+        precision = precision or self.architecture.precision
+        return keras_model(dataclasses.replace(self.architecture, precision=precision), weights)
+
     def side_by_side(self, branches: Sequence[Branch]) -> tuple[list[tf.Tensor], Statistics]:
-        """The forward pass of several branches, which have nothing in common but batch statistics.
+        """The forward pass of several branches, which share nothing but batch statistics.
 
         They go through the network together, layer by layer, each in operations of its own.
 
@@ -91,41 +87,39 @@ class Network:
             Each branch's logits, dtype [rows, classes], and the batch statistics.
         """
         statistics: Statistics = {}
-        rows = [branch.rows for branch in branches if branch.rows is not None]
+        rows = positions(branches)
 
         def each(function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
-            found = []
-            for branch, *values in zip(branches, *columns, strict=True):
-                with branch.scope():
-                    found.append(function(*values))
-            return found
+            return in_each(branches, function, *columns)
 
-        def normalise(name: str, x: list[tf.Tensor]) -> list[tf.Tensor]:
+        def normalise(name: str, xs: list[tf.Tensor]) -> list[tf.Tensor]:
             if name not in self._norms:
-                return x
-            return self._norms[name](x, rows, statistics, each)
+                return xs
+            return self._norms[name](xs, rows, statistics, each)
 
+        architecture = self.architecture
         compiled = bool(rows) and rows[0].compiled  # by XLA
-        x = [branch.images for branch in branches]
-        if self.what.channels_first:
-            x = [tf.transpose(part, [0, 3, 1, 2]) for part in x]
-        for number in range(1, len(self.what.conv_filters) + 1):
-            x = self._conv(f"conv{number}", x, each, normalise, compiled)
-        if self.what.channels_first:  # so that the dense weights fit both layouts
-            x = [tf.transpose(part, [0, 2, 3, 1]) for part in x]
-        x = [tf.reshape(part, [part.shape[0] or tf.shape(part)[0], -1]) for part in x]
-        for number in range(1, len(self.what.dense_units) + 1):
-            x = normalise(f"dense{number}", each(self._layers[f"dense{number}"], x))
-            x = [tf.nn.relu(part) for part in x]
-        if rows and self.what.dropout:
-            x = [_dropout(part, self.what.dropout, r) for part, r in zip(x, rows, strict=True)]
-        return each(self._layers["logits"], x), statistics
+        xs = [branch.images for branch in branches]
+        if architecture.channels_first:
+            xs = [tf.transpose(x, [0, 3, 1, 2]) for x in xs]
+        for number in range(1, len(architecture.conv_filters) + 1):
+            xs = self._conv(f"conv{number}", xs, each, normalise, compiled)
+        if architecture.channels_first:  # so that the dense weights fit both layouts
+            xs = [tf.transpose(x, [0, 2, 3, 1]) for x in xs]
+        xs = [tf.reshape(x, [x.shape[0] or tf.shape(x)[0], -1]) for x in xs]
+        for number in range(1, len(architecture.dense_units) + 1):
+            xs = normalise(f"dense{number}", each(self._layers[f"dense{number}"], xs))
+            xs = [tf.nn.relu(x) for x in xs]
+        if rows and architecture.dropout:
+            rate = architecture.dropout
+            xs = [dropout(x, rate, r, DROPOUT_STREAM) for x, r in zip(xs, rows, strict=True)]
+        return each(self._layers["logits"], xs), statistics
 
     def _conv(
         self,
         name: str,
-        x: list[tf.Tensor],
-        each: Callable[..., list[Any]],
+        xs: list[tf.Tensor],
+        each: Callable[..., list[tf.Tensor]],
         normalise: Callable[[str, list[tf.Tensor]], list[tf.Tensor]],
         compiled: bool,
     ) -> list[tf.Tensor]:
@@ -134,36 +128,36 @@ class Network:
         def layer(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
             return self._product(name) if compiled else self._layers[name]
 
-        y = normalise(name, each(layer(name), x))
-        if self.what.residual:
-            y = each(layer(f"{name}b"), [tf.nn.relu(part) for part in y])
-            y = normalise(f"{name}b", y)
+        ys = normalise(name, each(layer(name), xs))
+        if self.architecture.residual:
+            ys = each(layer(f"{name}b"), [tf.nn.relu(y) for y in ys])
+            ys = normalise(f"{name}b", ys)
             if f"{name}s" in self._layers:
-                x = each(layer(f"{name}s"), x)
-            y = [residual_add(*pair) for pair in zip(y, x, strict=True)]
-        # Bias and ReLU leave the order of numbers, so the largest of a square may be chosen before
-        # them: the same values, with a quarter of the work.
-        y = [xla.max_pool(part) if compiled else max_pool(part, self._format) for part in y]
+                xs = each(layer(f"{name}s"), xs)
+            ys = [residual_add(*pair) for pair in zip(ys, xs, strict=True)]
+        # Bias and ReLU are monotonic, so they commute with max: after the pool they give the same
+        # values with a quarter of the work.
+        ys = [xla.max_pool(y) if compiled else max_pool(y, self._format) for y in ys]
         if self._late_bias:
-            y = each(self._biased(name), y)
-        return [tf.nn.relu(part) for part in y]
+            ys = each(self._biased(name), ys)
+        return [tf.nn.relu(y) for y in ys]
 
     def _product(self, name: str) -> Callable[[tf.Tensor], tf.Tensor]:
-        """What a convolution's layer does, as XLA is good at it."""
+        """A convolution's layer as one matrix product, which XLA compiles well."""
         layer = self._layers[name]
 
         def product(x: tf.Tensor) -> tf.Tensor:
             dtype = layer.compute_dtype
             kernel = tf.cast(layer.kernel.value, dtype)
-            y = xla.convolution(tf.cast(x, dtype), kernel, self.what.residual)
+            y = xla.convolution(tf.cast(x, dtype), kernel, self.architecture.residual)
             return y if layer.bias is None else y + tf.cast(layer.bias.value, dtype)
 
         return product
 
     def _biased(self, name: str) -> Callable[[tf.Tensor], tf.Tensor]:
-        """What adds a convolution's bias, where its layer doesn't."""
+        """Adds a convolution's bias, where its layer doesn't."""
         bias = self.variables[f"{name}/bias"]
-        layout = "NCHW" if self.what.channels_first else "NHWC"
+        layout = "NCHW" if self.architecture.channels_first else "NHWC"
         return lambda x: tf.nn.bias_add(x, tf.cast(bias.value, x.dtype), layout)
 
     def _build(self, stage: Stage) -> None:
@@ -176,7 +170,9 @@ class Network:
         added = {f"{stage.name}/kernel": layer.kernel, f"{stage.name}/bias": bias}
         self.trainable += list(added)
         if stage.normed:
-            norm = BatchNorm(stage.name, stage.shape[-1], self.what.channels_first, self.dtype)
+            norm = BatchNorm(
+                stage.name, stage.shape[-1], self.architecture.channels_first, self.dtype
+            )
             self._norms[stage.name] = norm
             self.trainable += list(norm.trainable)
             added |= norm.variables
@@ -187,22 +183,26 @@ class Network:
         layer = keras.layers.Conv2D(
             filters,
             size,
-            padding="same" if self.what.residual else "valid",
+            padding="same" if self.architecture.residual else "valid",
             data_format=self._format,
             use_bias=not self._late_bias,
             kernel_initializer=self._initializer(),
-            dtype=self.what.precision,
+            dtype=self.architecture.precision,
             name=stage.name,
         )
         sides = (None, None)  # the kernel's shape doesn't depend on them
-        shape = (None, channels, *sides) if self.what.channels_first else (None, *sides, channels)
+        shape = (
+            (None, channels, *sides)
+            if self.architecture.channels_first
+            else (None, *sides, channels)
+        )
         layer.build(shape)
         return layer
 
     def _dense(self, stage: Stage) -> Layer:
         before, units = stage.kernel
-        # The last layer isn't of low precision: so neither are the logits, and it costs nothing.
-        dtype = self.dtype if stage.name == "logits" else self.what.precision
+        # The logits are in full precision; the layer is so small that it costs nothing.
+        dtype = self.dtype if stage.name == "logits" else self.architecture.precision
         layer = keras.layers.Dense(
             units, kernel_initializer=self._initializer(), dtype=dtype, name=stage.name
         )
@@ -210,15 +210,11 @@ class Network:
         return layer
 
     def _initializer(self) -> Callable[..., tf.Tensor]:
-        """Glorot's uniform one (Glorot and Bengio 2010), each layer with a seed of its own.
+        """Glorot's uniform initializer (Glorot and Bengio 2010); each layer has its own seed.
 
-        It draws in float32, so that all precisions begin with the same weights.
+        It draws in float32, so that all precisions start from the same weights.
         """
-        glorot = keras.initializers.GlorotUniform(seed=self.what.seed * 1000 + len(self._layers))
+        glorot = keras.initializers.GlorotUniform(
+            seed=self.architecture.seed * 1000 + len(self._layers)
+        )
         return lambda shape, dtype=None: tf.cast(glorot(shape, "float32"), dtype)
-
-
-def _dropout(x: tf.Tensor, rate: float, rows: RowPositions) -> tf.Tensor:
-    """Inverted dropout (Srivastava et al. 2014), the same whichever replica has the row."""
-    kept = rows.uniform(x.shape[0], x.shape[1], DROPOUT_STREAM) >= rate
-    return tf.where(kept, x * tf.cast(1.0 / (1.0 - rate), x.dtype), tf.zeros([], x.dtype))

@@ -1,4 +1,4 @@
-"""What a replica must know of its rows of a batch to compute as one with the other replicas.
+"""Positions of a replica's rows in the global batch, and the random numbers that follow.
 
 Randomness is stateless: a counter-based generator (Philox 4x32-10, Salmon et al. 2011, "Parallel
 random numbers: as easy as 1, 2, 3") is started at the position of a row in the global batch, so
@@ -16,16 +16,16 @@ PHILOX = 1  # TensorFlow's number for the algorithm
 
 
 class RowPositions(NamedTuple):
-    """A replica's rows of one micro-batch, or of one shard of it, in training.
+    """The rows of one micro-batch, or of one shard, of a replica in training.
 
     Attributes:
         seed: the run's seed, a Python int.
         step: int64 scalar, the global step, from 0.
         first: int64 scalar, position of the first row in the global batch.
-        real: int32 scalar, how many of the rows are real; the rest is padding.
-        totals: what each of a replica's shards has of a sum -> the sum over all shards of all
-            replicas, once for each; differentiable.
-        compiled: whether all of this is compiled by XLA, for which some operations are others.
+        real: int32 scalar, number of real rows; those after them are padding.
+        totals: from a sum per shard of this replica to the sum over all shards of all replicas,
+            once per shard; differentiable.
+        compiled: whether XLA compiles the step, which needs other operations.
     """
 
     seed: int
@@ -45,9 +45,9 @@ class RowPositions(NamedTuple):
         Args:
             rows: rows of the replica's batch, padding included.
             columns: numbers for each row.
-            stream: 0..255, another for each use within a step.
+            stream: 0..255, a different one for each use within a step.
         """
-        groups = -(-columns // 4)  # a count of the generator gives four numbers
+        groups = -(-columns // 4)  # the generator gives four numbers a count
         low = tf.cast(self.first * groups, tf.uint64)
         high = tf.cast(self.step * 256 + stream, tf.uint64)
         if self.compiled:

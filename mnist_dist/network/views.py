@@ -1,40 +1,41 @@
-"""Test-time averaging: what a network says of an image and of it moved a little, together."""
+"""Test-time averaging: the mean answer to an image and to it moved by half a pixel."""
 
 import math
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from mnist_dist.network.model import Branch, Network
+from mnist_dist.network.branch import Branch
+from mnist_dist.network.model import Network
 
 
-def answers(network: Network, parts: Sequence[tf.Tensor], tta: bool) -> list[tf.Tensor]:
-    """A trained network's answers to parts of a batch, each in operations of its own.
+def logits(network: Network, batches: Sequence[tf.Tensor], tta: bool) -> list[tf.Tensor]:
+    """A trained network's logits of several batches, each in operations of its own.
 
     Args:
         network: the trained network.
-        parts: dtype [rows, height, width, channels] each, in 0..1.
-        tta: give the mean probabilities over an image's views, in the place of its own.
+        batches: dtype [rows, height, width, channels] each, in 0..1.
+        tta: take the mean of the probabilities over an image's views.
 
     Returns:
-        Logits of each part, dtype [rows, classes]: the probabilities are their softmax.
+        Each batch's logits, dtype [rows, classes]; their softmax is the probabilities.
     """
     if not tta:
-        return network.side_by_side([Branch(part) for part in parts])[0]
+        return network.side_by_side([Branch(batch) for batch in batches])[0]
     found: list[list[tf.Tensor]] = []
-    for moved in zip(*map(views, parts), strict=True):
-        # One view after another, so that they don't stand in memory together.
+    for moved in zip(*map(views, batches), strict=True):
+        # Run one after another, so that only one view is in memory.
         with tf.control_dependencies(found[-1] if found else []):
-            branches = [Branch(tf.identity(part)) for part in moved]
-        logits, _ = network.side_by_side(branches)
-        found.append([tf.nn.log_softmax(part) for part in logits])
-    return [tf.reduce_logsumexp(part, 0) - math.log(len(part)) for part in zip(*found, strict=True)]
+            branches = [Branch(tf.identity(batch)) for batch in moved]
+        found.append([tf.nn.log_softmax(x) for x in network.side_by_side(branches)[0]])
+    by_batch = zip(*found, strict=True)
+    return [tf.reduce_logsumexp(x, 0) - math.log(len(x)) for x in by_batch]
 
 
 def views(images: tf.Tensor) -> list[tf.Tensor]:
-    """Each image as it is, and half a pixel up, down, left and right, with zeros around it.
+    """Each image as it is, and moved by half a pixel up, down, left and right, padded with zeros.
 
-    Half a pixel is the mean of two neighbours, as bilinear sampling has it.
+    Moving by half a pixel takes the mean of two neighbours, which is bilinear sampling.
 
     Args:
         images: dtype [rows, height, width, channels].

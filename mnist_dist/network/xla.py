@@ -1,8 +1,8 @@
-"""What XLA lacks or does slowly, in operations that it makes fast kernels of.
+"""Replacements for operations that XLA lacks or compiles badly.
 
-The numbers are those of TensorFlow's own operations: the random ones in all bits, the others up to
-rounding. Without autotuning, which isn't deterministic, XLA chooses slow convolutions; it has no
-deterministic gradient of a max-pool, draws other random numbers, and can't turn images.
+They give the numbers of TensorFlow's operations: random ones bit for bit, others up to rounding.
+Without autotuning, which isn't deterministic, XLA chooses slow convolutions. It has no
+deterministic gradient of a max-pool, draws other random numbers and can't transform images.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ LOW = 0xFFFFFFFF
 
 
 def convolution(x: tf.Tensor, kernel: tf.Tensor, same: bool) -> tf.Tensor:
-    """A convolution as one product of matrices: each output pixel's patch by the kernel.
+    """A convolution as one matrix product: each output pixel's patch times the kernel.
 
     Args:
         x: dtype [rows, height, width, channels].
         kernel: dtype [side, side, channels, filters].
-        same: pad with zeros to the same height and width, else use whole patches alone.
+        same: pad with zeros to keep height and width; else use whole patches only.
     """
     side, _, channels, filters = kernel.shape
     if same:
@@ -36,9 +36,9 @@ def convolution(x: tf.Tensor, kernel: tf.Tensor, same: bool) -> tf.Tensor:
 
 @tf.custom_gradient
 def max_pool(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tf.Tensor]]:
-    """The largest of each 2x2 square, an odd last row or column counting as one: channels last.
+    """The largest value of each 2x2 square, channels_last; an odd last row or column is padded.
 
-    The gradient goes to the first of equals, as in TensorFlow's kernels.
+    The gradient goes to the first of equal values, as in TensorFlow's kernels.
     """
     height, width = x.shape[1], x.shape[2]
     around = [[0, 0], [0, height % 2], [0, width % 2], [0, 0]]
@@ -62,20 +62,20 @@ def max_pool(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tf.Tensor]]:
 def one_hot(labels: tf.Tensor, classes: int, dtype: tf.DType) -> tf.Tensor:
     """1 at each row's label, else 0: dtype [rows, classes].
 
-    By subtraction, since XLA knows a comparison and scatters by it, one row after another.
+    By subtraction: from a comparison XLA makes a scatter, one row after another.
     """
     numbers = tf.range(classes, dtype=dtype)
     return tf.maximum(1.0 - tf.abs(tf.cast(labels, dtype)[:, tf.newaxis] - numbers), 0.0)
 
 
 def uniform(seed: int, low: tf.Tensor, high: tf.Tensor, size: int) -> tf.Tensor:
-    """Uniform numbers in [0, 1), as TensorFlow's StatelessRandomUniformV2 draws them by Philox.
+    """Uniform numbers in [0, 1), equal to those of TensorFlow's StatelessRandomUniformV2 (Philox).
 
     Args:
         seed: the generator's key.
-        low: uint64 scalar, lower half of the first count.
-        high: uint64 scalar, upper half of it; counts don't run over the lower.
-        size: how many, a multiple of four: a count gives that many.
+        low: uint64 scalar, lower half of the first count; it must not overflow.
+        high: uint64 scalar, upper half.
+        size: how many numbers, a multiple of four.
 
     Returns:
         float32 [size].
@@ -97,11 +97,11 @@ def uniform(seed: int, low: tf.Tensor, high: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def transformed(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
-    """Images with each pixel taken from elsewhere, bilinearly, with zeros around them.
+    """Projectively transformed images, sampled bilinearly, with zeros around them.
 
     Args:
         images: dtype [rows, height, width, channels].
-        transforms: float32 [rows, 8], as ImageProjectiveTransformV3 has them; the last two zero.
+        transforms: float32 [rows, 8], those of ImageProjectiveTransformV3; the last two are zero.
     """
     _, height, width, channels = images.shape
     y, x = tf.meshgrid(

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from mnist_dist.data.pipeline import Block
-from mnist_dist.network.model import Branch, Network
+from mnist_dist.network.branch import Branch
+from mnist_dist.network.model import Network
 from mnist_dist.network.row_positions import RowPositions
 from mnist_dist.training import step_records
 from mnist_dist.training.loss_scale import LossScale

@@ -114,7 +114,7 @@ class Steps:
         def score(block: Block) -> tf.Tensor:
             slices = range(block.real.shape[1])
             images = [as_pixels(block.images[0, number], self.dtype) for number in slices]
-            logits = views.answers(self._network, images, self._tta)
+            logits = views.logits(self._network, images, self._tta)
             scores = []
             for number in slices:
                 losses = cross_entropy(logits[number], block.labels[0, number], 0.0)

@@ -1,4 +1,4 @@
-"""From the folder that a person names to the run's checkpoints. No TensorFlow."""
+"""Finds a run's checkpoints from any of its folders. No TensorFlow."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +16,9 @@ class Found(NamedTuple):
     """A run's checkpoints.
 
     Attributes:
-        folder: that holds folders ckpt-STEP.
-        step: the one that was asked for by name; None for what the run reports.
-        result: the run's result.json where it led here; else empty.
+        folder: holds folders ckpt-STEP.
+        step: the step that was asked for; None for the one that the run's scores are of.
+        result: the run's result.json, if the folder was found by it; else empty.
     """
 
     folder: Path
@@ -32,7 +32,7 @@ class Found(NamedTuple):
 
 
 def find(run_dir: str) -> Found:
-    """Looks for a run's checkpoints.
+    """Finds a run's checkpoints.
 
     Args:
         run_dir: a --run_dir or another folder with checkpoints/ in it, a --checkpoint_dir, one of
@@ -78,7 +78,7 @@ def _holds_run(folder: Path) -> bool:
 
 
 def _named_by(path: Path) -> Found:
-    """The checkpoints that a result.json speaks of."""
+    """The checkpoints that a result.json names."""
     try:
         result = bounded.loads(bounded.read_text(path, MOST_BYTES))
         folder = Path(result["config"]["checkpoint_dir"])

@@ -1,8 +1,8 @@
-"""People's handwriting as the data set has it: pictures of one digit each, of any size and light.
+"""Turns pictures of one handwritten digit, of any size and light, into images like MNIST's.
 
 The steps are those of MNIST's makers (LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based
 learning applied to document recognition"): cut the ink out, scale its longer side to 20 pixels,
-put its centre of mass in the middle of 28x28. Before them, paper and light are taken away.
+put its centre of mass in the middle of 28x28. Before that, paper and lighting are removed.
 """
 
 import importlib
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 LONGEST_PX = 400
-"""Larger pictures are scaled down to this first; a digit is scaled to 20 pixels anyway."""
+"""Larger pictures are first scaled down to this side."""
 
 BLACK = 0.1
-"""Of white: added to all brightness, so that the grain of black paper doesn't count for much."""
+"""Share of white that is added to the brightness, to suppress the grain of black paper."""
 
 FAINTEST = 0.2
-"""Where nothing is brighter or darker than its surroundings by this factor, there is no ink."""
+"""Ink differs from its surroundings by at least this much, in log brightness."""
 
 FITS = 4
-"""How often the paper's brightness is fitted anew, each time without what was far from it."""
+"""Iterations of fitting the paper's brightness, each without the last one's outliers."""
 
 SPECK = 0.05
 """Ink of less than this share of the largest stroke's area is dirt."""
@@ -38,7 +38,7 @@ BOX, FIELD = 20, 28  # MNIST's: the side that the ink is scaled to, and that of 
 
 
 class Unreadable(ValueError):
-    """A picture that nothing can be said of; the text says why."""
+    """A picture that can't be read or is empty; the text says why."""
 
 
 def check_installed() -> None:
@@ -54,7 +54,7 @@ def check_installed() -> None:
 
 
 def files(paths: Iterable[str]) -> list[Path]:
-    """Pictures, and those of folders in the order of their names.
+    """The pictures among paths: files as they are, and those in folders, sorted by name.
 
     Raises:
         UsageError: a folder without any.
@@ -74,8 +74,17 @@ def files(paths: Iterable[str]) -> list[Path]:
     return found
 
 
+def check_channels(image_shape: tuple[int, int, int]) -> None:
+    """Raises UsageError where the network's images have several channels."""
+    if image_shape[2] != 1:
+        raise UsageError(
+            f"the run's images have {image_shape[2]} channels, and handwriting is read as one; "
+            "pictures are for runs on sets such as MNIST"
+        )
+
+
 def read(path: Path | BinaryIO, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """A picture of one digit, as the network knows them.
+    """Reads a picture of one digit as an image for the network.
 
     Args:
         path: a file in any of Pillow's formats, or such a file opened for reading bytes.
@@ -85,25 +94,24 @@ def read(path: Path | BinaryIO, image_shape: tuple[int, int, int]) -> np.ndarray
         uint8 [height, width, 1]: 0 is paper, 255 is ink.
 
     Raises:
-        Unreadable: no picture, or no ink in it.
+        Unreadable: it is no picture, or it is empty.
     """
     return normalised(ink(_grey(path)), *image_shape[:2])[..., np.newaxis]
 
 
 def ink(grey: np.ndarray) -> np.ndarray:
-    """What differs from the paper, however that is lit: float64, of the same shape, 0..255.
+    """Separates ink from paper and lighting: float64, of the same shape, 0..255.
 
-    Light multiplies what paper and ink send back, so it is the logarithm of brightness that is
-    looked at. A top-hat (Meyer 1979) leaves what stands out in strokes and takes away what is wider
-    than a third of the picture, such as a shadow and its edge. It leaves dark corners, too; those a
-    surface of second order through the paper takes away, which leaves edges. So ink is what
-    stands out in both.
+    Light multiplies reflectance, so all is done on the logarithm of brightness. A top-hat (Meyer
+    1979) keeps strokes and removes what is wider than a third of the picture, such as a shadow and
+    its edge, but it also keeps dark corners. Subtracting a second-order surface, fitted to the
+    paper, removes dark corners but keeps edges. Ink is what both keep.
 
     Args:
         grey: float64 [height, width], 0 is black and 255 white.
 
     Raises:
-        Unreadable: nothing does.
+        Unreadable: there is no ink.
     """
     from scipy import ndimage
 
@@ -121,12 +129,12 @@ def ink(grey: np.ndarray) -> np.ndarray:
 
 
 def normalised(strokes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Ink as MNIST's makers left it: uint8 [height, width].
+    """Scales and centres ink as MNIST's makers did: uint8 [height, width].
 
     Args:
         strokes: float64, 0 is paper, 255 is ink.
-        height: of the result, in pixels; 28 in MNIST.
-        width: the same.
+        height: of the result, in pixels.
+        width: of the result, in pixels.
     """
     from PIL import Image
     from scipy import ndimage
@@ -174,7 +182,7 @@ def _grey(path: Path | BinaryIO) -> np.ndarray:
 
 
 def _opaque(picture: "Image.Image") -> "Image.Image":
-    """A picture with transparent parts on white paper, or on black where it is drawn in white."""
+    """Puts a transparent picture on white paper, or on black paper if it is drawn in white."""
     from PIL import Image
 
     if picture.mode == "P" and "transparency" in picture.info:
@@ -191,11 +199,11 @@ def _opaque(picture: "Image.Image") -> "Image.Image":
 
 
 def _without_light(grey: np.ndarray) -> np.ndarray:
-    """What differs from the paper's brightness, a surface of second order: of the same shape."""
+    """Subtracts the paper's brightness, a fitted surface of second order; the same shape."""
     y, x = np.meshgrid(*(np.linspace(-1.0, 1.0, size) for size in grey.shape), indexing="ij")
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1).reshape(-1, 6)
     values, kept = grey.ravel(), np.ones(grey.size, bool)
-    for _ in range(FITS):  # the ink is left out step by step, so that the surface is the paper's
+    for _ in range(FITS):  # outliers are the ink; without them the surface is the paper
         surface = terms @ np.linalg.lstsq(terms[kept], values[kept], rcond=None)[0]
         rest = values - surface
         rest -= np.median(rest[kept])
@@ -205,7 +213,7 @@ def _without_light(grey: np.ndarray) -> np.ndarray:
 
 
 def _strokes(found: np.ndarray) -> np.ndarray:
-    """Ink (0 and more) without the paper's grain, dirt and edges, its blackest at 255."""
+    """Removes the paper's grain, dirt and edges, and scales the blackest ink to 255."""
     from scipy import ndimage
 
     threshold = _otsu(found)
@@ -215,17 +223,17 @@ def _strokes(found: np.ndarray) -> np.ndarray:
     kept = areas >= SPECK * areas.max()
     edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     inner = kept & ~np.isin(numbers, edges)
-    if inner.any():  # else the picture is cut close, and the digit itself is at the edge
+    if inner.any():  # else the picture is cropped close, and the digit touches the edge
         kept = inner
     core = np.isin(labels, numbers[kept])
-    soft = max(round(max(found.shape) / 200), 1)  # the rim of a stroke, which isn't so black
+    soft = max(round(max(found.shape) / 200), 1)  # the rim of a stroke is less black
     strokes = ndimage.binary_dilation(core, np.ones((3, 3)), soft)
     black = np.percentile(found[core], 75)
     return np.where(strokes, np.clip(found * (255.0 / black), 0.0, 255.0), 0.0)
 
 
 def _otsu(values: np.ndarray) -> float:
-    """The threshold that parts values best into two groups (Otsu 1979)."""
+    """Otsu's threshold (1979), which separates values best into two groups."""
     counts, edges = np.histogram(values, 256)
     middles = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1]

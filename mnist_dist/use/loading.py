@@ -1,4 +1,4 @@
-"""`mnist_dist.load`: says at once what is no run, then brings TensorFlow."""
+"""`mnist_dist.load`: refuses what is no run before it imports TensorFlow."""
 
 from typing import TYPE_CHECKING
 
@@ -15,16 +15,25 @@ def load(run_dir: str, tta: bool = False) -> "Model":
 
     Args:
         run_dir: one of the run's folders.
-        tta: answer by the mean over several views of an image.
+        tta: test-time averaging: answer by the mean over several views of an image.
 
     Raises:
         UsageError: no run is there, or its checkpoint is damaged.
     """
-    made = origin.read(find(run_dir))
-    with without_greetings(made.one_dnn):
+    run = origin.read(find(run_dir))
+    import_tensorflow(run.one_dnn)
+    from mnist_dist.use.model import Model
+
+    return Model(run, tta=tta)
+
+
+def import_tensorflow(one_dnn: bool) -> None:
+    """Imports TensorFlow without its greetings.
+
+    Args:
+        one_dnn: whether the run computed with oneDNN's kernels, which is settled at import.
+    """
+    with without_greetings(one_dnn):
         import tensorflow as tf
 
-        from mnist_dist.use import model
-
-        tf.config.list_physical_devices()  # the first look greets, too
-    return model.Model(made, tta=tta)
+        tf.config.list_physical_devices()  # looking for devices prints greetings, too

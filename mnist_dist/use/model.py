@@ -1,4 +1,4 @@
-"""A trained network, ready to be asked."""
+"""A trained network that classifies images."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ ROWS = 1000
 
 
 class Prediction(NamedTuple):
-    """What a network says of images.
+    """A network's answers to images.
 
     Attributes:
         classes: int32 [examples], the most probable class of each.
@@ -40,47 +40,49 @@ class Prediction(NamedTuple):
 class Model:
     """A run's network with the weights that the run's scores are of.
 
-    With --ema those are the averages, with --patience those of the best step.
+    With --ema these are the averages, with --patience those of the best step.
 
     Attributes:
         origin: the checkpoint and its run.
-        state: the network and the rest of what was trained.
-        step: global steps it was trained for.
-        image_shape: (height, width, channels) of its images.
-        num_classes: of its answers.
+        state: the network and all else that training changes.
+        step: global steps that it was trained for.
+        image_shape: (height, width, channels).
+        num_classes: number of classes.
         tta: whether it answers by the mean over several views of an image.
     """
 
-    def __init__(self, made: Origin, channels_first: bool = False, tta: bool = False) -> None:
+    def __init__(self, origin: Origin, channels_first: bool = False, tta: bool = False) -> None:
         """Rebuilds the network under the current strategy and restores its weights.
 
         Args:
-            made: where it comes from.
-            channels_first: layout of images inside the network, which changes rounding alone.
+            origin: the checkpoint and its run.
+            channels_first: layout of images inside the network; it changes rounding only.
             tta: answer by the mean over several views of an image (network/views.py).
 
         Raises:
             UsageError: the checkpoint doesn't fit the network that it names.
         """
-        self.origin = made
-        self.step = made.saved.step
+        self.origin = origin
+        self.step = origin.saved.step
         self.tta = tta
-        self.image_shape = made.network.image_shape
-        self.num_classes = made.network.num_classes
+        self.image_shape = origin.network.image_shape
+        self.num_classes = origin.network.num_classes
         strategy = tf.distribute.get_strategy()
-        network = dataclasses.replace(made.network, channels_first=channels_first)
-        self.state = state.build(strategy, network, assembly.optimizer(made.config))
-        folder, variables = str(made.saved.path.parent), self.state.variables
+        network = dataclasses.replace(origin.network, channels_first=channels_first)
+        self.state = state.build(strategy, network, assembly.optimizer(origin.config))
+        folder, variables = str(origin.saved.path.parent), self.state.variables
         old_names = self.state.old_names
-        Checkpoints(folder, variables, keep=1, chief=False, old_names=old_names).restore(made.saved)
+        Checkpoints(folder, variables, keep=1, chief=False, old_names=old_names).restore(
+            origin.saved
+        )
         self.state.optimizer.swap_averages(strategy)
         images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
-        # Of its own, since TensorFlow counts a function's traces by its code, over all models.
-        answer = functools.partial(self._answer)
-        self._ask = tf.function(answer, input_signature=[images], autograph=False)
+        # A partial of its own: TensorFlow counts a function's traces by its code, over all models.
+        probabilities = functools.partial(self._probabilities)
+        self._graph = tf.function(probabilities, input_signature=[images], autograph=False)
 
     def predict(self, images: np.ndarray) -> Prediction:
-        """Asks the network.
+        """Classifies images.
 
         Args:
             images: uint8 [examples, height, width, channels]; without the channels where there is
@@ -90,7 +92,7 @@ class Model:
             UsageError: images of another size or type.
         """
         batch = self._batch(images)
-        blocks = [self._ask(batch[i : i + ROWS]).numpy() for i in range(0, len(batch), ROWS)]
+        blocks = [self._graph(batch[i : i + ROWS]).numpy() for i in range(0, len(batch), ROWS)]
         probabilities = np.concatenate(blocks) if blocks else np.zeros((0, self.num_classes))
         return Prediction(probabilities.argmax(1).astype(np.int32), probabilities)
 
@@ -116,7 +118,7 @@ class Model:
             )
         return array
 
-    def _answer(self, images: tf.Tensor) -> tf.Tensor:
+    def _probabilities(self, images: tf.Tensor) -> tf.Tensor:
         network = self.state.network
         pixels = tf.cast(images, network.dtype) / 255.0
-        return tf.nn.softmax(views.answers(network, [pixels], self.tta)[0])
+        return tf.nn.softmax(views.logits(network, [pixels], self.tta)[0])

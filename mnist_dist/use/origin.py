@@ -1,4 +1,4 @@
-"""What a checkpoint says of the run that saved it, read back into flags and a network's shape.
+"""What a checkpoint holds about its run: the flags and the network's shape.
 
 No TensorFlow, so that what can't be used is refused at once.
 """
@@ -21,8 +21,8 @@ class Origin(NamedTuple):
     Attributes:
         saved: the checkpoint.
         config: the run's flags.
-        network: its network, as it was built there.
-        replicas: how many trained it.
+        network: the network's shape, as the run built it.
+        replicas: number of replicas that trained it.
         data: fingerprint of its data.
     """
 
@@ -34,12 +34,12 @@ class Origin(NamedTuple):
 
     @property
     def one_dnn(self) -> bool:
-        """Whether it computed with oneDNN's kernels, which is decided before TensorFlow comes."""
+        """Whether it computed with oneDNN's kernels; settled before TensorFlow is imported."""
         return one_dnn_has(self.network.precision)
 
 
 def read(found: Found) -> Origin:
-    """The checkpoint that a run reports on, the best where --patience knows it, else the newest.
+    """The checkpoint that the run's scores are of: the best with --patience, else the newest.
 
     Raises:
         UsageError: it is damaged, of another version, or of another run than the result.json that
@@ -52,7 +52,7 @@ def read(found: Found) -> Origin:
     identity, origin = saved.state["identity"], saved.state.get("origin")
     if origin is None:
         raise UsageError(
-            f"{saved.path} is of an earlier version, which didn't save what its network is; "
+            f"{saved.path} is of an earlier version, which didn't save the network's shape; "
             "resume the run with this version for an epoch, or train anew"
         )
     _same_run(found, identity)
@@ -67,7 +67,7 @@ def read(found: Found) -> Origin:
 
 
 def _whole(found: Found, step: int) -> Saved:
-    """The checkpoint of a step. An older one in its place would be another network."""
+    """The checkpoint of a step; never an older one in its place, which has other weights."""
     saved, damaged = store.newest(found.folder, step)
     if saved is None:
         missing = {found.folder / f"ckpt-{step}": "it isn't there"}
@@ -80,7 +80,7 @@ def _whole(found: Found, step: int) -> Saved:
 
 
 def _same_run(found: Found, identity: dict[str, Any]) -> None:
-    """A later run may have put its checkpoints where a result.json's were."""
+    """Raises UsageError where a later run has put its checkpoints in the folder."""
     result = found.result
     if not result:
         return
@@ -88,7 +88,7 @@ def _same_run(found: Found, identity: dict[str, Any]) -> None:
     names = [name for name, value in identity.items() if name in then and then[name] != value]
     if names:
         raise UsageError(
-            f"{found.folder} holds another run by now ({names[0]}: {then[names[0]]} in "
+            f"{found.folder} holds another run now ({names[0]}: {then[names[0]]} in "
             f"result.json, {identity[names[0]]} there); give the folder of this run's checkpoints"
         )
 

@@ -1,4 +1,4 @@
-"""A network's score on a split, and what stands in it: errors of measurement, classes, mistakes."""
+"""A network's score on a split, with its standard errors and its confusion matrix."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
@@ -16,11 +16,11 @@ from mnist_dist.training.steps import Steps
 from mnist_dist.use.model import Model
 
 
-class _InTurn:
-    """Stands for the run's replicas and their steps: their blocks one after another, here.
+class _Sequential:
+    """Steps and ReplicaPlacement of the run's replicas, whose blocks one device scores in turn.
 
-    So each block has the shape that it had in the run, on which the rounding of its losses
-    depends, and the numbers are the run's whatever it was trained on.
+    Each block has the shape that it had in the run. The rounding of the losses depends on that
+    shape, so the numbers are the run's, whatever it was trained on.
     """
 
     def __init__(self, steps: Steps, placement: ReplicaPlacement, replicas: int) -> None:
@@ -35,7 +35,7 @@ class _InTurn:
         return [one(replica) for replica in self.local]
 
     def results(self, values: list[Any]) -> list[tf.Tensor]:
-        return [part for value in values for part in self._placement.results(value)]
+        return [tensor for value in values for tensor in self._placement.results(value)]
 
     def score(self, blocks: list[Any]) -> list[Any]:
         return [self._steps.score(block) for block in blocks]
@@ -43,10 +43,10 @@ class _InTurn:
 
 def score(model: Model, placement: ReplicaPlacement, split: Split) -> Evaluation:
     """Scores a network as its run did, to the last digit on the same kind of device."""
-    made = model.origin
-    steps = Steps(placement.strategy, model.state, assembly.settings(made.config), model.tta)
-    turn = cast(Any, _InTurn(steps, placement, made.replicas))
-    return evaluate(turn, turn, split, made.config.shards)
+    run = model.origin
+    steps = Steps(placement.strategy, model.state, assembly.settings(run.config), model.tta)
+    replicas = cast(Any, _Sequential(steps, placement, run.replicas))
+    return evaluate(replicas, replicas, split, run.config.shards)
 
 
 def check_fits(model: Model, data: ImageData) -> None:
@@ -69,12 +69,12 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 class Scores(NamedTuple):
-    """What is said of a split's score.
+    """A split's score.
 
     Attributes:
-        examples: how many.
+        examples: number of examples.
         loss: mean cross-entropy, in nats.
-        loss_error: its standard error: the losses' deviation by the root of their number.
+        loss_error: its standard error: the losses' standard deviation by the root of their number.
         accuracy: share of right predictions, 0..1.
         accuracy_error: its standard error, the binomial one.
         confusion: int64 [classes, classes], how often each label (row) got each prediction.
@@ -99,7 +99,13 @@ class Scores(NamedTuple):
 
 
 def summary(found: Evaluation, labels: np.ndarray, num_classes: int) -> Scores:
-    """What is said of an evaluation of images with these `labels`."""
+    """The score of an evaluation.
+
+    Args:
+        found: the evaluation.
+        labels: int [examples].
+        num_classes: labels are from 0 to this, exclusive.
+    """
     size = len(labels)
     pairs = labels.astype(np.int64) * num_classes + found.predictions
     counts = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
@@ -114,7 +120,7 @@ def summary(found: Evaluation, labels: np.ndarray, num_classes: int) -> Scores:
     )
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    share = np.full(len(part), np.nan)
-    np.divide(part, whole, out=share, where=whole > 0)
+def _share(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    share = np.full(len(counts), np.nan)
+    np.divide(counts, totals, out=share, where=totals > 0)
     return share

@@ -57,6 +57,9 @@ RUN_BY = {
         "tests/process/use/test_evaluate.py::test_drawn_digits"
     ),
     r"python -m mnist_dist\.export \S+ \S+": "tests/process/use/test_export.py::test_versions",
+    r"python -m mnist_dist\.export \S+ \S+ --tflite": (
+        "tests/process/use/test_export.py::test_tflite_files_are_scored"
+    ),
     r"python -m mnist_dist\.demo \S+( --host=\S+)?": (
         "tests/process/demo/test_demo.py::test_strokes_are_read_while_one_draws"
     ),

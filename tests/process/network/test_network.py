@@ -54,15 +54,15 @@ class ByHand:
     """The same network as the papers have it; `real` rows decide a batch's statistics."""
 
     def __init__(self, network, real=None):
-        self.what, self.real = network.what, real
+        self.architecture, self.real = network.architecture, real
         self.v = {name: variable.numpy() for name, variable in network.variables.items()}
         self.moments = {}
 
     def __call__(self, x):
-        for number in range(1, len(self.what.conv_filters) + 1):
+        for number in range(1, len(self.architecture.conv_filters) + 1):
             x = pool(self.block(f"conv{number}", x))
         x = x.reshape(len(x), -1)
-        for number in range(1, len(self.what.dense_units) + 1):
+        for number in range(1, len(self.architecture.dense_units) + 1):
             name = f"dense{number}"
             x = np.maximum(
                 self.norm(name, x @ self.v[f"{name}/kernel"] + self.v[f"{name}/bias"]), 0
@@ -71,7 +71,7 @@ class ByHand:
 
     def block(self, name, x):
         y = self.norm(name, self.conv(name, x))
-        if not self.what.residual:
+        if not self.architecture.residual:
             return np.maximum(y, 0)
         y = self.norm(f"{name}b", self.conv(f"{name}b", np.maximum(y, 0)))
         projected = self.conv(f"{name}s", x) if f"{name}s/kernel" in self.v else x
@@ -80,7 +80,7 @@ class ByHand:
     def conv(self, name, x):
         kernel, bias = self.v[f"{name}/kernel"], self.v[f"{name}/bias"]
         side = kernel.shape[0]
-        if self.what.residual:  # zeros around, so that the map keeps its size
+        if self.architecture.residual:  # zeros around, so that the map keeps its size
             around = (side - 1) // 2, side // 2
             x = np.pad(x, ((0, 0), around, around, (0, 0)))
         height, width = x.shape[1] - side + 1, x.shape[2] - side + 1
@@ -90,7 +90,7 @@ class ByHand:
         return y
 
     def norm(self, name, y):
-        if not self.what.batch_norm:
+        if not self.architecture.batch_norm:
             return y
         mean, variance = self.v[f"{name}/moving_mean"], self.v[f"{name}/moving_variance"]
         if self.real is not None:

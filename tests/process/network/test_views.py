@@ -48,14 +48,14 @@ def test_the_mean_of_their_probabilities():
         )
     )
     parts = [images(5)[:3], images(5)[3:]]
-    alone = [views.answers(network, [part], tta=True)[0].numpy() for part in parts]
+    alone = [views.logits(network, [part], tta=True)[0].numpy() for part in parts]
     for part, found, single in zip(
-        parts, views.answers(network, parts, tta=True), alone, strict=True
+        parts, views.logits(network, parts, tta=True), alone, strict=True
     ):
         each = [tf.nn.softmax(network(view)[0]).numpy() for view in views.views(part)]
         np.testing.assert_allclose(tf.nn.softmax(found), np.mean(each, 0), rtol=1e-13)
         np.testing.assert_allclose(found, np.log(np.mean(each, 0)), rtol=1e-12)
         assert (found.numpy() == single).all()
-        plain = views.answers(network, [part], tta=False)[0].numpy()
+        plain = views.logits(network, [part], tta=False)[0].numpy()
         assert (plain == network(part)[0].numpy()).all()
         assert not np.allclose(plain - plain[:, :1], found - found[:, :1])

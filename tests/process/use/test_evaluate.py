@@ -255,4 +255,4 @@ def test_another_run_in_the_place_of_the_checkpoints(trainer, small, tmp_path):
     trainer(*small, "--max_steps=1", "--lr=0.02", "--resume=never", folder=tmp_path / "a")
     (first.folder / "out/result.json").write_bytes(kept)
     text = trainer.tool("evaluate", first.folder / "out", "--no_gpu").refused()
-    assert "holds another run by now (lr: 0.01 in result.json, 0.02 there)" in text
+    assert "holds another run now (lr: 0.01 in result.json, 0.02 there)" in text

@@ -36,6 +36,60 @@ for number, folder in enumerate(sys.argv[2:]):
 print(json.dumps([str(served.structured_input_signature), str(served.structured_outputs)]))
 """
 
+LOADERS = """
+import json, sys
+sys.modules["mnist_dist"] = None  # importing it fails
+import numpy as np, tensorflow as tf, keras
+from ai_edge_litert.interpreter import Interpreter
+folder, images = sys.argv[1], np.load(sys.argv[2])
+batches = [images[:0], images[:1], images[1:8]]
+coloured, floats = np.zeros((1, 28, 28, 3), np.uint8), (images[:1] / 255).astype(np.float32)
+wrong = {"coloured": coloured, "small": images[:1, :20], "flat": images[:1, :, :, 0]}
+
+def refused(run, images):
+    try:
+        run(images)
+    except (ValueError, tf.errors.OpError, RuntimeError, TypeError):
+        return True
+    return False
+
+def served(images):
+    signature = tf.saved_model.load(folder).signatures["serving_default"]
+    return signature(images=tf.constant(images))["probabilities"].numpy()
+
+def serving(images):
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        graph = tf.compat.v1.saved_model.load(session, ["serve"], folder)
+        signature = graph.signature_def["serving_default"]
+        feed = {signature.inputs["images"].name: images}
+        return session.run(signature.outputs["probabilities"].name, feed)
+
+def converted(images):
+    model = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+    run = Interpreter(model_content=model).get_signature_runner("serving_default")
+    return run(images=images)["probabilities"]
+
+def tflite(images):
+    run = Interpreter(model_path=folder + "/model.tflite").get_signature_runner("serving_default")
+    return run(images=images)["probabilities"]
+
+def of_keras(images):
+    return np.asarray(keras.models.load_model(folder + "/model.keras")(images))
+
+found = {}
+for run in (served, serving, converted, tflite, of_keras):
+    # TFLite and, on some CPUs, Keras refuse an empty batch.
+    answers = [run(batch) for batch in batches[run not in (served, serving) :]]
+    found[run.__name__] = {
+        "rows": [len(answer) for answer in answers],
+        "answers": np.concatenate(answers).tolist(),
+        "refused": [name for name, images in wrong.items() if refused(run, images)],
+    }
+found["floats refused"] = [refused(run, floats) for run in (served, converted, tflite)]
+found["floats in Keras"] = bool(np.isnan(of_keras(floats)).all())
+print(json.dumps(found))
+"""
+
 
 @pytest.fixture(scope="module")
 def images():
@@ -55,11 +109,13 @@ def runs(trainer, small, reader, rich):
 @pytest.fixture(scope="module")
 def exported(trainer, runs, images, tmp_path_factory):
     """The runs' exports, and what plain TensorFlow and Keras say of them in another process."""
-    place = tmp_path_factory.mktemp("served")
+    place, lines = tmp_path_factory.mktemp("served"), {}
     for name, run in runs.items():
-        done = trainer.tool("export", run.folder / "ck", place / name)
+        flags = ["--tflite"] if name == "reader" else []
+        done = trainer.tool("export", run.folder / "ck", place / name, *flags)
         assert done.code == 0, done.err
         assert str(place / name / "1") in done.out
+        lines[name] = done.out.splitlines()
     np.save(place / "images.npy", images)
     folders = [place / name / "1" for name in runs]
     done = subprocess.run(
@@ -68,7 +124,7 @@ def exported(trainer, runs, images, tmp_path_factory):
         env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
     )
     assert done.returncode == 0, done.stderr
-    return folders, json.loads(done.stdout)
+    return folders, json.loads(done.stdout), lines
 
 
 TOLERANCE = {"reader": 2e-6, "rich": 2e-6, "precise": 1e-12, "coarse": 0.02}
@@ -106,6 +162,54 @@ def test_the_signature(exported):
     assert "'probabilities': TensorSpec(shape=(None, 10), dtype=tf.float32" in outputs
 
 
+def test_every_loader_gives_the_checkpoints_answers(trainer, exported, reader, images):
+    """TensorFlow 2's and 1's (Serving's), TFLite converted by us and by the user, Keras."""
+    folder = exported[0][0]
+    argv = [sys.executable, "-c", LOADERS, folder, folder.parents[1] / "images.npy"]
+    where = {"capture_output": True, "text": True, "timeout": 240, "cwd": folder}
+    done = subprocess.run(argv, **where, env=environment(TF_CPP_MIN_LOG_LEVEL="3"))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found.pop("floats refused") == [True] * 3
+    assert found.pop("floats in Keras")
+    probabilities = trainer.predict(reader.folder / "ck", images[:8])[1]
+    assert len(found) == 5
+    for name, loader in found.items():
+        assert loader["rows"] == ([0, 1, 7] if name in ("served", "serving") else [1, 7])
+        np.testing.assert_allclose(loader["answers"], probabilities, rtol=0, atol=1e-5)
+        flat = [] if name == "of_keras" else ["flat"]  # Keras adds the channel, and is right
+        assert loader["refused"] == ["coloured", "small", *flat], name
+
+
+def test_saved_model_cli(trainer, exported, reader, images, tmp_path):
+    """Its `run` is TensorFlow 1's loader with files around it."""
+    np.save(tmp_path / "seven.npy", images[:7])
+    argv = ["run", "--dir", exported[0][0], "--tag_set", "serve", "--outdir", tmp_path]
+    argv += ["--signature_def", "serving_default", "--inputs", f"images={tmp_path}/seven.npy"]
+    module = "tensorflow.python.tools.saved_model_cli"
+    done = subprocess.run(
+        [sys.executable, "-m", module, *argv],
+        **{"capture_output": True, "text": True, "timeout": 240},
+        env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
+    )
+    assert done.returncode == 0, done.stderr
+    probabilities = trainer.predict(reader.folder / "ck", images[:7])[1]
+    answers = np.load(tmp_path / "probabilities.npy")
+    np.testing.assert_allclose(answers, probabilities, rtol=0, atol=1e-5)
+
+
+def test_tflite_files_are_scored(exported, runs, reader):
+    """The float file has the run's own score, and the quantised one its own beside it."""
+    lines = [line for line in exported[2]["reader"] if "for TFLite" in line]
+    folder = exported[0][0]
+    sizes = [(folder / name).stat().st_size for name in ("model.tflite", "model-int8.tflite")]
+    assert sizes[1] < 0.4 * sizes[0]
+    scores = [float(re.search(r"bytes, ([\d.]+) %", line)[1]) for line in lines]
+    assert scores[0] == pytest.approx(100 * reader.result()["test_accuracy"], abs=0.006)
+    assert scores[1] == pytest.approx(scores[0], abs=0.5)
+    assert "of 10,000 test images right" in lines[0]
+
+
 def test_versions(trainer, every, tmp_path):
     """A new folder each time, whole at once: 10 comes after 9."""
     (tmp_path / "9").mkdir()
@@ -130,7 +234,7 @@ def snippets():
 
 def test_the_pages_examples(exported, rich, reader, images, tmp_path):
     """Each Python block of docs/use.md, in a process of its own kind: one for all."""
-    load, served, names = snippets()
+    load, served, lite, names = snippets()
     assert len([line for line in names.splitlines() if line]) == 5
     names = names.replace("RUN_DIR/ckpt-STEP", str(rich.folder / "ck/ckpt-40"))
     wanted = sorted(
@@ -148,6 +252,8 @@ def test_the_pages_examples(exported, rich, reader, images, tmp_path):
         served.replace("OUT/1", str(exported[0][0])),
         "assert (answer['class'].numpy() == classes).all()",
         "assert (probabilities.argmax(1) == classes).all()",
+        lite.replace("OUT/1", str(exported[0][0])),
+        "assert (answer['class'] == classes).all()",
         names,
         f"print([read(name).ndim for name in {wanted!r}])",
         "print(read('model/conv1/scale').shape, read('optimizer/average/conv1/kernel').shape)",
