@@ -1,8 +1,11 @@
 """Lists the commands: `python -m mnist_dist`."""
 
-import sys
+from mnist_dist import exits
 
-from mnist_dist.run.command import Parser, answered, leave
+exits.begin(__name__)
+
+
+from mnist_dist.run.command import Parser, answered
 
 COMMANDS = {
     "train": "trains a network, or resumes a run",
@@ -40,4 +43,4 @@ def _listing() -> str:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exits.end(main)

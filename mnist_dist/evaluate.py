@@ -5,14 +5,17 @@ the run's network is scored on its own test set, with the numbers that the run h
 it classifies handwriting, one digit a picture (pip install 'mnist_dist[predict]').
 """
 
+from mnist_dist import exits
+
+exits.begin(__name__)
+
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_dist.errors import UsageError
-from mnist_dist.run.command import Parser, answered, leave
+from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.console import Console
 from mnist_dist.run.folders import writable
 from mnist_dist.use import handwriting, origin
@@ -128,4 +131,4 @@ def _score(
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exits.end(main)

@@ -5,18 +5,21 @@ TensorFlow Serving expects them, with a SavedModel and model.keras for plain Ker
 model.tflite and model-int8.tflite, and scores both. None of them needs this package.
 """
 
+from mnist_dist import exits
+
+exits.begin(__name__)
+
 import argparse
 import importlib.util
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_dist.errors import RunError, UsageError
-from mnist_dist.run.command import Parser, answered, leave
+from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.console import Console
 from mnist_dist.run.folders import writable
 from mnist_dist.use import origin
@@ -142,4 +145,4 @@ def _next_version(out: Path) -> int:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exits.end(main)

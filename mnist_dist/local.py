@@ -1,5 +1,9 @@
 """Starts N workers on this machine and ends with them: launch/local.sh."""
 
+from mnist_dist import exits
+
+exits.begin(__name__)
+
 import contextlib
 import itertools
 import json
@@ -20,10 +24,10 @@ import psutil
 from mnist_dist.cluster.ports import listen
 from mnist_dist.cluster.topology import FIRST_PORT, LAST_PORT, TOKEN
 from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE, UsageError
-from mnist_dist.run.command import Parser, answered, leave
+from mnist_dist.run.command import Parser, answered
 
 POLL_S = 0.05
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,7 +69,8 @@ class Workers:
         self._told, self._interrupts = 0, 0
         self._processes, self._readers = list[subprocess.Popen[str]](), list[threading.Thread]()
         for name in SIGNALS:  # before the first start, so that no worker is left behind
-            signal.signal(name, self._heard)
+            if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
+                signal.signal(name, self._heard)
         self._token = secrets.token_hex(16)  # which keeps other users' processes out
         addresses = [f"localhost:{port}" for port in free_ports(number)]
         for rank, cores in enumerate(divide(available_cores(), number)):
@@ -201,4 +206,4 @@ def _prefix(rank: int, stream: IO[str], to: IO[str]) -> None:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exits.end(main, needs_output=False)

@@ -3,9 +3,12 @@
 Each try without a newer checkpoint counts; a file beside the checkpoints remembers how many.
 """
 
+from mnist_dist import exits
+
+exits.begin(__name__)
+
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +17,7 @@ from mnist_dist import bounded, flags
 from mnist_dist.errors import EXIT_FAILED, EXIT_SAVED
 from mnist_dist.run import store
 from mnist_dist.run.atomic import replace
-from mnist_dist.run.command import Parser, answered, leave
+from mnist_dist.run.command import Parser, answered
 
 RECORD = "attempts.json"
 MOST_BYTES = 10_000
@@ -112,4 +115,4 @@ def count(before: Record, job: str, step: int) -> Record:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exits.end(main)

@@ -1,9 +1,12 @@
 """Trains: `python -m mnist_dist.train [--flags]`, or `run(Config(...))` from Python."""
 
+from mnist_dist import exits
+
+exits.begin(__name__, stops=True)
+
 import contextlib
 import dataclasses
 import os
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -17,10 +20,10 @@ from mnist_dist.devices.startup_messages import one_dnn_has, without_greetings
 from mnist_dist.errors import EXIT_SAVED, UsageError
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
-from mnist_dist.run.command import answered, leave
+from mnist_dist.run.command import answered
 from mnist_dist.run.console import Console
 from mnist_dist.run.result import Result
-from mnist_dist.training.stop import Stop
+from mnist_dist.training.stop import INTERRUPTED, Stop
 
 if TYPE_CHECKING:
     from mnist_dist.assembly import Assembly
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """Runs the command line; returns the process's exit code."""
-    return answered(lambda: _command(argv), "interrupted; what was saved before is left")
+    return answered(lambda: _command(argv), INTERRUPTED)
 
 
 def _command(argv: list[str]) -> int:
@@ -88,7 +91,7 @@ def _run(
         console.stage(f"waiting for {topology.num_workers - 1} other worker(s)")
     devices_wanted, terms = assembly.wanted(config), assembly.terms(config)
     with (
-        session.join(devices_wanted, terms, topology, lambda: stop.name) as joined,
+        session.join(devices_wanted, terms, topology, lambda: stop.signal_name) as joined,
         run_files.lock_folders(config, topology.is_chief, launched) as check_lock,
     ):
         if stop.listening:
@@ -175,4 +178,4 @@ def _load(config: Config) -> ImageData:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exits.end(main, needs_output=False)

@@ -7,13 +7,16 @@ over all of them (strong scaling), and times the sum of the gradients. From that
 saved.
 """
 
+from mnist_dist import exits
+
+exits.begin(__name__)
+
 import contextlib
 import functools
 import importlib.util
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +28,7 @@ from mnist_dist.bench.page import text
 from mnist_dist.cluster import tool, topology
 from mnist_dist.config import Config
 from mnist_dist.errors import UsageError
-from mnist_dist.run.command import Parser, answered, leave, seconds
+from mnist_dist.run.command import Parser, answered, seconds
 from mnist_dist.run.console import Console
 from mnist_dist.run.folders import writable, writing
 from mnist_dist.run.versions import versions
@@ -197,4 +200,4 @@ def _leave(report: dict[str, Any], options: Options) -> None:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exits.end(main)

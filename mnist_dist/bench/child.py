@@ -5,15 +5,18 @@ start.py starts. TASK is JSON; the output is one line of JSON. It then stays til
 ends: a worker that leaves while others still talk would leave them with errors.
 """
 
+from mnist_dist import exits
+
+exits.begin(__name__)
+
 import json
-import os
 import sys
 import threading
 
 from mnist_dist import flags
 from mnist_dist.bench.plan import Task
 from mnist_dist.devices.startup_messages import one_dnn_has, without_greetings
-from mnist_dist.run.command import answered, leave
+from mnist_dist.run.command import answered
 
 
 def main(argv: list[str]) -> int:
@@ -43,8 +46,8 @@ def _measure(argv: list[str]) -> int:
 def _end_with_parent() -> None:
     """Ends this process when its standard input does: a collective would wait for ever."""
     sys.stdin.read()
-    os._exit(0)
+    exits.leave(0)
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exits.end(main)

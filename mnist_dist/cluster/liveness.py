@@ -4,12 +4,11 @@ When a worker is lost, TensorFlow's collectives wait for it, for long or for eve
 says who is gone, and at which step, and ends the process.
 """
 
-import os
 import queue
-import sys
 import threading
 from typing import Any
 
+from mnist_dist import exits
 from mnist_dist.cluster.peer import Deadline, Peer
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, LONGEST, RunError, shorten
 
@@ -151,10 +150,9 @@ class Meeting:
         for peer in self._peers.values():
             if peer is not source:
                 peer.send({"lost": message, "code": code})
-        sys.stdout.flush()
         line = shorten(f"{self._name}, step {self._step}: {message}", LONGEST)
-        print(f"mnist_dist: {line}", file=sys.stderr, flush=True)
-        os._exit(code)  # the main thread may hang in a collective, which nothing interrupts
+        # The main thread may hang in a collective, which nothing interrupts.
+        exits.leave(code, f"mnist_dist: {line}")
 
 
 def _next(words: "queue.Queue[Any]", countdown: Deadline) -> Any:

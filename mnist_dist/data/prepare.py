@@ -3,10 +3,13 @@
 Then `tfds.load("mnist", data_dir=D, download=False)` reads the set without a network.
 """
 
+from mnist_dist import exits
+
+exits.begin(__name__)
+
 import contextlib
 import io
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from mnist_dist.data import layouts, sources
 from mnist_dist.data.split import Split
 from mnist_dist.devices.startup_messages import without_greetings
 from mnist_dist.errors import UsageError
-from mnist_dist.run.command import Parser, answered, leave
+from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.folders import writable
 
 VERSION = "3.0.1"  # of TFDS's own mnist, fashion_mnist and kmnist
@@ -108,4 +111,4 @@ def _write(folder: Path, name: str, splits: dict[str, Split], num_classes: int) 
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exits.end(main)

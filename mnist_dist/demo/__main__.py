@@ -4,14 +4,17 @@ RUN_DIR is as for `python -m mnist_dist.evaluate`. Draw with the mouse, a pen or
 photo: the page shows what the network sees and how sure it is of each class. Ctrl-C ends it.
 """
 
+from mnist_dist import exits
+
+exits.begin(__name__)
+
 import argparse
 import ipaddress
-import sys
 
 from mnist_dist.demo import server
 from mnist_dist.devices.startup_messages import without_greetings
 from mnist_dist.errors import UsageError
-from mnist_dist.run.command import Parser, answered, leave
+from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.console import Console
 from mnist_dist.use import handwriting, origin
 from mnist_dist.use.find import find
@@ -78,4 +81,4 @@ def _run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exits.end(main)

@@ -5,10 +5,13 @@ worker's devices, cores, memory, versions, flags and data, the checkpoint folder
 between the workers. Whatever it writes to try them, it deletes again.
 """
 
+from mnist_dist import exits
+
+exits.begin(__name__)
+
 import functools
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +23,7 @@ from mnist_dist.devices.startup_messages import without_greetings
 from mnist_dist.doctor import facts, gpu
 from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
 from mnist_dist.errors import EXIT_FAILED
-from mnist_dist.run.command import Parser, answered, leave, seconds
+from mnist_dist.run.command import Parser, answered, seconds
 from mnist_dist.run.console import Console
 
 GATHER_S = 60.0
@@ -138,4 +141,4 @@ def _look(  # noqa: PLR0913
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exits.end(main)

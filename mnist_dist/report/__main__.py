@@ -4,6 +4,10 @@ RUN_DIR is a run's --run_dir, --output_dir or --checkpoint_dir, a folder with on
 folder of several of these. The page needs matplotlib: pip install 'mnist_dist[report]'.
 """
 
+from mnist_dist import exits
+
+exits.begin(__name__)
+
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -14,7 +18,7 @@ from mnist_dist.report.answer import Ranking, rankings
 from mnist_dist.report.markdown import markdown
 from mnist_dist.report.runs import Run, read
 from mnist_dist.run.atomic import replace
-from mnist_dist.run.command import Parser, answered, leave
+from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.folders import writable
 
 
@@ -105,4 +109,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exits.end(main)

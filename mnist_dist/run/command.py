@@ -4,12 +4,12 @@ import argparse
 import contextlib
 import difflib
 import math
-import os
 import re
 import sys
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import NoReturn
 
+from mnist_dist import exits
 from mnist_dist.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -139,11 +139,14 @@ def seconds(flag: str, example: str) -> Callable[[str], float]:
 
 
 def answered(command: Callable[[], int], interrupted: str = "interrupted") -> int:
-    """Runs a command; what ends it early becomes one line on standard error, and an exit code.
+    """Runs a command; turns the exception that ends it into one line on standard error.
 
     Args:
         command: returns the exit code.
-        interrupted: what is said of Ctrl-C.
+        interrupted: the line after Ctrl-C.
+
+    Returns:
+        The exit code.
     """
     try:
         return command()
@@ -156,26 +159,9 @@ def answered(command: Callable[[], int], interrupted: str = "interrupted") -> in
     except (UsageError, RunError) as error:
         complain(error)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
-    except ImportError as error:  # another try won't find it either
-        complain(UsageError(f"{shorten(error, 500)}; install what is missing"))
+    except ImportError as error:  # another attempt wouldn't find it either
+        print(exits.missing(error), file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print(f"mnist_dist: {interrupted}", file=sys.stderr)
         return EXIT_INTERRUPTED
-
-
-def leave(code: int) -> NoReturn:
-    """Ends the process of a command that used TensorFlow; after a failure, at once.
-
-    Python's own end would wait for the thread of a slow save, and takes TensorFlow apart: when a
-    GPU's memory was full, its allocator then aborts the process.
-
-    Args:
-        code: the command's exit code.
-    """
-    if code in (EXIT_FAILED, EXIT_INTERRUPTED):
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # whoever reads may have gone
-                stream.flush()
-        os._exit(code)
-    sys.exit(code)

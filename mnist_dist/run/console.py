@@ -46,7 +46,7 @@ class Console:
         self._paused_s, self._block_ended, self._drawn, self._shown = 0.0, 0.0, 0.0, 0
         # Duplicated, since descriptor 2 is redirected while TensorFlow is imported.
         streams = () if self._quiet else (sys.stdout, sys.stderr)
-        terminal = next((stream for stream in streams if stream.isatty()), None)
+        terminal = next((stream for stream in streams if stream and stream.isatty()), None)
         self._lines_on_terminal = terminal is sys.stdout
         self._terminal = os.dup(terminal.fileno()) if terminal else None
 
@@ -75,7 +75,8 @@ class Console:
                 text = wrapped(text, self._columns())
             else:  # the bar on standard error is for the start only
                 self._leave_terminal()
-            print(text, flush=True)
+            with contextlib.suppress(OSError):  # nobody reads the log; the run continues
+                print(text, flush=True)
             self._draw()
 
     def loss(self, batch: int, loss: float) -> None:
@@ -99,7 +100,8 @@ class Console:
             line = f"mnist_dist: {text}"
             if sys.stderr.isatty():
                 line = wrapped(line, self._columns())
-            print(line, file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):
+                print(line, file=sys.stderr, flush=True)
             self._draw()
 
     def stage(self, what: str) -> None:

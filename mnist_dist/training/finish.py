@@ -48,7 +48,7 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
         raise
     loop.files.checkpoints.close()
     if stopped == "preempted":
-        name = loop.stop.name or "a signal to another worker"
+        name = loop.stop.signal_name or "a signal to another worker"
         console.line(f"Stopped by {name}: saved at global step {progress.step}, to go on later.")
     else:
         test = _score(loop, progress, test)

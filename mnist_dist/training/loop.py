@@ -103,7 +103,9 @@ class Loop:
                 break
             test = self._evaluate_all(progress)
             if not stop_requested:
-                stop_requested = on_any_worker(self.steps, self.placement, bool(self.stop.name))
+                stop_requested = on_any_worker(
+                    self.steps, self.placement, bool(self.stop.signal_name)
+                )
             limit = self.early_stopping.epochs
             if limit and progress.patience.waited >= limit:
                 progress.stopped = "patience"
@@ -194,7 +196,7 @@ class Loop:
         dtype = self.steps.dtype
         rates = np.zeros(self.trainset.block_steps)
         rates[: len(steps)] = [self.schedule.rate(step) for step in steps]
-        stop = tf.constant(1.0 if self.stop.name else 0.0, dtype)
+        stop = tf.constant(1.0 if self.stop.signal_name else 0.0, dtype)
         rows = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), stop)
         records = step_records.unpack(rows.numpy(), steps)
         for record, rate in zip(records, rates, strict=False):

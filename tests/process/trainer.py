@@ -199,11 +199,11 @@ def api(folder, told, told_in, flags):
 
     class Told(Stop):
         def during(self, stage):
-            self.name = self.name or (told if stage == told_in else "")
+            self.signal_name = self.signal_name or (told if stage == told_in else "")
             return super().during(stage)
 
     stop = Told()
-    stop.name = "" if told_in else told
+    stop.signal_name = "" if told_in else told
     flags = {key: tuple(v) if isinstance(v, list) else v for key, v in flags.items()}
     with captured(folder):
         try:

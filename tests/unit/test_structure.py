@@ -19,7 +19,7 @@ UNIT = Path(__file__).parent
 # and those side by side know nothing of one another. What stands at the top level has a row, too.
 ROOMS = [
     "__init__ errors bounded",
-    "limits optimizers",
+    "limits optimizers exits",
     "config flagfile",
     "run",
     "flags",

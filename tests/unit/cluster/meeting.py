@@ -34,7 +34,7 @@ def say(**words):
     print(json.dumps(words), flush=True)
 try:
     meeting = meet(topology, spec["devices"], fingerprints, spec["timeout_s"], spec["interface"],
-                   lambda: stop.name)
+                   lambda: stop.signal_name)
     meeting.watch(spec["peer_timeout_s"])
     say(met=meeting.workers)
     for line in sys.stdin:
@@ -81,7 +81,7 @@ def free_ports(count):
 class Worker:
     """One process; what it prints is read with a deadline."""
 
-    def __init__(self, workers, rank, **changes):
+    def __init__(self, workers, rank, stderr=subprocess.PIPE, **changes):
         spec = {
             "workers": workers, "rank": rank, "run": "run-a", "candidates": 1, "devices": 1,
             "flags": {"lr": "0.01"}, "timeout_s": 100.0, "peer_timeout_s": 10.0, "interface": "",
@@ -91,7 +91,7 @@ class Worker:
             [sys.executable, "-c", WORKER, json.dumps(spec)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             cwd=ROOT,
         )

@@ -1,6 +1,5 @@
 """How the commands end."""
 
-import subprocess
 import sys
 
 import pytest
@@ -35,27 +34,6 @@ def test_else_it_is_the_commands_own_code(capsys):
     assert answered(lambda: 2) == 2
     assert answered(lambda: 0) == 0
     assert capsys.readouterr() == ("", "")
-
-
-ABORTS = "import atexit, os; from mnist_dist.run.command import leave; atexit.register(os.abort);"
-
-
-@pytest.mark.parametrize(("code", "ends"), [(1, 1), (130, 130), (0, -6), (2, -6), (75, -6)])
-def test_a_failure_leaves_at_once(code, ends):
-    """As a GPU's allocator aborts when Python ends after its memory was full."""
-    script = f"{ABORTS} print('said', end=''); leave({code})"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (ends, "said", "")
-
-
-def test_nobody_reads_what_it_said():
-    script = "from mnist_dist.run.command import leave; print('said'); input(); leave(1)"
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    process.stdout.close()
-    process.communicate(b"\n")
-    assert process.returncode == 1
 
 
 def test_a_wrong_command_line_is_a_users_mistake():

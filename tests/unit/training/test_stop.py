@@ -10,14 +10,14 @@ CODE = """
 import os, signal, sys
 from mnist_dist.training.stop import Stop
 stop = Stop()
-assert stop.name == ""
+assert stop.signal_name == ""
 stop.listen()
 stage = stop.during(sys.argv[1])
 stage.__enter__()
 for name in sys.argv[2:]:
     try:
         os.kill(os.getpid(), getattr(signal, name))
-        print(stop.name)
+        print(stop.signal_name)
     except KeyboardInterrupt:
         print("KeyboardInterrupt")
 """
@@ -30,7 +30,7 @@ def said(*signals, stage="training"):
     return done.stdout.split()
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGINT"])
 def test_remembered(name):
     assert said(name) == [name]
 
@@ -96,6 +96,63 @@ def test_ctrl_c_is_answered_at_once():
         *(first, "stopping when this save is done; again to leave at once"),
         *("leaving without saving", "left"),
     ]
+
+
+def test_nohup_is_respected():
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + CODE
+    command = [sys.executable, "-c", code, "training", "SIGHUP", "SIGTERM"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "\nSIGTERM\n", done.stderr
+
+
+# Its main thread is in one long call that runs no handler, while Ctrl-C is pressed; each press
+# waits for the answer to the one before, since the kernel merges pending signals of one kind.
+BUSY = """
+import ctypes, os, signal, sys, threading, time
+from mnist_dist.training import stop as module
+module.GRACE_S = float(sys.argv[3])
+stop, answered = module.Stop(), threading.Semaphore(0)
+def say(text):
+    print(text, flush=True)
+    answered.release()
+stop.say = say
+stop.listen()
+signal.siginterrupt(signal.SIGINT, False)
+reader, _ = os.pipe()
+def press():
+    call = f"/proc/{os.getpid()}/syscall"  # of the main thread: its number and arguments
+    while open(call).read().split()[1:2] != [hex(reader)]:
+        time.sleep(0.01)
+    for _ in range(int(sys.argv[2])):
+        os.kill(os.getpid(), signal.SIGINT)
+        answered.acquire()
+threading.Thread(target=press, daemon=True).start()
+with stop.during(sys.argv[1]):
+    ctypes.CDLL(None).read(reader, ctypes.create_string_buffer(1), 1)  # for ever
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "presses", "grace_s"),
+    [("training", 2, 0.1), ("training", 3, 60), ("a save", 3, 0.1), ("a save", 4, 60)],
+)
+def test_ctrl_c_within_one_call_of_the_graph_ends_the_process(stage, presses, grace_s):
+    """After a moment, or at once if it is pressed again."""
+    command = [sys.executable, "-c", BUSY, stage, str(presses), str(grace_s)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130
+    assert done.stdout.count("leaving without saving\n") == 1
+    assert done.stderr == "mnist_dist: interrupted; what was saved before is left\n"
+
+
+def test_an_answer_that_cannot_be_printed_delays_nothing():
+    code = BUSY.replace(
+        "    print(text, flush=True)\n    answered.release()",
+        ("    answered.release()\n    threading.Event().wait()"),
+    )
+    command = [sys.executable, "-c", code, "training", "2", "0.1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130
 
 
 # The trainer's main, told twice while it reads the data, before anything else was started.

@@ -1,0 +1,43 @@
+"""A lost peer ends a worker whatever has become of its standard error."""
+
+import os
+
+import pytest
+
+from tests.unit.cluster.meeting import Worker, addresses
+
+
+def closed_pipe():
+    reader, writer = os.pipe()
+    os.close(reader)
+    return [writer]
+
+
+def full_pipe():
+    """A pipe that is full and that nobody reads, as of a launcher that was suspended."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while os.write(writer, b"x" * 65536):
+            pass
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    return [writer, reader]
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize(
+    "stderr", [lambda: [os.open("/dev/full", os.O_WRONLY)], closed_pipe, full_pipe]
+)
+def test_standard_error_cannot_be_written(stderr, lost):
+    workers, handles = addresses(2), stderr()
+    here = Worker(workers, 1 - lost, stderr=handles[0])
+    there = Worker(workers, lost)
+    for worker in (here, there):
+        assert worker.heard() == {"met": workers}
+    there.process.kill()
+    there.process.communicate()
+    here.process.communicate(timeout=30)
+    assert here.process.returncode == 1
+    for handle in handles:
+        os.close(handle)
