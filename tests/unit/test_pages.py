@@ -203,6 +203,16 @@ def test_the_messages_of_the_page_are_the_programs():
         assert any(all(part in text for part in parts) for text in known), symptom
 
 
+def test_the_files_to_read_have_about_their_lines():
+    """README's "How it works": a reader plans by it, so a quarter more or less is a new number."""
+    readme = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| \[[\w/.]+\]\((mnist_dist/[\w/]+\.py)\) \| (\d+) \|", readme, re.M)
+    assert len(rows) > 8
+    lines = {path: len((ROOT / path).read_text().splitlines()) for path, _ in rows}
+    off = {path: lines[path] for path, said in rows if not 0.75 < lines[path] / int(said) < 1.25}
+    assert off == {}, "say how many lines they have"
+
+
 PAGE = """
 # A heading, `code` & [a link](b.md)
 ## Same
