@@ -61,9 +61,9 @@ class Variant(NamedTuple):
 
 def child(group: list[str], block_steps: int, kernels: bool) -> None:
     """Compiles a group's variants, waits for a line of input, and prints ms a step of each."""
-    from mnist_dist.devices.startup_messages import without_greetings
+    from mnist_dist.devices.startup_messages import without_startup_messages
 
-    with without_greetings():  # with what the program sets before it imports TensorFlow
+    with without_startup_messages():  # with what the program sets before it imports TensorFlow
         import numpy as np
         import tensorflow as tf
 

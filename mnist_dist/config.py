@@ -1,4 +1,4 @@
-"""What a run is: one frozen, validated dataclass. The flags are made from its fields (flags.py)."""
+"""The configuration of a run: a frozen, validated dataclass. flags.py makes the flags from it."""
 
 import dataclasses
 import json
@@ -10,20 +10,20 @@ from mnist_dist import limits, optimizers
 from mnist_dist.errors import UsageError
 
 CHECKPOINT_DIR = "/tmp/tensorflow/mnist/checkpoints/"
-"""The notebook's."""
+"""The notebook's folder."""
 
 FOLDERS = ("data_dir", "run_dir", "output_dir", "checkpoint_dir")
 
 
 def _flag(
     default: Any, group: str, text: str, *, numbers: bool = False, **allowed: Any
-) -> Any:  # a field, which the class's annotations know better
-    """One flag: its help, its limits, and whether it decides the numbers that a run gives.
+) -> Any:  # a dataclass field; the class's annotations have the types
+    """One flag: its help, its limits, and whether it decides the numbers of a run.
 
     Args:
         default: the value when the flag isn't given.
-        group: the heading of `--help` under which it stands.
-        text: one line of help; the unit in it.
+        group: its heading in `--help`.
+        text: one line of help, with the unit.
         numbers: True if a resumed run must have the same value (see `Config.numbers`).
         **allowed: `low` and `high` (both allowed), `above` (not itself allowed), `choices`; and
             `later=True` for a flag that older versions don't have: at its default it isn't part
@@ -43,10 +43,10 @@ def _optimizer_flag(name: str, text: str, **allowed: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The flags of one run. Raises UsageError where a value is out of range or two don't fit."""
+    """The flags of one run. Raises UsageError for a value out of range or a wrong combination."""
 
     # fmt: off
-    data_dir: str = _flag("/tmp/tensorflow/mnist/input_data", "Data", "folder with IDX files, an .npz or prepared TFDS sets; the embedded MNIST where it is empty")
+    data_dir: str = _flag("/tmp/tensorflow/mnist/input_data", "Data", "folder with IDX files, an .npz or prepared TFDS sets; the embedded MNIST if it is empty")
     dataset: str = _flag("", "Data", "a tensorflow-datasets name, such as fashion_mnist; empty: the files in --data_dir")
     validation_size: int = _flag(5000, "Data", "training images held out for validation", numbers=True, low=0)
 
@@ -57,10 +57,10 @@ class Config:
     seed: int = _flag(0, "Training", "decides order, initial weights, dropout and augmentation", numbers=True, low=0, high=2**31 - 1)
     precision: str = _flag("float32", "Training", "arithmetic of the layers; auto: measured; tf32: float32 by a GPU's tensor cores; float64: to compare curves", numbers=True, choices=("float32", "tf32", "mixed_bfloat16", "mixed_float16", "float64", "auto"))
     eager: bool = _flag(False, "Training", "run without a graph, for a debugger")
-    xla: str = _flag("auto", "Training", "compile the steps by XLA, for one replica alone; auto: on a GPU", choices=("auto", "on", "off"))
+    xla: str = _flag("auto", "Training", "compile the steps by XLA, for a single replica; auto: on a GPU", choices=("auto", "on", "off"))
     steps_per_loop: int = _flag(0, "Training", "global steps in one call of the graph; 0: chosen", low=0)
 
-    optimizer: str = _flag("momentum", "Optimizer", "the update rule", numbers=True, choices=tuple(optimizers.OPTIMIZERS))
+    optimizer: str = _flag("momentum", "Optimizer", "how the weights are updated", numbers=True, choices=tuple(optimizers.OPTIMIZERS))
     lr: float = _optimizer_flag("lr", "peak learning rate", low=0.0, high=1e30)
     momentum: float = _optimizer_flag("momentum", "momentum", low=0.0, high=0.9999)
     beta_1: float = _optimizer_flag("beta_1", "decay of the mean gradient", low=0.0, high=0.999999)
@@ -68,18 +68,18 @@ class Config:
     rho: float = _optimizer_flag("rho", "decay of the squared gradient", low=0.0, high=0.999999)
     epsilon: float = _optimizer_flag("epsilon", "added to denominators", above=0.0)
     weight_decay: float = _optimizer_flag("weight_decay", "decoupled: each step shrinks the kernels by lr times this", low=0.0)
-    schedule: str = _flag("constant", "Optimizer", "course of the learning rate over --epochs", numbers=True, choices=("constant", "onecycle", "cosine", "step"))
+    schedule: str = _flag("constant", "Optimizer", "the learning rate over --epochs", numbers=True, choices=("constant", "onecycle", "cosine", "step"))
     warmup_steps: int = _flag(0, "Optimizer", "global steps of linear warm-up to the peak", numbers=True, low=0)
     clip_norm: float = _flag(0.0, "Optimizer", "largest global norm of the gradient; 0: no limit", numbers=True, low=0.0)
-    label_smoothing: float = _flag(0.0, "Optimizer", "part of the label spread over all classes in training", numbers=True, low=0.0, high=0.999)
+    label_smoothing: float = _flag(0.0, "Optimizer", "share of the label spread over all classes in training", numbers=True, low=0.0, high=0.999)
     ema: float = _flag(0.0, "Optimizer", "decay of averaged weights used to evaluate; 0: none", numbers=True, low=0.0, high=0.99999)
 
     conv_filters: tuple[int, ...] = _flag((32, 64), "Network", "filters of each convolution, comma-separated; empty: none", numbers=True, low=1)
     kernel_size: int = _flag(5, "Network", "side of the convolutions' kernels, in pixels", numbers=True, low=1)
     dense_units: tuple[int, ...] = _flag((1024,), "Network", "units of each hidden dense layer; empty: none", numbers=True, low=1)
-    dropout: float = _flag(0.5, "Network", "part of the last hidden units dropped in training", numbers=True, low=0.0, high=0.999)
+    dropout: float = _flag(0.5, "Network", "share of the last hidden units dropped in training", numbers=True, low=0.0, high=0.999)
     batch_norm: bool = _flag(False, "Network", "batch normalisation, synchronised over replicas", numbers=True)
-    residual: bool = _flag(False, "Network", "a residual block in the place of each convolution", numbers=True)
+    residual: bool = _flag(False, "Network", "a residual block in place of each convolution", numbers=True)
     data_format: str = _flag("auto", "Network", "layout of images; auto: channels_first on GPUs without XLA, else channels_last", choices=("auto", "channels_first", "channels_last"))
 
     shift_px: float = _flag(0.0, "Augmentation", "largest random shift, in pixels", numbers=True, low=0.0)
@@ -88,34 +88,34 @@ class Config:
 
     patience: int = _flag(0, "Patience", "epochs without improvement before the run stops; 0: never", numbers=True, low=0)
     min_delta: float = _flag(0.0, "Patience", "least change that counts as an improvement", numbers=True, low=0.0)
-    monitor: str = _flag("validation_loss", "Patience", "what has to improve", numbers=True, choices=("validation_loss", "validation_accuracy"))
+    monitor: str = _flag("validation_loss", "Patience", "the value that has to improve", numbers=True, choices=("validation_loss", "validation_accuracy"))
 
-    no_gpu: bool = _flag(False, "Devices", "leave GPUs alone")
-    gpus: str = _flag("", "Devices", "a count, or indices such as 0,2 (0, for the first alone); empty: all")
-    virtual_devices: int = _flag(0, "Devices", "that many logical parts of one GPU, or of the CPU, to try out replicas; 0: no", low=0, high=64)
-    nondeterministic: bool = _flag(False, "Devices", "faster kernels on GPUs; the same command gives other last digits each time")
-    gpu_memory_mib: int = _flag(0, "Devices", "the most MiB of a GPU to take, for shared cards; 0: as it grows", low=0)
+    no_gpu: bool = _flag(False, "Devices", "use no GPU")
+    gpus: str = _flag("", "Devices", "a count, or indices such as 0,2 (0, is the first GPU only); empty: all")
+    virtual_devices: int = _flag(0, "Devices", "number of logical devices that share one GPU or the CPU, to try out replicas; 0: none", low=0, high=64)
+    nondeterministic: bool = _flag(False, "Devices", "faster kernels on GPUs; the last digits then differ from run to run")
+    gpu_memory_mib: int = _flag(0, "Devices", "the most memory of a GPU to use, in MiB; 0: as much as is needed", low=0)
     strategy: str = _flag("auto", "Devices", "how replicas are made", choices=("auto", "one", "mirrored", "multi_worker"))
-    cluster: str = _flag("auto", "Devices", "where workers are looked up; none: this process alone", choices=("auto", "slurm", "tf_config", "none"))
-    interface: str = _flag("", "Devices", "network interface between workers, such as ib0; empty: that of the host's name")
+    cluster: str = _flag("auto", "Devices", "how the other workers are found; none: this process only", choices=("auto", "slurm", "tf_config", "none"))
+    interface: str = _flag("", "Devices", "network interface between workers, such as ib0; empty: that of the host name")
     connect_timeout: float = _flag(300.0, "Devices", "seconds to wait for all workers at the start", above=0.0)
-    peer_timeout: float = _flag(30.0, "Devices", "seconds of silence after which a worker counts as lost", low=2.0)
+    peer_timeout: float = _flag(30.0, "Devices", "seconds without a message after which a worker counts as lost", low=2.0)
     collective: str = _flag("auto", "Devices", "how gradients are summed", choices=("auto", "ring", "nccl"))
     bytes_per_pack: int = _flag(0, "Devices", "bytes of gradients sent together; 0: all in one", low=0)
-    shards: int = _flag(0, "Devices", "fixed parts of the global batch: any number of replicas that divides it then gives the same bits; 0: none, faster", low=0)
-    wire_dtype: str = _flag("float32", "Devices", "precision in which gradients travel", numbers=True, choices=("float32", "bfloat16"))
+    shards: int = _flag(0, "Devices", "fixed shards of the global batch: any number of replicas that divides it gives the same bits; 0: none, faster", low=0)
+    wire_dtype: str = _flag("float32", "Devices", "precision of gradients on the network", numbers=True, choices=("float32", "bfloat16"))
 
     log_interval: int = _flag(10, "Output", "global steps between loss lines; 0: none", low=0)
-    log_every_s: float = _flag(0.0, "Output", "seconds between loss lines on standard output, at least, for a job's log; 0: all of them", low=0.0)
-    run_dir: str = _flag("", "Output", "one folder for the run: --output_dir, with --checkpoint_dir as checkpoints in it, where those aren't given")
+    log_every_s: float = _flag(0.0, "Output", "least seconds between loss lines on standard output, for a job's log; 0: print all", low=0.0)
+    run_dir: str = _flag("", "Output", "one folder for the run: the default of --output_dir, and checkpoints in it of --checkpoint_dir")
     output_dir: str = _flag("", "Output", "folder for TensorBoard, metrics.jsonl and result.json; empty: beside the checkpoints")
     checkpoint_dir: str = _flag(CHECKPOINT_DIR, "Output", "folder for checkpoints, one per epoch and at the end")
-    checkpoint_every_steps: int = _flag(0, "Output", "global steps between further checkpoints; 0: none", low=0)
-    checkpoint_every_s: float = _flag(0.0, "Output", "seconds between further checkpoints; 0: none", low=0.0)
-    keep_checkpoints: int = _flag(5, "Output", "newest checkpoints kept", low=1)
-    stop_lead_s: float = _flag(0.0, "Output", "seconds between a scheduler's signal to stop and the end, to warn where saving takes longer; 0: not known", low=0.0)
-    resume: str = _flag("auto", "Output", "auto: go on from a checkpoint if there is one", choices=("auto", "never", "must"))
-    verbosity: int = _flag(0, "Output", "-1: warnings and errors alone; 0: the notebook's lines; 1: what TensorFlow says, too", low=-3, high=3)
+    checkpoint_every_steps: int = _flag(0, "Output", "global steps between additional checkpoints; 0: none", low=0)
+    checkpoint_every_s: float = _flag(0.0, "Output", "seconds between additional checkpoints; 0: none", low=0.0)
+    keep_checkpoints: int = _flag(5, "Output", "number of newest checkpoints to keep", low=1)
+    stop_lead_s: float = _flag(0.0, "Output", "seconds between a scheduler's signal to stop and the end, to warn if saving takes longer; 0: unknown", low=0.0)
+    resume: str = _flag("auto", "Output", "auto: resume from a checkpoint if there is one", choices=("auto", "never", "must"))
+    verbosity: int = _flag(0, "Output", "-1: only warnings and errors; 0: the notebook's lines; 1: TensorFlow's messages, too", low=-3, high=3)
     profile: str = _flag("", "Output", "STEP:COUNT writes a TensorBoard trace of COUNT global steps after STEP into --output_dir; empty: none")
     describe: bool = _flag(False, "Output", "print the network as a table and stop")
     # fmt: on
@@ -161,15 +161,14 @@ class Config:
 
     @property
     def data_flags(self) -> tuple[str, str, int, bool]:
-        """What `data.sources.load` takes: folder, set, images held out; whether a folder was given.
-
-        One that was given is used or refused, never passed over.
+        """The arguments of `data.sources.load`: folder, set, images held out, and whether the folder
+        was given: a given folder is used or refused, never replaced.
         """
         given = self.data_dir != type(self).data_dir
         return self.data_dir, self.dataset, self.validation_size, given
 
     def _check_xla(self) -> None:
-        """Raises UsageError where steps that are to be compiled can't be."""
+        """Raises UsageError if XLA can't compile the steps with the other flags."""
         for flag, given in (
             (f"--shards={self.shards}", self.shards),
             ("--eager", self.eager),
@@ -177,12 +176,12 @@ class Config:
         ):
             if self.xla == "on" and given:
                 raise UsageError(
-                    f"--xla=on with {flag}: what XLA compiles is one replica's graph, in "
+                    f"--xla=on with {flag}: XLA compiles a single replica's graph in "
                     "channels_last, without shards; leave out one of the two"
                 )
 
     def _check_shards(self) -> None:
-        """Raises UsageError where the bits couldn't be the same on any number of replicas."""
+        """Raises UsageError if the bits would depend on the number of replicas."""
         if self.shards & (self.shards - 1):
             raise UsageError(
                 f"--shards={self.shards}: sums go up a binary tree over the shards; give a power "
@@ -194,9 +193,13 @@ class Config:
                 f"--batch_size={self.batch_size}; give at most that"
             )
         for flag, given, why in (
-            ("--wire_dtype=bfloat16", self.wire_dtype == "bfloat16", "rounds on the way only"),
-            ("--eager", self.eager, "computes by other kernels than a graph"),
-            ("--nondeterministic", self.nondeterministic, "gives other last digits each time"),
+            (
+                "--wire_dtype=bfloat16",
+                self.wire_dtype == "bfloat16",
+                "rounds only what crosses replicas",
+            ),
+            ("--eager", self.eager, "uses other kernels than a graph"),
+            ("--nondeterministic", self.nondeterministic, "has no fixed order of sums"),
         ):
             if given:
                 raise UsageError(f"--shards with {flag}, which {why}; leave out one of the two")
@@ -207,11 +210,10 @@ class Config:
             )
 
     def numbers(self) -> dict[str, Any]:
-        """The flags that decide a run's numbers: a resume with other values is another run.
+        """The flags that decide a run's numbers: with other values it is another run.
 
-        The number of replicas isn't among them, and epochs, micro-batches and shards are only
-        where a schedule is stretched over the epochs, a batch statistic is taken per micro-batch,
-        and there are any.
+        The number of replicas isn't one of them. Epochs count only with a schedule over the
+        epochs, micro-batches only with batch normalisation, and shards only if there are any.
         """
         names = [
             field.name
@@ -229,11 +231,11 @@ class Config:
 
     @property
     def profiled(self) -> range:
-        """The global steps that --profile asks for, from 0."""
+        """The global steps, from 0, that --profile traces."""
         first, _, count = self.profile.partition(":")
         return range(int(first), int(first) + int(count)) if self.profile else range(0)
 
     def as_dict(self) -> dict[str, Any]:
-        """All flags, as JSON knows them (tuples as lists)."""
+        """All flags as JSON values; tuples become lists."""
         found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return found

@@ -1,4 +1,4 @@
-"""--flagfile: arguments read from files, which may name further files."""
+"""--flagfile: reads arguments from files, which may name further files."""
 
 import os
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from mnist_dist.errors import UsageError, shorten
 
 MOST_FILES = 100
 MOST_BYTES = 2**20  # of each
-PATH = 200  # characters that are shown: a path that is to be checked is needed whole
+PATH_CHARACTERS = 200  # shown of a path: enough to check it
 
 
 def expand(argv: Sequence[str]) -> list[str]:
-    """The arguments with those of each flagfile in its place.
+    """Replaces each flagfile among the arguments by its content.
 
     Args:
-        argv: `--flagfile=PATH` or `--flagfile PATH` among them. In a file there is an argument a
-            line; empty lines and those that begin with # or // don't count.
+        argv: arguments, with `--flagfile=PATH` or `--flagfile PATH` among them. A file has one
+            argument a line; empty lines and lines that begin with # or // are skipped.
 
     Raises:
-        UsageError: a file that can't be read, isn't text, is too long or named by itself.
+        UsageError: a file can't be read, isn't text, is too long, or names itself.
     """
     expanded: list[str] = []
     words, budget = iter(argv), [MOST_FILES]
@@ -50,11 +50,11 @@ def _lines(given: str, above: tuple[str, ...], budget: list[int]) -> list[str]:
     if not given:
         return []
     if given in above:
-        raise UsageError(f"--flagfile={shorten(given, PATH)}: names itself; take one of them out")
+        raise UsageError(f"--flagfile={_shown(given)}: it names itself; take one of them out")
     budget[0] -= 1
     if budget[0] < 0:
         raise UsageError(
-            f"--flagfile: more than {MOST_FILES} files one from another; put them in one"
+            f"--flagfile: more than {MOST_FILES} files in one another; put them into one"
         )
     found: list[str] = []
     for line in _read(given).split("\n"):
@@ -73,4 +73,8 @@ def _read(given: str) -> str:
         why, cure = f"can't be read ({error.strerror})", "check the path"
     except ValueError as error:
         why, cure = str(error), "give a text file with a flag a line"
-    raise UsageError(f"--flagfile={shorten(given, PATH)}: {why}; {cure}")
+    raise UsageError(f"--flagfile={_shown(given)}: {why}; {cure}")
+
+
+def _shown(path: str) -> str:
+    return shorten(path, PATH_CHARACTERS)

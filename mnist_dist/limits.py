@@ -1,4 +1,4 @@
-"""Is a flag's value what the flag allows? Of one value at a time; Config asks of pairs."""
+"""Checks of single values; Config checks combinations."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from mnist_dist.errors import UsageError, shorten
 
 
 def of_type(field: dataclasses.Field[Any], value: Any) -> None:
-    """Raises UsageError where `value` isn't of the field's type; a float may be given as an int."""
+    """Raises UsageError if `value` isn't of the field's type; a float may be given as an int."""
     kind = float if field.default is None else type(field.default)
     fits = isinstance(value, (float, int) if kind is float else kind)
     items = value if isinstance(value, tuple) else ()
@@ -25,7 +25,7 @@ def of_type(field: dataclasses.Field[Any], value: Any) -> None:
 
 
 def within(name: str, value: Any, limits: Mapping[str, Any]) -> None:
-    """Raises UsageError where `value` of flag `name` isn't within `limits`."""
+    """Raises UsageError if `value` of flag `name` isn't within `limits`."""
     low, high, above = limits.get("low"), limits.get("high"), limits.get("above")
     choices = limits.get("choices")
     if isinstance(value, int) and abs(value) >= 2**63:
@@ -44,11 +44,11 @@ def within(name: str, value: Any, limits: Mapping[str, Any]) -> None:
 
 
 def folder(name: str, value: str) -> str:
-    """A folder, ~ as the home it stands for. Raises UsageError where it is none of this machine."""
+    """A folder's path with ~ expanded. Raises UsageError if it can't be one of this machine."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
         raise UsageError(
-            f"--{name}={value}: give a folder of this machine's file system, mounted or not; a "
-            "checkpoint is made whole by renaming it, which object stores don't do in one step"
+            f"--{name}={value}: give a folder of this machine's file system; a "
+            "checkpoint becomes visible by a rename, which object stores don't do atomically"
         )
     try:
         return str(Path(value).expanduser()) if value.startswith("~") else value

@@ -16,7 +16,7 @@ from mnist_dist.cluster.topology import Topology, from_environment
 from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.data.sources import ImageData
-from mnist_dist.devices.startup_messages import one_dnn_has, without_greetings
+from mnist_dist.devices.startup_messages import one_dnn_has, without_startup_messages
 from mnist_dist.errors import EXIT_SAVED, UsageError
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
@@ -76,7 +76,7 @@ def _run(
     console.stage("reading the data")
     # Files are read before anything is started; TFDS needs TensorFlow, so devices come first.
     data = None if config.dataset else _load(config)
-    with without_greetings(one_dnn_has(config.precision), wanted=config.verbosity > 0):
+    with without_startup_messages(one_dnn_has(config.precision), wanted=config.verbosity > 0):
         console.stage("importing TensorFlow")
         import tensorflow as tf
 

@@ -1,12 +1,12 @@
 """Imports TensorFlow, as this program does, and does nothing with it: the limit of a start."""
 
 from benchmarks.contestants.turns import Turns
-from mnist_dist.devices.startup_messages import without_greetings
+from mnist_dist.devices.startup_messages import without_startup_messages
 
 
 def main(turns: Turns) -> None:
     """Imports, and waits."""
-    with without_greetings():
+    with without_startup_messages():
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
     while turns.over():

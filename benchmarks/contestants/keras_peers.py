@@ -6,9 +6,9 @@ from typing import Any
 
 from benchmarks.contestants.turns import Arrays, Turns, first
 from benchmarks.job import CHECKED_STEPS, Job
-from mnist_dist.devices.startup_messages import without_greetings
+from mnist_dist.devices.startup_messages import without_startup_messages
 
-with without_greetings():
+with without_startup_messages():
     import keras
     import tensorflow as tf
 

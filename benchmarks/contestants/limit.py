@@ -12,7 +12,7 @@ from benchmarks.contestants.turns import VALIDATION_IMAGES, Turns, first
 from benchmarks.job import CHECKED_STEPS, Job
 from mnist_dist.config import Config
 from mnist_dist.data import sources
-from mnist_dist.devices.startup_messages import without_greetings
+from mnist_dist.devices.startup_messages import without_startup_messages
 
 
 class Program:
@@ -24,7 +24,7 @@ class Program:
     """
 
     def __init__(self, job: Job, steps: int) -> None:
-        with without_greetings():
+        with without_startup_messages():
             import tensorflow as tf
 
             from mnist_dist import assembly

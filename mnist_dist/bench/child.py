@@ -15,7 +15,7 @@ import threading
 
 from mnist_dist import flags
 from mnist_dist.bench.plan import Task
-from mnist_dist.devices.startup_messages import one_dnn_has, without_greetings
+from mnist_dist.devices.startup_messages import one_dnn_has, without_startup_messages
 from mnist_dist.run.command import answered
 
 
@@ -33,7 +33,7 @@ def _measure(argv: list[str]) -> int:
     workers, *rest = json.loads(argv[0])
     task = Task(tuple(workers), *rest)
     config = flags.parse(argv[1:])
-    with without_greetings(one_dnn_has(config.precision)):
+    with without_startup_messages(one_dnn_has(config.precision)):
         import tensorflow as tf
 
         from mnist_dist.bench import level

@@ -17,7 +17,7 @@ from absl import logging
 
 from mnist_dist.data import layouts, sources
 from mnist_dist.data.split import Split
-from mnist_dist.devices.startup_messages import without_greetings
+from mnist_dist.devices.startup_messages import without_startup_messages
 from mnist_dist.errors import UsageError
 from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.folders import writable
@@ -79,7 +79,7 @@ def prepare(data_dir: Path, idx_dir: str, name: str) -> Path:
 
 
 def _write(folder: Path, name: str, splits: dict[str, Split], num_classes: int) -> None:
-    with without_greetings():
+    with without_startup_messages():
         import tensorflow as tf
         import tensorflow_datasets as tfds
 

@@ -12,7 +12,7 @@ import argparse
 import ipaddress
 
 from mnist_dist.demo import server
-from mnist_dist.devices.startup_messages import without_greetings
+from mnist_dist.devices.startup_messages import without_startup_messages
 from mnist_dist.errors import UsageError
 from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.console import Console
@@ -64,7 +64,7 @@ def _run(args: argparse.Namespace) -> int:
         )
     with Console() as console, server.listening(args.host, args.port) as listener:
         console.stage("importing TensorFlow")
-        with without_greetings(made.one_dnn):
+        with without_startup_messages(made.one_dnn):
             from mnist_dist.demo.classifier import Classifier
 
             console.stage("loading the network")

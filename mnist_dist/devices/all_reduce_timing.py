@@ -1,4 +1,4 @@
-"""What it costs to sum a vector over all replicas, as the gradients are summed."""
+"""Times the sum of a vector over all replicas, made as the gradients' sum is made."""
 
 import functools
 import statistics
@@ -13,27 +13,27 @@ from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.errors import RunError
 
 CALLS = 5
-MOST_TIMES, BYTES = 10, 2**24  # all-reduces in a call: that many, or less where it is more bytes
+MOST_TIMES, MOST_BYTES = 10, 2**24  # all-reduces in a call, and their bytes
 
 
 def seconds(placement: ReplicaPlacement, sizes_bytes: Sequence[int]) -> list[float]:
-    """The median time of an all-reduce of each size; all workers call it alike.
+    """The median time of an all-reduce of each size; all workers have to call it.
 
-    Several follow one another in one call of a graph, as in training: what a call costs would
-    else count as latency.
+    One call of a graph makes several, as in training, so that the cost of the call isn't counted as
+    latency.
 
     Args:
         placement: the replicas.
-        sizes_bytes: of the vectors, in float32.
+        sizes_bytes: the sizes of the float32 vectors.
 
     Raises:
         RunError: TensorFlow failed, or summed wrongly.
     """
 
-    def total(part: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
+    def total(own: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
         with tf.control_dependencies([before]):
-            here = tf.identity(part)  # on the replica's device, which a graph's argument isn't
-        summed = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
+            local = tf.identity(own)  # on the replica's device; a graph's argument isn't there
+        summed = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, local)
         return summed[0]
 
     @tf.function(reduce_retracing=True, autograph=True)  # for its loop
@@ -47,7 +47,7 @@ def seconds(placement: ReplicaPlacement, sizes_bytes: Sequence[int]) -> list[flo
     for size in sizes_bytes:
         ones = np.ones(size // 4, np.float32)
         value = placement.place(functools.partial(_constant, ones))
-        times, taken = max(1, min(MOST_TIMES, BYTES // size)), []
+        times, taken = max(1, min(MOST_TIMES, MOST_BYTES // size)), []
         for count in (1, *[times] * CALLS):  # the first one connects and traces
             started = time.perf_counter()
             try:

@@ -3,24 +3,23 @@
 from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
-from tensorflow.python.framework import config as tf_config
-from tensorflow.python.util import _pywrap_util_port
 
+from mnist_dist.devices import tensorflow_private
 from mnist_dist.errors import UsageError
 
 Capability: TypeAlias = tuple[int, int] | None
-"""NVIDIA's number for what a GPU can do, such as (9, 0); None on a CPU."""
+"""NVIDIA's compute capability of a GPU, such as (9, 0); None on a CPU."""
 
-TF32 = (8, 0)  # the first that has it, and bfloat16
+TF32 = (8, 0)  # the first capability with tf32 and bfloat16
 
 
 class Arithmetic(NamedTuple):
-    """What a run computes in.
+    """Precision, layout and kernels of a run.
 
     Attributes:
         precision: float32, tf32, mixed_bfloat16, mixed_float16 or float64; never "auto".
         channels_first: the layout of images inside the network.
-        deterministic: whether the same command gives the same bits again.
+        deterministic: whether the same command gives the same bits each time.
         xla: whether XLA compiles the steps.
     """
 
@@ -31,7 +30,7 @@ class Arithmetic(NamedTuple):
 
     @property
     def layers(self) -> str:
-        """Keras's name of the layers' precision; tf32 is float32, multiplied by tensor cores."""
+        """Keras's name of the layers' precision; tf32 is float32 multiplied by tensor cores."""
         return "float32" if self.precision == "tf32" else self.precision
 
     @property
@@ -41,7 +40,7 @@ class Arithmetic(NamedTuple):
 
 
 def candidates(capability: Capability) -> tuple[str, ...]:
-    """What --precision=auto measures; float32, which the others are compared with, first."""
+    """The precisions that --precision=auto measures; the first, float32, is the reference."""
     if capability is None:
         return "float32", "mixed_bfloat16"
     if capability >= TF32:
@@ -57,14 +56,14 @@ def settle(  # noqa: PLR0913
     nondeterministic: bool,
     xla: bool = False,
 ) -> Arithmetic:
-    """Sets TensorFlow's arithmetic to what the flags ask for.
+    """Sets TensorFlow's arithmetic to that of the flags.
 
     Args:
         precision: as in Arithmetic.
         data_format: --data_format.
         capability: of the GPUs.
-        eager: no graph, which some layouts of images need.
-        nondeterministic: faster kernels on GPUs, whose sums are in no order.
+        eager: run without a graph; some layouts need one.
+        nondeterministic: allow faster kernels on GPUs, whose sums have no fixed order.
         xla: compile the steps by XLA, in channels_last.
 
     Raises:
@@ -72,7 +71,7 @@ def settle(  # noqa: PLR0913
     """
     check(precision, data_format, capability, eager)
     on_gpu = capability is not None
-    # A GPU multiplies float32 with 10 bits of mantissa unless it is told not to.
+    # By default, TensorFlow multiplies float32 in tf32 on GPUs, with 10 bits of mantissa.
     tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
     channels_first = data_format == "channels_first"
     if data_format == "auto":
@@ -89,10 +88,10 @@ def compiled(  # noqa: PLR0913
     Args:
         wanted: --xla.
         precision: as in Arithmetic; XLA's products in tf32 are many times slower.
-        kind: of device, cpu or gpu.
+        kind: kind of device, cpu or gpu.
         replicas: over all workers.
         data_format: --data_format.
-        fixed: the operations are to be TensorFlow's, one by one: shards, no graph.
+        fixed: TensorFlow's own operations are required: with shards, or without a graph.
     """
     if wanted == "auto":
         fits = replicas == 1 and not fixed and data_format != "channels_first"
@@ -101,33 +100,32 @@ def compiled(  # noqa: PLR0913
 
 
 def make_deterministic(capability: Capability, nondeterministic: bool) -> None:
-    """Has TensorFlow use kernels that give the same bits twice; before anything runs.
+    """Makes TensorFlow use deterministic kernels on a GPU; call it before anything runs.
 
-    On a CPU they do so anyway.
+    Kernels on a CPU are deterministic anyway.
     """
     if capability is not None and not nondeterministic:
         tf.config.experimental.enable_op_determinism()
     else:
-        tf_config.disable_op_determinism()
+        tensorflow_private.disable_op_determinism()
 
 
 def check(precision: str, data_format: str, capability: Capability, eager: bool) -> None:
-    """Raises UsageError for what these devices can't train with; "auto" is always possible."""
+    """Raises UsageError for a precision or layout that these devices can't train with."""
     if precision == "tf32" and capability is None:
         raise UsageError(
-            "--precision=tf32 is arithmetic of NVIDIA's GPUs and these replicas are on the CPU; "
-            "give float32"
+            "--precision=tf32 needs an NVIDIA GPU and these replicas are on the CPU; give float32"
         )
     if precision == "tf32" and capability is not None and capability < TF32:
         raise UsageError(
             "--precision=tf32 needs compute capability 8.0, this GPU's is "
             f"{capability[0]}.{capability[1]}; give float32"
         )
-    # Without a graph, and in what oneDNN doesn't have, a CPU can't train in this layout.
+    # On a CPU only oneDNN's kernels in a graph can train in this layout.
     for flag, given in (
         ("--eager", eager),
         (f"--precision={precision}", precision in ("float64", "mixed_float16")),
-        ("TF_ENABLE_ONEDNN_OPTS=0", not _pywrap_util_port.IsMklEnabled()),
+        ("TF_ENABLE_ONEDNN_OPTS=0", not tensorflow_private.has_onednn()),
     ):
         if data_format == "channels_first" and capability is None and given:
             raise UsageError(

@@ -1,16 +1,16 @@
-"""TensorFlow's failures on a device in one line, with what to do. No TensorFlow."""
+"""TensorFlow's errors on a device as one line that says what to do. No TensorFlow."""
 
 import re
 
-MOST = 500  # characters of TensorFlow's own words
+MOST_CHARACTERS = 500  # of TensorFlow's own message
 
 
 def line(kind: str, message: str) -> str:
-    """What failed, and what a user can do about it where that is known.
+    """Says what failed, and what to do about it if that is known.
 
     Args:
         kind: the error's class, such as ResourceExhaustedError.
-        message: TensorFlow's words.
+        message: TensorFlow's message.
     """
     if kind == "ResourceExhaustedError":
         shape = re.search(r"shape ?\[[\d,]+\]|\d+ bytes|[\d.]+[KMG]iB", message)
@@ -30,7 +30,7 @@ def line(kind: str, message: str) -> str:
         )
     if re.search(r"libdevice|ptxas|nvlink", words):
         return (
-            f"XLA lacks a part of CUDA's toolkit ({words[:MOST]}); pip install "
+            f"XLA lacks a part of CUDA's toolkit ({words[:MOST_CHARACTERS]}); pip install "
             "'tensorflow[and-cuda]' has it, or give --xla=off"
         )
-    return words[:MOST]
+    return words[:MOST_CHARACTERS]

@@ -1,4 +1,4 @@
-"""What NVIDIA's management library says of this machine's GPUs; nothing where it isn't there."""
+"""This machine's GPUs by NVIDIA's management library; none without the library."""
 
 import ctypes
 import os
@@ -14,9 +14,9 @@ class Card(NamedTuple):
     Attributes:
         name: such as "NVIDIA H200".
         uuid: such as "GPU-5f1b...".
-        memory_bytes: of the card.
-        used_bytes: of those, by all processes.
-        utilisation_percent: of the last moments in which a kernel ran; None where it isn't told.
+        memory_bytes: the card's memory.
+        used_bytes: memory in use, by all processes.
+        utilisation_percent: share of recent time in which a kernel ran; None if unknown.
     """
 
     name: str
@@ -41,7 +41,7 @@ def driver(library: str = LIBRARY) -> str:
 
 
 def cards(library: str = LIBRARY) -> tuple[Card, ...]:
-    """The GPUs that CUDA shows to this process, in its order."""
+    """The GPUs that CUDA shows to this process, in CUDA's order."""
     nvml = _load(library)
     if nvml is None:
         return ()
@@ -53,7 +53,7 @@ def cards(library: str = LIBRARY) -> tuple[Card, ...]:
 
 
 def shown(there: list[Card], visible: str | None) -> list[Card]:
-    """Those of the machine's cards that CUDA_VISIBLE_DEVICES, if it is set, lets CUDA see."""
+    """The machine's cards that CUDA_VISIBLE_DEVICES allows, in its order; all if it isn't set."""
     if visible is None:
         return there
     found: list[Card] = []
@@ -62,7 +62,7 @@ def shown(there: list[Card], visible: str | None) -> list[Card]:
             match = there[int(word) : int(word) + 1]
         else:
             match = [card for card in there if word and card.uuid.startswith(word)]
-        if not match:  # CUDA, too, stops at the first that isn't there
+        if not match:  # CUDA, too, stops at the first index that doesn't exist
             break
         found += match
     return found

@@ -1,15 +1,15 @@
-"""This machine's CPU: what kernels are chosen and cut by. No TensorFlow."""
+"""This machine's CPU: the properties that decide which kernels run. No TensorFlow."""
 
 import re
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-FEATURES = r"(?:avx|amx|fma|sse4|f16c|sve|asimd)\w*"  # what kernels are written for
+FEATURES = r"(?:avx|amx|fma|sse4|f16c|sve|asimd)\w*"  # the instruction sets that kernels use
 
 
 def processor(cpuinfo: Path, caches: Path) -> dict[str, str]:
-    """The CPU's model, and what kernels are chosen and cut by: its features and its caches.
+    """The CPU's model, and what libraries choose kernels by: its features and its caches.
 
     Args:
         cpuinfo: Linux's /proc/cpuinfo.

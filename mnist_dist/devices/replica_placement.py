@@ -1,4 +1,4 @@
-"""Which replicas this worker has, and how their data gets onto their devices."""
+"""Which replicas this worker has, and the transfer of their data to their devices."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ class ReplicaPlacement(NamedTuple):
         return list(range(first, first + len(self.devices)))
 
     def place(self, make: Callable[[int], Any]) -> Any:
-        """What `make` gives for each of this worker's replicas, on that replica's device."""
+        """Calls `make` for each of this worker's replicas and puts the result on its device."""
 
         def value(context: tf.distribute.experimental.ValueContext) -> Any:
             replica = context.replica_id_in_sync_group
@@ -41,5 +41,5 @@ class ReplicaPlacement(NamedTuple):
         return self.strategy.experimental_distribute_values_from_function(value)
 
     def results(self, value: Any) -> tuple[tf.Tensor, ...]:
-        """A distributed value's parts on this worker, in the order of `local`."""
+        """The values of this worker's replicas in a distributed value, in the order of `local`."""
         return self.strategy.experimental_local_results(value)

@@ -1,4 +1,4 @@
-"""What this process may use of its machine, and what it has used."""
+"""The cores and memory that this process may use, and what it has used."""
 
 import math
 import os
@@ -17,14 +17,14 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """CPU cores that this process may really use: its affinity and its cgroup's quota."""
+    """CPU cores that this process may use, by its affinity and its cgroup's quota."""
     allowed = len(psutil.Process().cpu_affinity() or [0])
     quota = cgroup_cores(CGROUP, Path("/proc/self/cgroup"))
     return max(1, math.ceil(min(allowed, quota)))
 
 
 def cgroup_cores(root: Path, membership: Path) -> float:
-    """The cores that the cgroups above a process let it use; infinity where nothing is said.
+    """The cores that a process's cgroup and the groups above it allow; infinity without a limit.
 
     Args:
         root: where the cgroup file system is mounted.
@@ -60,10 +60,10 @@ def _quota(folder: Path) -> float:
 
 
 def memory(devices: Sequence[str]) -> dict[str, float]:
-    """Bytes that this process has in memory now, and that it had at most on its first GPU."""
+    """Bytes of memory in use by this process, and its peak on the first GPU."""
     found = {"memory_bytes": float(psutil.Process().memory_info().rss)}
     if devices[0].startswith("/gpu"):
-        import tensorflow as tf  # on the CPU this module needs none
+        import tensorflow as tf  # not needed on a CPU
 
         found["gpu_memory_bytes"] = float(tf.config.experimental.get_memory_info("GPU:0")["peak"])
     return found
@@ -84,7 +84,7 @@ def used() -> dict[str, Any]:
 
 
 def _peak_memory_bytes(status: Path) -> int:
-    """From Linux's own account: getrusage also counts what the process was started by."""
+    """The peak by Linux's own account; getrusage includes the parent's peak before exec."""
     if status.exists():
         found = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
         if found:

@@ -1,6 +1,6 @@
-"""Importing TensorFlow: with oneDNN's kernels, XLA without autotuning, and no greetings.
+"""How TensorFlow is imported: with oneDNN, without XLA's autotuning and start-up messages.
 
-No log level of TensorFlow's turns the greetings off.
+TensorFlow prints some of these messages at any log level, so they are filtered out.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-GREETING = re.compile(
+START_UP_MESSAGE = re.compile(
     r"^(I\d{4} |WARNING: All log messages before|To enable the following"
     r"|E\d{4} .*failed call to cuInit)"  # on a machine without a GPU, which is no error
 )
@@ -22,10 +22,10 @@ def one_dnn_has(precision: str) -> bool:
 
 
 def with_autotuning_off(given: str) -> str:
-    """XLA's flags without what doubles the time to compile on a GPU and gains nothing here.
+    """XLA's flags with autotuning off: it doubles the compile time on a GPU and gains nothing.
 
     Args:
-        given: XLA_FLAGS of the environment: flags, which win, or the name of a file with them.
+        given: XLA_FLAGS of the environment: flags, which take precedence, or a file's name.
     """
     names_a_file = given.strip() and not given.strip().startswith("--")
     if names_a_file or "autotune_level" in given:
@@ -34,23 +34,23 @@ def with_autotuning_off(given: str) -> str:
 
 
 @contextlib.contextmanager
-def without_greetings(one_dnn: bool = True, wanted: bool = False) -> Iterator[None]:
-    """Holds back what is written to file descriptor 2 meanwhile, and drops the greetings.
+def without_startup_messages(one_dnn: bool = True, wanted: bool = False) -> Iterator[None]:
+    """Captures what is written to file descriptor 2 in the block, and drops start-up messages.
 
-    Other lines are written on when the block has ended, also if it failed.
+    The other lines are written when the block ends, also if it fails.
 
     Args:
         one_dnn: compute with oneDNN's kernels unless the environment says otherwise. TensorFlow
             itself turns them on only for CPUs with AVX512-VNNI and newer; with AVX2 they train
             the notebook's network twice as fast. `one_dnn_has` tells for which precisions.
-        wanted: let TensorFlow greet after all.
+        wanted: print the start-up messages after all.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1" if one_dnn else "0")
     os.environ["XLA_FLAGS"] = with_autotuning_off(os.environ.get("XLA_FLAGS", ""))
     if wanted:
         yield
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a failure is said once, by us
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # this program reports failures itself
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -63,5 +63,5 @@ def without_greetings(one_dnn: bool = True, wanted: bool = False) -> Iterator[No
             os.close(kept)
             held.seek(0)
             for line in held.read().decode(errors="replace").splitlines():
-                if line and not GREETING.match(line):
+                if line and not START_UP_MESSAGE.match(line):
                     print(line, file=sys.stderr)

@@ -1,7 +1,6 @@
-"""From devices and topology to TensorFlow's strategy: threads, communication.
+"""Builds TensorFlow's strategy from devices and topology: threads and communication.
 
-This module alone knows how many replicas there are and what they run on. TensorFlow must not
-have been used before it: threads can be set only once.
+Call it before TensorFlow is used: the number of threads can be set only once.
 """
 
 import functools
@@ -22,8 +21,8 @@ class Devices(NamedTuple):
     Attributes:
         strategy: TensorFlow's strategy over all replicas of all workers.
         names: this worker's devices, such as ("/gpu:0", "/gpu:1").
-        capability: of its GPUs.
-        notes: what the log says of the choice, a line each.
+        capability: the GPUs' compute capability.
+        notes: lines for the log on what was chosen.
     """
 
     strategy: tf.distribute.Strategy
@@ -44,22 +43,22 @@ def build(
     rank: int,
     threads: int,
 ) -> Devices:
-    """The strategy over all workers; with several, this waits for them to come.
+    """Builds the strategy over all workers; with several, waits until all have joined.
 
     Args:
-        wanted: what the flags ask for.
+        wanted: the flags that choose the devices.
         names: this worker's devices, from `local_devices`.
         workers: host:port of each by rank; empty for this process alone.
         rank: this worker's number.
-        threads: cores for TensorFlow's computations in this process.
+        threads: threads for TensorFlow's computations in this process.
 
     Raises:
         UsageError: this process has used TensorFlow with other threads.
         RunError: TensorFlow uses other devices than these.
     """
-    # An operation cuts its sums by the number of its threads. The optimizer of graphs makes one
-    # AddN of a chain of sums, which adds its inputs in the order that memory comes free, and moves
-    # constants from product to product, on one device otherwise than on another.
+    # The number of threads changes the order of summation within an operation. TensorFlow's graph
+    # optimizer changes the order, too: it merges a chain of sums into an AddN, which adds in the
+    # order that memory comes free, and it moves constants between products differently by device.
     with set_once("threads"):
         tf.config.threading.set_intra_op_parallelism_threads(1 if wanted.shards else threads)
         tf.config.threading.set_inter_op_parallelism_threads(max(threads, 2 * len(names)))
@@ -109,7 +108,8 @@ def _strategy(
 
 
 def in_order(values: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The sum, first to last. TensorFlow's own AddN takes another order now and then: it begins
-    with an input whose memory it may use, which depends on what else has finished.
+    """The sum, first to last.
+
+    TensorFlow's AddN begins with an input whose memory it may reuse, so its order varies.
     """
     return functools.reduce(tf.add, values)

@@ -1,6 +1,6 @@
 """Which of this machine's devices a process may use: CPU, GPUs, or logical parts of either.
 
-TensorFlow must not have been used before: what is visible can be set only once.
+Call it before TensorFlow is used: the visible devices can be set only once.
 """
 
 import contextlib
@@ -9,23 +9,23 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from mnist_dist.devices import arithmetic, multi_worker, nvidia
+from mnist_dist.devices import arithmetic, nvidia, tensorflow_private
 from mnist_dist.errors import UsageError
 
-FREE_SHARE = 0.9  # of a card's free memory, that logical devices are cut from
-LEAST_MIB = 512  # of a replica on a GPU: cuDNN, weights, a few images
+FREE_SHARE = 0.9  # the part of a card's free memory that logical devices share
+LEAST_MIB = 512  # for a replica on a GPU: cuDNN, weights, a few images
 
 
 class Wanted(NamedTuple):
-    """What the flags ask for; each field is the flag of its name.
+    """The flags that choose the devices; each field is the flag of its name.
 
     Attributes:
-        batch_size: the global batch, of which each replica is to have an image.
-        eager: no graph, which some layouts of images need.
-        shards: fixed parts of the global batch, of which each replica is to have as many.
-        accumulate_steps: groups in which a replica computes its shards.
-        gpu_memory_mib: the most of a card that this process takes; 0: as it grows.
-        xla: whether the steps are compiled by XLA, which can be done for one replica alone.
+        batch_size: the global batch; each replica needs at least one of its images.
+        eager: run without a graph; some layouts need one.
+        shards: fixed parts of the global batch; the number of replicas has to divide it.
+        accumulate_steps: the groups in which a replica computes its shards.
+        gpu_memory_mib: the most memory of a card that this process takes; 0: as it grows.
+        xla: whether XLA compiles the steps, which needs a single replica.
     """
 
     no_gpu: bool
@@ -46,7 +46,7 @@ class Wanted(NamedTuple):
 
 
 def local_devices(wanted: Wanted, num_workers: int) -> tuple[str, ...]:
-    """Makes the flags' devices visible, and no others.
+    """Makes only the flags' devices visible to TensorFlow.
 
     Returns:
         This worker's replicas' devices: "/gpu:N" or "/cpu:N".
@@ -61,9 +61,9 @@ def local_devices(wanted: Wanted, num_workers: int) -> tuple[str, ...]:
         gpus = _one_card(wanted, gpus)
     on_gpu = bool(gpus)
     with set_once("devices"):
-        if num_workers > 1 and multi_worker.started():
-            raise RuntimeError("only a process that begins with it can be one of several workers")
-        if num_workers == 1 and multi_worker.joined():
+        if num_workers > 1 and tensorflow_private.is_initialized():
+            raise RuntimeError("a process can become one of several workers only at its start")
+        if num_workers == 1 and tensorflow_private.is_worker():
             raise RuntimeError("this process is one of several workers")
         tf.config.set_visible_devices([found[index] for index in gpus], "GPU")
         for index in gpus:
@@ -79,7 +79,7 @@ def local_devices(wanted: Wanted, num_workers: int) -> tuple[str, ...]:
 
 
 def _one_card(wanted: Wanted, gpus: list[int]) -> list[int]:
-    """The card whose parts are the replicas: the one that --gpus names, else the first."""
+    """The card that is divided into logical devices: that of --gpus, else the first."""
     if wanted.gpus and len(gpus) > 1:
         raise UsageError(
             f"--gpus={wanted.gpus} with --virtual_devices={wanted.virtual_devices}: logical "
@@ -89,7 +89,7 @@ def _one_card(wanted: Wanted, gpus: list[int]) -> list[int]:
 
 
 def _limit_memory(gpu: Any, wanted: Wanted, index: int) -> None:
-    """A card's memory: as it grows, up to --gpu_memory_mib, or cut for logical devices."""
+    """Sets a card's memory: growing, up to --gpu_memory_mib, or divided for logical devices."""
     parts, limit = wanted.virtual_devices or 1, wanted.gpu_memory_mib
     if parts == 1 and not limit:
         tf.config.experimental.set_memory_growth(gpu, True)

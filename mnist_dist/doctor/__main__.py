@@ -19,7 +19,7 @@ from mnist_dist import flags
 from mnist_dist.cluster import tool, topology
 from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.config import Config
-from mnist_dist.devices.startup_messages import without_greetings
+from mnist_dist.devices.startup_messages import without_startup_messages
 from mnist_dist.doctor import facts, gpu
 from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
 from mnist_dist.errors import EXIT_FAILED
@@ -95,7 +95,7 @@ def _look(  # noqa: PLR0913
 ) -> dict[str, Any]:
     own = facts.machine(config, where) | facts.data(config)
     console.line(head(config, own))
-    with without_greetings():
+    with without_startup_messages():
         console.stage("importing TensorFlow")
         from mnist_dist.doctor import burn_in, connectivity
 

@@ -1,5 +1,5 @@
-"""From a network and data to a trained run: the step, the loop around it, its beginning and end.
+"""Trains a network on data: the step, the loop around it, resume at its start, scores at its end.
 
-In: parts of the other rooms, put together by train.py, and small frozen parts of the flags.
+In: objects of the other rooms, put together by train.py, and the few flags that each needs.
 Not in: Config, the environment, how workers find one another.
 """

@@ -1,8 +1,8 @@
-"""The exact score of a split: every example once, over all replicas and workers.
+"""The exact score of a split: every example counts once, over all replicas and workers.
 
-Each example's loss and prediction are brought together by its index, and the mean is taken over
-that table in float64. So the number of replicas and the size of a batch change nothing but the
-rounding of each loss, and an example that was missed or met twice is seen.
+A table collects each example's loss and prediction by the example's index; the mean is taken over
+the table in float64. So the number of replicas and the batch size change only the rounding of each
+loss, and an example that is scored twice or not at all is detected.
 """
 
 import math
@@ -46,16 +46,16 @@ class Evaluation(NamedTuple):
         return wrong[np.argsort(-self.losses[wrong], kind="stable")][:MISTAKES].astype(np.int64)
 
     def save(self, path: Path, split: Split) -> None:
-        """Writes all predictions and the gravest mistakes: docs/files.md has the schema."""
-        gravest = self.worst(split.labels)
+        """Writes all predictions and the worst mistakes; docs/files.md has the schema."""
+        worst = self.worst(split.labels)
         with path.open("wb") as file:
             np.savez_compressed(
                 file,
                 label=split.labels.astype(np.int32),
                 prediction=self.predictions,
                 loss=self.losses.astype(np.float32),
-                mistake_index=gravest,
-                mistake_image=split.images[gravest],
+                mistake_index=worst,
+                mistake_image=split.images[worst],
             )
 
 
@@ -65,35 +65,35 @@ def evaluate(
     """Scores the network on a split.
 
     Args:
-        steps: the network's.
-        placement: which replicas are here.
+        steps: the network's steps.
+        placement: this worker's replicas.
         split: the images and labels.
-        shards: the parts that a block is cut into, whatever the number of replicas is, so that
-            the shapes don't depend on it; 0 for one part a replica.
+        shards: slices of a block on any number of replicas, so that shapes don't depend on that
+            number; 0 for one slice a replica.
 
     Raises:
         RunError: an example was scored by no replica or by two.
     """
-    replicas, mine = placement.replicas, placement.local
+    replicas, local = placement.replicas, placement.local
     count = shards or replicas
     rows = order.rows_per_replica(GLOBAL_ROWS, 1, count)
-    parts = [pipeline.eval_blocks(split, rows, replica, replicas, count) for replica in mine]
+    streams = [pipeline.eval_blocks(split, rows, replica, replicas, count) for replica in local]
     size = len(split.labels)
     table = np.zeros((math.ceil(size / GLOBAL_ROWS) * GLOBAL_ROWS, 3), np.float64)
 
     def place(blocks: tuple[pipeline.Block, ...]) -> Any:
-        return placement.place(dict(zip(mine, blocks, strict=True)).__getitem__)
+        return placement.place(dict(zip(local, blocks, strict=True)).__getitem__)
 
-    waiting = []
-    for blocks, placed in pipeline.prefetched(place, zip(*parts, strict=True)):
-        where = [zip(block.first[0], block.real[0], strict=True) for block in blocks]
-        waiting.append((where, steps.score(placed)))
-    for where, scored in waiting:  # now that a GPU has all of its work
-        for rows_of, scores in zip(where, placement.results(scored), strict=True):
-            for (first, real), found in zip(rows_of, scores.numpy(), strict=True):
+    pending = []
+    for blocks, placed in pipeline.prefetched(place, zip(*streams, strict=True)):
+        slices = [zip(block.first[0], block.real[0], strict=True) for block in blocks]
+        pending.append((slices, steps.score(placed)))
+    for slices, scored in pending:  # results are read once a GPU has all of its work
+        for own_slices, scores in zip(slices, placement.results(scored), strict=True):
+            for (first, real), found in zip(own_slices, scores.numpy(), strict=True):
                 table[first : first + real, :2] += found[:real]
                 table[first : first + real, 2] += 1.0
-    if len(mine) < replicas:
+    if len(local) < replicas:
         table = _merged(steps, placement, table)
     losses, predictions, times = table[:size].T
     if not (times == 1.0).all():
@@ -105,21 +105,21 @@ def evaluate(
     )
 
 
-def on_any_worker(steps: Steps, placement: ReplicaPlacement, here: bool) -> bool:
-    """Whether something is so on any worker: all ask at the same time and get one answer."""
+def on_any_worker(steps: Steps, placement: ReplicaPlacement, value: bool) -> bool:
+    """Whether `value` is true on any worker. All workers call it together and get one answer."""
     if len(placement.local) == placement.replicas:
-        return here
-    return bool(_merged(steps, placement, np.full([GLOBAL_ROWS, 3], float(here))).any())
+        return value
+    return bool(_merged(steps, placement, np.full([GLOBAL_ROWS, 3], float(value))).any())
 
 
 def _merged(steps: Steps, placement: ReplicaPlacement, table: np.ndarray) -> np.ndarray:
-    """The sum of all workers' tables; one replica of each hands in what the worker has.
+    """The sum of all workers' tables; on each worker one replica holds the worker's table.
 
-    The parts are of one shape for all splits, so that their sum is traced once.
+    It is summed in chunks of one shape for all splits, so that the sum is traced once.
     """
-    nothing = np.zeros([GLOBAL_ROWS, 3])
+    zeros = np.zeros([GLOBAL_ROWS, 3])
     total = []
-    for part in table.reshape(-1, GLOBAL_ROWS, 3):
-        by_replica = dict.fromkeys(placement.local, nothing) | {placement.local[0]: part}
+    for chunk in table.reshape(-1, GLOBAL_ROWS, 3):
+        by_replica = dict.fromkeys(placement.local, zeros) | {placement.local[0]: chunk}
         total.append(steps.merge(placement.place(by_replica.__getitem__)).numpy())
     return np.concatenate(total)

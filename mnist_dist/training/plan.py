@@ -1,20 +1,20 @@
-"""How long a run is and what is due at which step; steps are global and counted from 0."""
+"""How long a run is, and at which global step it evaluates, saves and logs."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 
 class Plan(NamedTuple):
-    """The course of a run.
+    """The lengths and intervals of a run.
 
     Attributes:
         epochs: passes over the training set.
-        max_steps: global steps after which the run stops all the same; 0: no limit.
-        steps_per_epoch: global steps of a pass.
-        block_steps: the most global steps of one call of the graph.
-        checkpoint_every_steps: between further checkpoints; 0: none.
+        max_steps: global steps after which the run stops in any case; 0: no limit.
+        steps_per_epoch: global steps in an epoch.
+        block_steps: the most global steps in one call of the graph.
+        checkpoint_every_steps: global steps between additional checkpoints; 0: none.
         log_interval: global steps between loss lines; 0: none.
-        checkpoint_every_s: seconds between further checkpoints; 0: none.
+        checkpoint_every_s: seconds between additional checkpoints; 0: none.
         profiled: the global steps that are traced.
     """
 
@@ -35,7 +35,7 @@ class Plan(NamedTuple):
 
     @property
     def ending(self) -> str:
-        """What a run is that has come to its last step: completed or max_steps."""
+        """Why a run that has reached its last step stopped: completed or max_steps."""
         whole = self.epochs * self.steps_per_epoch
         return "completed" if self.last_step == whole else "max_steps"
 
@@ -48,13 +48,13 @@ class Plan(NamedTuple):
         return step >= self.last_step or self.epoch_ended(step)
 
     def save_due(self, step: int, age_s: float = 0.0) -> bool:
-        """Whether a further checkpoint is due after `step` global steps, `age_s` after the last."""
+        """Whether an additional save is due after `step` global steps, `age_s` after the last."""
         every, every_s = self.checkpoint_every_steps, self.checkpoint_every_s
         due = (every and step % every == 0) or (every_s and age_s >= every_s)
         return bool(due) and not self.evaluation_due(step)
 
     def blocks(self, step: int) -> Iterator[range]:
-        """The run from `step` on, cut so that what is due is at a block's end."""
+        """Blocks of the steps from `step` on; what is due is due at a block's end."""
         every = self.checkpoint_every_steps or self.last_step
         size = self.block_steps
         while step < self.last_step:

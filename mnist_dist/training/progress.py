@@ -1,4 +1,4 @@
-"""Where a run stands, apart from its variables."""
+"""The progress of a run, apart from its variables."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from mnist_dist.training.early_stopping import Patience
 
 @dataclasses.dataclass
 class Progress:
-    """All of it is in the checkpoint.
+    """Steps, time and scores so far. The checkpoint has all of it.
 
     Attributes:
         step: global steps done.
-        train_seconds: time in training, over all attempts; evaluations and saves don't count.
+        train_seconds: seconds of training over all attempts, without evaluations and saves.
         scores: split -> loss and accuracy of the last evaluation.
-        patience: what early stopping remembers.
-        stopped: why the run is finished; empty while it isn't.
+        patience: the state of early stopping.
+        stopped: why the run is finished; empty before its end.
     """
 
     step: int = 0
@@ -27,7 +27,7 @@ class Progress:
 
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> "Progress":
-        """The progress in a checkpoint's state. Raises ValueError where there is none."""
+        """Reads the progress from a checkpoint's state. Raises ValueError if it isn't there."""
         try:
             values = _fields(cls, state)
             patience = Patience(**_fields(Patience, values["patience"]))

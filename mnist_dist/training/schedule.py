@@ -1,16 +1,16 @@
-"""The course of the learning rate."""
+"""The learning rate over the steps of a run."""
 
 import math
 from typing import NamedTuple
 
 
 class LearningRateSchedule(NamedTuple):
-    """The learning rate of each global step; a schedule ends with the last epoch.
+    """The learning rate of each global step. Every schedule ends with the last epoch.
 
-    constant: the peak, after the warm-up. cosine: half a cosine from the peak to 0 (Loshchilov
-    and Hutter 2017, without restarts). step: a tenth after each third of the rest. onecycle: a
-    straight line up and a straight line down to 0, warm-up 30 % unless there is one of its own
-    (Smith and Topin 2018, without their last leg).
+    After a linear warm-up to the peak: constant stays there. cosine falls to 0 along half a cosine
+    (Loshchilov and Hutter 2017, without restarts). step divides by 10 after each third. onecycle
+    falls to 0 in a straight line (Smith and Topin 2018, without their last phase); its warm-up is
+    30 % of the run unless --warmup_steps is given.
 
     Attributes:
         peak: the largest rate.

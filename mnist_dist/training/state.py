@@ -1,4 +1,4 @@
-"""All that training changes: weights, optimizer, loss scale; and its names in a checkpoint."""
+"""All that training changes: weights, optimizer, loss scale; with the names in a checkpoint."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from mnist_dist.training.optim import Optimizer, OptimizerSettings
 
 
 class State(NamedTuple):
-    """What is trained, and what it is trained by."""
+    """The network, its optimizer and the loss scale."""
 
     network: Network
     optimizer: Optimizer
@@ -19,7 +19,7 @@ class State(NamedTuple):
 
     @property
     def variables(self) -> dict[str, tf.Variable]:
-        """Name -> variable, the same on any topology: all that a resumed run needs."""
+        """Name -> variable: all that a resumed run needs, by the same names on any topology."""
         found = {f"model/{name}": v.value for name, v in self.network.variables.items()}
         found |= {f"optimizer/{name}": v for name, v in self.optimizer.variables.items()}
         return found | {f"loss_scale/{name}": v for name, v in self.loss_scale.variables.items()}
@@ -34,7 +34,7 @@ class State(NamedTuple):
 def build(
     strategy: tf.distribute.Strategy, architecture: Architecture, optimizer: OptimizerSettings
 ) -> State:
-    """The initial state, alike on every replica."""
+    """Builds the initial state, the same on every replica."""
     with strategy.scope():
         network = Network(architecture)
         trainable = {name: network.variables[name] for name in network.trainable}

@@ -1,4 +1,4 @@
-"""A fingerprint of variables, bit by bit: two runs with the same one have the same weights."""
+"""A digest of all bits of a run's variables: runs with equal digests have equal weights."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ WEIGHTS = "model/"
 
 
 def digest(variables: Mapping[str, tf.Variable], begin: str = "") -> str:
-    """SHA-256, in hexadecimal digits.
+    """SHA-256 of variables, in hexadecimal digits.
+
+    The hashed bytes are, for each variable in the order of the names: the name, a zero byte, then
+    the numbers in C order as little-endian IEEE 754.
 
     Args:
-        variables: by the names that a checkpoint has.
-        begin: of the names to take; WEIGHTS for the network's own, moving statistics included.
-
-    Each in the order of the names: the name, a zero byte, then its numbers in C order, as
-    little-endian IEEE 754.
+        variables: name in a checkpoint -> variable.
+        begin: take only names that begin so; WEIGHTS for the network's, with moving statistics.
     """
     found = hashlib.sha256()
     for name, variable in sorted(variables.items()):

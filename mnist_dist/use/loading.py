@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mnist_dist.devices.startup_messages import without_greetings
+from mnist_dist.devices.startup_messages import without_startup_messages
 from mnist_dist.use import origin
 from mnist_dist.use.find import find
 
@@ -33,7 +33,7 @@ def import_tensorflow(one_dnn: bool) -> None:
     Args:
         one_dnn: whether the run computed with oneDNN's kernels, which is settled at import.
     """
-    with without_greetings(one_dnn):
+    with without_startup_messages(one_dnn):
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # looking for devices prints greetings, too

@@ -6,7 +6,7 @@ from mnist_dist import train
 
 
 def main(words, arguments):
-    with train.without_greetings():
+    with train.without_startup_messages():
         from mnist_dist import assembly
         from mnist_dist.data import device_blocks
         from mnist_dist.devices import arithmetic, visible

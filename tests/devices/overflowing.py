@@ -9,7 +9,7 @@ os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # as the program does for float16, bu
 
 
 def main(arguments):
-    with train.without_greetings():
+    with train.without_startup_messages():
         import tensorflow as tf
 
         from mnist_dist.training.replica import Replica

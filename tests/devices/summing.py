@@ -20,7 +20,7 @@ def unordered(graph):
 
 
 def main(command_lines):
-    with train.without_greetings():
+    with train.without_startup_messages():
         import tensorflow as tf
 
         from mnist_dist.training import steps

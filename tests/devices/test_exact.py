@@ -53,8 +53,8 @@ WHOLE = {  # half an hour
 }
 ON = WHOLE if os.environ.get("MNIST_DIST_EXACT") == "whole" else SUITE
 WITH_ONE_THREAD = f"""
-from mnist_dist.devices.startup_messages import without_greetings
-with without_greetings():
+from mnist_dist.devices.startup_messages import without_startup_messages
+with without_startup_messages():
     import tensorflow as tf
 own = tf.config.threading.set_inter_op_parallelism_threads
 tf.config.threading.set_inter_op_parallelism_threads = lambda given: own(1)

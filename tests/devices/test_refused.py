@@ -19,7 +19,7 @@ CASES = {
     ("--gpus=first",): "--gpus=first: give a count, or indices such as 0,2",
     ("--gpus=-1",): "--gpus=-1: give a count from 1, or different indices",
     ("--gpus=0",): "--gpus=0: give a count from 1, or different indices",
-    ("--precision=tf32", "--no_gpu"): "--precision=tf32 is arithmetic of NVIDIA's GPUs",
+    ("--precision=tf32", "--no_gpu"): "--precision=tf32 needs an NVIDIA GPU",
     ("--collective=nccl", "--no_gpu"): "--collective=nccl is for NVIDIA GPUs",
     ("--data_format=channels_first", "--eager", "--no_gpu"): "--data_format=channels_first with",
     ("--data_format=channels_first", "--precision=mixed_float16", "--no_gpu"): (

@@ -20,7 +20,7 @@ def digest(image, label):
 
 
 def main(folder, arguments):
-    with train.without_greetings():
+    with train.without_startup_messages():
         import tensorflow as tf
 
         from mnist_dist.training.replica import Replica

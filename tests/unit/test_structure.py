@@ -43,9 +43,10 @@ INSIDE = {
         "events checkpoint",
     ],
     "devices": [
-        "arithmetic failures multi_worker nvidia processor replica_placement resources "
-        "startup_messages timing_fit",
-        "hardware visible",
+        "failures nvidia processor replica_placement resources startup_messages "
+        "tensorflow_private timing_fit",
+        "arithmetic hardware multi_worker",
+        "visible",
         "strategy all_reduce_timing",
     ],
     "network": [

@@ -14,8 +14,8 @@ from tests.unit.cluster.meeting import addresses
 
 FLIPS = """
 import sys
-from mnist_dist.devices.startup_messages import without_greetings
-with without_greetings():
+from mnist_dist.devices.startup_messages import without_startup_messages
+with without_startup_messages():
     from mnist_dist.doctor import burn_in
 from mnist_dist.doctor.__main__ import main
 own, rounds = burn_in.BurnInTraining.train, [0]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnist_dist.devices.failures import MOST, line
+from mnist_dist.devices.failures import MOST_CHARACTERS, line
 
 
 def test_a_full_card_says_what_to_do():
@@ -42,6 +42,6 @@ def test_xla_without_its_tools():
 
 def test_other_failures_are_told_as_they_are():
     assert line("InternalError", "a \n b") == "a b"
-    assert len(line("InternalError", "x" * 5000)) == MOST
+    assert len(line("InternalError", "x" * 5000)) == MOST_CHARACTERS
     words = "the deterministic order is not kept"
     assert line("InternalError", words) == words
