@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mnist_dist.errors import shorten
-from mnist_dist.report.judge import Judgement, judge
+from mnist_dist.report.comparison import Comparison, compare
 from mnist_dist.report.runs import Run
 from mnist_dist.report.settings import Setting, by_validation, data_sets, shown
 from mnist_dist.report.settings import settings as grouped
 from mnist_dist.report.tables import percent, points, trained
 
 CONTRADICTED = "contradicted by the test"
-UNCLEAR = "not told apart from all"
+UNCLEAR = "not significant against all"
 
 
 class Answer(NamedTuple):
@@ -70,23 +70,24 @@ def answer(settings: Sequence[Setting]) -> Answer:
         verdict = f"There is no other setting here. It was trained for {best.length}."
         return Answer(f"{best.name}: {score}.", verdict, "", how)
     how += _ranking(settings)
-    judgement = judge(best, settings[1])
-    verdict, badge = _verdict(judgement, best, settings[1])
+    comparison = compare(best, settings[1])
+    verdict, badge = _verdict(comparison, best, settings[1])
     verdict += f" {_lengths(best, settings[1])}"
-    rest = [(f"#{n}", judge(best, setting)) for n, setting in enumerate(settings[2:], 3)]
+    rest = [(f"#{n}", compare(best, setting)) for n, setting in enumerate(settings[2:], 3)]
     even = [number for number, j in rest if not j.real]
     better = [number for number, j in rest if j.real and j.lead < 0.0]
     if even:
-        start = "But it isn't" if judgement.real else "Nor is it"
-        verdict += f" {start} told apart from {', '.join(even)}."
-        badge = UNCLEAR if judgement.real else badge
+        start = "But its lead" if comparison.real else "Nor is its lead"
+        isnt = " isn't" if comparison.real else ""
+        verdict += f" {start} over {', '.join(even)}{isnt} significant."
+        badge = UNCLEAR if comparison.real else badge
     if better:
         verdict += f" On the test set {', '.join(better)} is better by more than chance."
         badge = CONTRADICTED
     length = trained(best, settings[1])
-    if length and judgement.real and badge not in (CONTRADICTED, UNCLEAR):
+    if length and comparison.real and badge not in (CONTRADICTED, UNCLEAR):
         badge += f", trained {length}"
-    how.append(_judged(judgement))
+    how.append(_judged(comparison))
     if any(trained(best, setting) for setting in settings):
         how.append(
             "Not all were trained for as long as the first: a lead may then be that of longer "
@@ -124,21 +125,21 @@ def _ranking(settings: Sequence[Setting]) -> list[str]:
     return lines
 
 
-def _verdict(judgement: Judgement, best: Setting, second: Setting) -> tuple[str, str]:
-    size = f"{points(abs(judgement.lead))} points"
-    errors = f"{judgement.ratio:.2f} standard errors, and {judgement.needed:.2f} are needed"
+def _verdict(comparison: Comparison, best: Setting, second: Setting) -> tuple[str, str]:
+    size = f"{points(abs(comparison.lead))} points"
+    errors = f"{comparison.ratio:.2f} standard errors, and {comparison.needed:.2f} are needed"
     more = "take it as a tie, or run more seeds"
-    if abs(judgement.lead) < 1e-9:
+    if abs(comparison.lead) < 1e-9:
         return f"It ties with the second, {second.name}: the same test accuracy.", "a tie"
-    if judgement.lead < 0.0:
+    if comparison.lead < 0.0:
         start = f"But on the test set the second, {second.name}, is {size} better"
-        if judgement.real:
+        if comparison.real:
             return f"{start}, and that is more than chance: {errors}.", CONTRADICTED
         return f"{start}, which may be chance: {errors}; {more}.", "a tie"
     start = f"Its lead of {size} over the second, {second.name},"
-    if not judgement.real:
+    if not comparison.real:
         return f"{start} is not shown to be real: {errors}; {more}.", "a tie"
-    if judgement.seed_error is None:
+    if comparison.seed_error is None:
         return (
             f"{start} is more than the chance of the test images: {errors}. But with one seed each "
             "it isn't known whether it holds for others.",
@@ -153,15 +154,15 @@ def _verdict(judgement: Judgement, best: Setting, second: Setting) -> tuple[str,
     return f"{start} is real: {errors}.", "a real lead"
 
 
-def _judged(judgement: Judgement) -> str:
-    images = "paired image by image" if judgement.paired else "binomial of each setting"
-    of_images = f"{points(judgement.image_error)} of the test images ({images})"
-    if judgement.seed_error is None:
+def _judged(comparison: Comparison) -> str:
+    images = "paired image by image" if comparison.paired else "binomial of each setting"
+    of_images = f"{points(comparison.image_error)} of the test images ({images})"
+    if comparison.seed_error is None:
         parts = f"{of_images}; with one seed each nothing is known of other seeds"
     else:
-        parts = f"{points(judgement.seed_error)} of the seeds and {of_images}"
+        parts = f"{points(comparison.seed_error)} of the seeds and {of_images}"
     return (
         f"A lead is the difference of mean test accuracies; its standard error over the second is "
-        f"{points(judgement.error)} points: {parts}. It is real where it passes Student's t at "
-        "the 5 % level, less one image; each comparison is judged alone."
+        f"{points(comparison.error)} points: {parts}. It is significant if it passes a t-test at "
+        "the 5 % level, less one image; comparisons aren't corrected for multiplicity."
     )

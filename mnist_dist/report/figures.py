@@ -91,7 +91,7 @@ def _panel(
         axes.text(0.5, 0.5, "nothing was logged", ha="center", transform=axes.transAxes)
         return
     values = np.concatenate(seen)
-    axes.set_xlim(left=0.0)
+    axes.set_xlim(left=_start_s(settings) if across == "seconds" else 0.0)
     if quantity == "loss" and values.min() > 0.0:
         axes.set_yscale("log")
         for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
@@ -101,3 +101,9 @@ def _panel(
         low, high = np.quantile(values, 0.1 if len(values) > MANY else 0.0), values.max()
         low = min(low, *(y.max() for y in seen))  # but no curve goes altogether
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+
+
+def _start_s(settings: Sequence[Setting]) -> float:
+    """Returns the time of the first logged training step: until then, the graph is compiled."""
+    curves = [run.curve("train")["seconds"] for setting in settings for run in setting.runs]
+    return float(min((curve[0] for curve in curves if len(curve)), default=0.0))

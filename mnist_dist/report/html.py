@@ -16,6 +16,7 @@ from mnist_dist.report.style import CSS
 from mnist_dist.report.tables import (
     Table,
     confusion,
+    flags_table,
     mistakes,
     notes,
     percent,
@@ -103,7 +104,8 @@ def _table(table: Table, colours: Sequence[str], key: str = "", drawn: Sequence[
             tag = "td" if number else 'th scope="col"'
             swatch = _swatch(colours[setting]) if name == key and setting is not None else ""
             align = ' class="n"' if numeric and name != "#" else ""
-            cells.append(f"<{tag}{align}>{swatch}{escape(text)}</{tag[:2]}>")
+            shown = escape(text) if number else escape(text).replace("_", "_<wbr>")
+            cells.append(f"<{tag}{align}>{swatch}{shown}</{tag[:2]}>")
             if drawn and name == "binomial s.e.":
                 cells.append(drawn[number])
         lines.append(f"<tr{' class=best' if setting == 0 else ''}>{''.join(cells)}</tr>")
@@ -128,7 +130,10 @@ def _settings(settings: Sequence[Setting], colours: Sequence[str]) -> str:
     strips = [f'<th scope="col">{percent(low)} to {percent(high)} %</th>']
     for setting, spread, colour in zip(settings, spreads, colours, strict=True):
         strips.append(f"<td>{_strip(setting, spread, colour, low, high)}</td>")
-    return _table(settings_table(settings), colours, "#", strips)
+    table = _table(settings_table(settings), colours, "#", strips)
+    if not settings[0].named_by_run:
+        return table
+    return f"{table}<h3>Flags that differ</h3>{_table(flags_table(settings), [])}"
 
 
 def _strip(setting: Setting, spread: float, colour: str, low: float, high: float) -> str:
@@ -192,7 +197,7 @@ def _mistakes(predictions: Predictions | None) -> str:
         )
     return (
         f"<p>{escape(mistakes(predictions))}</p><h3>Confusion matrix</h3>{_confusion(predictions)}"
-        f"<h3>The {len(images)} gravest mistakes: label &rarr; prediction</h3>"
+        f"<h3>The {len(images)} worst mistakes: label &rarr; prediction</h3>"
         f'<div class="mistakes">{"".join(images)}</div>'
     )
 

@@ -6,6 +6,7 @@ from mnist_dist.report.answer import Ranking
 from mnist_dist.report.runs import Run
 from mnist_dist.report.tables import (
     Table,
+    flags_table,
     mistakes,
     notes,
     runs_table,
@@ -39,6 +40,7 @@ def _ranking(ranking: Ranking) -> list[str]:
         f"{badge}{answer.verdict}",
         "## Settings",
         _lines(settings_table(settings)),
+        _lines(flags_table(settings)) if settings[0].named_by_run else "",
         "\n".join(f"- {line}" for line in answer.how),
         "## Runs",
         _lines(runs_table(settings)),

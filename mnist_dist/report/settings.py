@@ -16,6 +16,9 @@ DASH = "\N{EN DASH}"
 TEST_IMAGES = 10_000
 """Of MNIST and its like; taken where a run has no predictions.npz to count them in."""
 
+MOST_FLAGS = 4
+"""Settings that differ in more flags are named by their runs."""
+
 SAME_RUN = frozenset(
     {
         *("seed", "data_dir", "run_dir", "output_dir", "checkpoint_dir", "log_interval"),
@@ -47,7 +50,10 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """The differing flags in words, such as "adam, lr 0.001, residual"; all if none is on."""
+        """The flags that differ, such as "adam, lr 0.001, residual"; the run if they are many."""
+        if self.named_by_run:
+            more = len(self.runs) - 1
+            return self.runs[0].name + (f" and {more} more" if more else "")
         config = self.runs[0].config
         flags = self.flags or {name: config.get(name) for name in ("optimizer", "lr")}
         flags = {name: value for name, value in flags.items() if value is not None}
@@ -57,6 +63,11 @@ class Setting:
         words |= {name: shown(on[name]) for name in ("schedule", "optimizer") if name in on}
         first = [words.pop("optimizer")] if "optimizer" in words else []
         return ", ".join([*first, *words.values()])
+
+    @property
+    def named_by_run(self) -> bool:
+        """Whether too many flags differ for a name made of them."""
+        return len(self.flags) > MOST_FLAGS
 
     @property
     def mean(self) -> float:

@@ -33,7 +33,7 @@ li { margin: 3px 0; }
   linear-gradient(to right, rgba(27,31,36,.22), transparent) left / 14px 100% no-repeat scroll,
   linear-gradient(to left, rgba(27,31,36,.22), transparent) right / 14px 100% no-repeat scroll; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 7px 7px; text-align: left; vertical-align: middle; white-space: nowrap;
+th, td { padding: 7px 5px; text-align: left; vertical-align: middle; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
 thead th { vertical-align: bottom; color: var(--soft); font-weight: 500; font-size: 12px;
   line-height: 1.3; border-bottom: 1px solid #aab1b9; }
@@ -44,7 +44,7 @@ th:first-child, td:first-child { padding-left: 2px; }
 tr.best td { font-weight: 650; }
 .swatch { display: inline-block; width: 11px; height: 11px; margin-right: 7px; border-radius: 3px;
   vertical-align: -1px; }
-.strip { display: block; width: 150px; height: 22px; }
+.strip { display: block; width: 110px; height: 22px; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 20px; margin: 0 0 16px; padding: 0;
   list-style: none; font-size: 14px; }
 .curves { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 20px 28px; }

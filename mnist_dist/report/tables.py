@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mnist_dist.errors import shorten
-from mnist_dist.report.judge import Judgement, judge
+from mnist_dist.report.comparison import Comparison, compare
 from mnist_dist.report.results import Predictions
 from mnist_dist.report.runs import Run
 from mnist_dist.report.settings import DASH, SAME_RUN, Setting, differing_flags, shown
 
 MINUS = "\N{MINUS SIGN}"
+MOST_COLUMNS = 8  # of the table of flags
 PLACES = ("data_dir", "run_dir", "output_dir", "checkpoint_dir")
 
 
@@ -47,11 +48,13 @@ def points(share: float, sign: str = "") -> str:
 
 
 def settings_table(settings: Sequence[Setting]) -> Table:
-    """One row for each setting, the best first, with only the flags that differ."""
+    """One row for each setting, the best first, with the flags that differ unless they are many."""
     validated = any(len(setting.validation) for setting in settings)
     columns: dict[str, list[str]] = {"#": [str(n + 1) for n in range(len(settings))]}
-    for flag in settings[0].flags:
-        columns[flag] = [shown(setting.flags[flag]) for setting in settings]
+    if settings[0].named_by_run:
+        columns["run"] = [setting.name for setting in settings]
+    else:
+        columns |= {f: [shown(s.flags[f]) for s in settings] for f in settings[0].flags}
     columns["seeds"] = [str(len(setting.test)) for setting in settings]
     if validated:
         means = [s.validation.mean() if len(s.validation) else None for s in settings]
@@ -61,22 +64,29 @@ def settings_table(settings: Sequence[Setting]) -> Table:
     columns["binomial s.e."] = [points(setting.binomial) for setting in settings]
     if len(settings) > 1:
         best, *rest = settings
-        judged = [judge(setting, best) for setting in rest]
+        judged = [compare(setting, best) for setting in rest]
         columns["lead over #1"] = [
             DASH, *(f"{points(j.lead, '+')} ± {points(j.error)}" for j in judged)
         ]  # fmt: skip
-        told = [_told_apart(j, trained(s, best)) for j, s in zip(judged, rest, strict=True)]
-        columns["told apart"] = [DASH, *told]
+        significant = [_significant(j, trained(s, best)) for j, s in zip(judged, rest, strict=True)]
+        columns["significant"] = [DASH, *significant]
     columns["trained, epochs"] = [f"{setting.epochs:.3g}" for setting in settings]
     columns["parameters"] = [f"{s.runs[0].result['parameters']:,}" for s in settings]
     columns["training, s"] = [f"{_mean(s, 'train_seconds'):,.1f}" for s in settings]
-    columns["images/s"] = [f"{_mean(s, 'images_per_s'):,.0f}" for s in settings]
     stopped = [
         " ".join(dict.fromkeys(shorten(run.result["stopped"]) for run in s.runs)) for s in settings
     ]
-    if set(stopped) != {"completed"}:
+    if len(set(stopped)) > 1:
         columns["stopped"] = stopped
     return _table(columns, list(range(len(settings))))
+
+
+def flags_table(settings: Sequence[Setting]) -> Table:
+    """One row for each flag that differs, a column for each of the best settings."""
+    columns = {"flag": list(settings[0].flags)}
+    for number, setting in enumerate(settings[:MOST_COLUMNS], 1):
+        columns[f"#{number}"] = [shown(setting.flags[flag]) for flag in setting.flags]
+    return _table(columns, [None] * len(columns["flag"]))
 
 
 def runs_table(settings: Sequence[Setting]) -> Table:
@@ -180,10 +190,10 @@ def trained(one: Setting, other: Setting) -> str:
     return "longer" if one.epochs > other.epochs else "for less"
 
 
-def _told_apart(judgement: Judgement, length: str) -> str:
-    if not judgement.real:
+def _significant(comparison: Comparison, length: str) -> str:
+    if not comparison.real:
         return "no"
-    known = "yes" if judgement.seed_error is not None else "these runs"
+    known = "yes" if comparison.seed_error is not None else "these runs"
     return f"{known}, trained {length}" if length else known
 
 

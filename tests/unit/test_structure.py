@@ -81,7 +81,7 @@ INSIDE = {
         "results",
         "runs",
         "settings",
-        "judge figures",
+        "comparison figures",
         "tables",
         "answer",
         "markdown html",

@@ -1,5 +1,7 @@
 """What the report's pictures show: every curve, and few points as they are."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,20 @@ def test_three_points_are_drawn_as_they_were_logged(tmp_path):
     )
     assert all(line.get_ydata()[:2].tolist() == [20.0, 50.0] for line in axes.lines)
     assert {line.get_marker() for line in axes.lines} == {"o"}
+
+
+def test_the_axis_of_time_begins_where_training_does(tmp_path):
+    """The graph is compiled before, here for 8 s and 5 s; an evaluation comes later."""
+    for name, start_s in (("a", 8.0), ("b", 5.0)):
+        logged(tmp_path / name, [0.2, 0.5, 0.6], lr=start_s)
+        scored = {"step": 3, "epoch": 1, "split": "test", "loss": 0.5, "accuracy": 0.6}
+        with (tmp_path / name / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(scored) + "\n")
+        times = [{"step": n, "seconds": start_s + n} for n in (1, 2, 3)]
+        lines(tmp_path / name / "times.jsonl", times)
+    for split in ("train", "test"):
+        assert panel(tmp_path, (split, "accuracy", "seconds")).get_xlim()[0] == 6.0
+    assert panel(tmp_path, ("train", "accuracy", "step")).get_xlim()[0] == 0.0
 
 
 def test_a_bad_run_among_many_stays_in_the_picture(tmp_path):

@@ -12,12 +12,14 @@ import pytest
 
 from mnist_dist.errors import UsageError
 from mnist_dist.report.answer import answer, rankings
-from mnist_dist.report.judge import T_975, judge
+from mnist_dist.report.comparison import T_975, compare
+from mnist_dist.report.markdown import markdown
 from mnist_dist.report.runs import PARTS, SMOOTHED_FROM, Predictions, Run, read, smooth
 from mnist_dist.report.settings import DASH, Setting, data_sets, settings
 from mnist_dist.report.tables import (
     MINUS,
     confusion,
+    flags_table,
     mistakes,
     points,
     runs_table,
@@ -242,7 +244,27 @@ def test_a_seed_run_twice_counts_once(tmp_path):
     assert len(one.runs) == 3
 
 
-def test_only_the_flags_that_differ_are_shown(tmp_path):
+def test_settings_of_many_flags_are_named_by_their_runs(tmp_path):
+    """As recipes are; the flags have a table of their own."""
+    recipe = {"optimizer": "adam", "lr": 0.1, "residual": True, "dropout": 0.1, "epochs": 3}
+    write(tmp_path / "notebook", validation=0.9)
+    for name, seed in (("fast", 0), ("fast-1", 1)):
+        write(tmp_path / name, seed=seed, **recipe)
+    found = settings(read([str(tmp_path)]))
+    assert [setting.name for setting in found] == ["fast and 1 more", "notebook"]
+    assert answer(found).headline.startswith("fast and 1 more was best: ")
+    assert settings_table(found).head[:3] == ["#", "run", "seeds"]
+    table = flags_table(found)
+    assert table.head == ["flag", "#1", "#2"]
+    assert {"optimizer", *recipe} <= {row[0] for row in table.rows}
+    assert ["epochs", "3", "10"] in table.rows
+    ranked = rankings(found[0].runs + found[1].runs)
+    shown = markdown(ranked, found[0].runs + found[1].runs)
+    assert "| epochs " in shown
+
+
+def test_only_the_flags_that_differ_are_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr("mnist_dist.report.settings.MOST_FLAGS", 6)
     found = grouped(
         tmp_path,
         {"optimizer": "adam", "lr": 0.001, "validation": 0.99, "momentum": 0.7, "beta_2": 0.99},
@@ -369,7 +391,7 @@ def test_one_seed_each_is_judged_by_the_pairs_of_answers():
     """12 images only the first has right, 2 only the other: McNemar's (12-2-1)/sqrt(14) = 2.41."""
     one = setting(examples=100, wrong=[[0, 1]])
     other = setting(examples=100, wrong=[range(10, 22)])
-    judged = judge(one, other)
+    judged = compare(one, other)
     assert judged.lead == pytest.approx(0.10)
     assert judged.error == pytest.approx(math.sqrt((0.14 - 0.10**2) / 100))
     assert judged.paired
@@ -377,21 +399,21 @@ def test_one_seed_each_is_judged_by_the_pairs_of_answers():
     assert judged.needed == 1.96
     assert judged.ratio == pytest.approx(0.09 / math.sqrt(0.13 / 100))  # 2.50
     assert judged.real
-    assert judge(other, one).lead == pytest.approx(-0.10)
-    assert judge(other, one).real
+    assert compare(other, one).lead == pytest.approx(-0.10)
+    assert compare(other, one).real
 
 
 def test_few_pairs_are_not_real():
     """4 to 0: the exact test gives 2 * 0.5**4 = 0.125, though 4/sqrt(4) = 2 is over 1.96."""
-    judged = judge(setting(examples=100, wrong=[[]]), setting(examples=100, wrong=[[1, 2, 3, 4]]))
+    judged = compare(setting(examples=100, wrong=[[]]), setting(examples=100, wrong=[[1, 2, 3, 4]]))
     assert judged.lead / judged.error > 1.96
     assert not judged.real
-    many = judge(setting(examples=100, wrong=[[]]), setting(examples=100, wrong=[range(7)]))
+    many = compare(setting(examples=100, wrong=[[]]), setting(examples=100, wrong=[range(7)]))
     assert many.real  # 2 * 0.5**7 = 0.016
 
 
 def test_without_predictions_the_errors_are_binomial():
-    judged = judge(setting(0.99), setting(0.985))
+    judged = compare(setting(0.99), setting(0.985))
     assert not judged.paired
     assert judged.error == pytest.approx(math.sqrt(0.99 * 0.01 / 10_000 + 0.985 * 0.015 / 10_000))
     assert judged.ratio == pytest.approx((0.005 - 0.0001) / 0.0015708, rel=1e-4)
@@ -400,7 +422,7 @@ def test_without_predictions_the_errors_are_binomial():
 
 def test_seeds_are_judged_by_students_t():
     """More than twice its standard error, and two seeds each say too little of that."""
-    judged = judge(setting(0.98, 0.99), setting(0.95, 0.97))
+    judged = compare(setting(0.98, 0.99), setting(0.95, 0.97))
     seeds = 5e-5 / 2 + 2e-4 / 2  # variances of (0.98, 0.99) and (0.95, 0.97)
     images = (0.985 * 0.015 + 0.96 * 0.04) / 10_000
     assert judged.seed_error == pytest.approx(math.sqrt(seeds))
@@ -413,20 +435,20 @@ def test_seeds_are_judged_by_students_t():
 
 
 def test_clear_leads_over_seeds_are_real():
-    judged = judge(setting(0.990, 0.991, 0.992), setting(0.960, 0.961, 0.962))
+    judged = compare(setting(0.990, 0.991, 0.992), setting(0.960, 0.961, 0.962))
     assert judged.real
     assert judged.seed_error == pytest.approx(math.sqrt(2 * 1e-6 / 3))
 
 
 def test_seeds_that_agree_do_not_make_a_lead_real():
-    judged = judge(setting(0.981, 0.981, 0.981), setting(0.980, 0.980, 0.980))
+    judged = compare(setting(0.981, 0.981, 0.981), setting(0.980, 0.980, 0.980))
     assert judged.seed_error == 0.0
     assert judged.error == pytest.approx(math.sqrt((0.981 * 0.019 + 0.98 * 0.02) / 10_000))
     assert not judged.real
 
 
 def test_a_single_seed_is_taken_to_vary_as_the_other_setting():
-    judged = judge(setting(0.99), setting(0.95, 0.97))
+    judged = compare(setting(0.99), setting(0.95, 0.97))
     assert judged.seed_error == pytest.approx(math.sqrt(2e-4 * (1 + 1 / 2)))
     assert judged.needed == 12.706
 
@@ -434,7 +456,7 @@ def test_a_single_seed_is_taken_to_vary_as_the_other_setting():
 def test_the_answers_of_seeds_are_averaged_before_they_are_paired():
     one = setting(examples=4, wrong=[[0], [0, 1]])  # right: 0, 1/2, 1, 1
     other = setting(examples=4, wrong=[[0, 1], [0, 1, 2]])  # right: 0, 0, 1/2, 1
-    judged = judge(one, other)
+    judged = compare(one, other)
     assert judged.lead == pytest.approx(0.25)
     assert judged.image_error == pytest.approx(math.sqrt(0.0625 / 4))  # of 0, 1/2, 1/2, 0
 
@@ -460,7 +482,7 @@ def test_chance_is_seldom_called_real(seeds):
         rates = 0.98 + varies * random.standard_normal(seeds)
         return setting(*random.binomial(10_000, rates) / 10_000)
 
-    real = sum(judge(drawn(), drawn()).real for _ in range(2000))
+    real = sum(compare(drawn(), drawn()).real for _ in range(2000))
     assert real <= 0.05 * 2000
 
 
@@ -517,7 +539,7 @@ def test_the_table_says_who_was_trained_longer(tmp_path):
     table = settings_table(found)
     rows = [dict(zip(table.head, row, strict=True)) for row in table.rows]
     assert [row["trained, epochs"] for row in rows] == ["2", "3", "1"]
-    assert [row["told apart"] for row in rows] == [
+    assert [row["significant"] for row in rows] == [
         DASH, "these runs, trained longer", "these runs, trained for less"
     ]  # fmt: skip
 
@@ -554,8 +576,8 @@ def test_the_test_set_may_contradict_the_choice():
 def test_further_settings_weaken_the_verdict():
     best = setting(0.990, 0.991, 0.992, lr=A)
     worse, wide = setting(0.960, 0.961, 0.962, lr=B), setting(0.99, 0.90, lr=C)
-    assert judged(best, worse, wide).badge == "not told apart from all"
-    assert judged(best, worse, wide).verdict.endswith("But it isn't told apart from #3.")
+    assert judged(best, worse, wide).badge == "not significant against all"
+    assert judged(best, worse, wide).verdict.endswith("But its lead over #3 isn't significant.")
     better = setting(0.9985, 0.9986, 0.9987, lr=C)
     assert judged(best, worse, better).badge == "contradicted by the test"
 
@@ -575,10 +597,10 @@ def test_one_setting_is_no_comparison(tmp_path):
     assert said.badge == ""
 
 
-def test_the_table_says_where_only_the_runs_are_told_apart(tmp_path):
+def test_the_table_says_where_only_the_runs_differ(tmp_path):
     found = grouped(tmp_path, {"lr": 0.1, "test": 0.99}, {"lr": 0.2, "test": 0.95})
     table = settings_table(found)
-    assert [row[table.head.index("told apart")] for row in table.rows] == [DASH, "these runs"]
+    assert [row[table.head.index("significant")] for row in table.rows] == [DASH, "these runs"]
 
 
 def test_the_settings_table(tmp_path):
@@ -597,8 +619,8 @@ def test_the_settings_table(tmp_path):
     table = settings_table(found)
     assert dict(zip(table.head, table.rows[0], strict=True)) == {
         "#": "1", "lr": "0.1", "seeds": "2", "validation, %": "98.50", "test, %": "99.00",
-        "deviation": "0.01", "binomial s.e.": "0.10", "lead over #1": DASH, "told apart": DASH,
-        "trained, epochs": "2", "parameters": "1,234,567", "training, s": "2.0", "images/s": "640",
+        "deviation": "0.01", "binomial s.e.": "0.10", "lead over #1": DASH, "significant": DASH,
+        "trained, epochs": "2", "parameters": "1,234,567", "training, s": "2.0",
         "stopped": "completed",
     }  # fmt: skip
     row = dict(zip(table.head, table.rows[1], strict=True))
@@ -606,7 +628,7 @@ def test_the_settings_table(tmp_path):
     # The seed's variance is 2e-8, here taken 1.5 times; the images' 0.99*0.01 and 0.97*0.03.
     error = math.sqrt(1.5 * 2e-8 + (0.99 * 0.01 + 0.97 * 0.03) / 10_000)
     assert row["lead over #1"] == f"{MINUS}2.00 ± {100 * error:.2f}"
-    assert row["told apart"] == "yes"
+    assert row["significant"] == "yes"
     assert table.settings == [0, 1]
 
 

@@ -1,4 +1,4 @@
-"""Whether one setting is really better than another, or only luckier."""
+"""Tests whether one setting's test accuracy is significantly better than another's."""
 
 import math
 from typing import NamedTuple
@@ -7,8 +7,8 @@ import numpy as np
 
 from mnist_dist.report.settings import Setting, same_test_labels
 
-# Student's t, two-sided 5 %, for 1, 2, ... 30 degrees of freedom; more are taken as 30 or, where
-# there's nothing to estimate, as endless.
+# Student's t, two-sided 5 %, for 1, 2, ... 30 degrees of freedom. More count as 30; if no variance
+# is estimated, the normal distribution is used.
 T_975 = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
@@ -17,17 +17,17 @@ T_975 = (
 Z_975 = 1.960
 
 
-class Judgement(NamedTuple):
-    """One setting's lead over another in test accuracy.
+class Comparison(NamedTuple):
+    """One setting's lead over another in test accuracy. All accuracies are shares, 0..1.
 
     Attributes:
-        lead: difference of the means over seeds; negative where the other is better.
-        error: its standard error, both parts together.
-        seed_error: the part of the seeds; None where each setting has one seed.
-        image_error: the part of the test images.
-        paired: whether that part is of the same images' answers, or binomial.
-        needed: how many standard errors the lead must have at the 5 % level.
-        image: what one test image counts for.
+        lead: difference of the means over seeds; negative if the other setting is better.
+        error: its standard error, of seeds and test images together.
+        seed_error: the standard error due to the seeds; None if each setting has one seed.
+        image_error: the standard error due to the choice of test images.
+        paired: whether image_error is paired image by image; else it is binomial.
+        needed: the lead that is significant at the 5 % level, in standard errors.
+        image: the accuracy that one test image stands for.
     """
 
     lead: float
@@ -46,21 +46,20 @@ class Judgement(NamedTuple):
 
     @property
     def real(self) -> bool:
-        """Whether the difference, in either direction, is more than chance gives."""
+        """Whether the difference, in either direction, is significant."""
         return self.ratio > self.needed
 
 
-def judge(one: Setting, other: Setting) -> Judgement:
-    """Holds the difference of two mean test accuracies against its standard error.
+def compare(one: Setting, other: Setting) -> Comparison:
+    """Compares the mean test accuracies of two settings by a t-test.
 
-    Two things make it uncertain: the seeds (Welch 1947; where one setting has a single seed it is
-    taken to vary as the other does) and which images the test set has. For the second the same
-    images' answers are paired where all runs have predictions.npz, which with one seed each is
-    McNemar's test; else it's the binomial error of each. The degrees of freedom are
-    Satterthwaite's (1946), of the seeds alone.
+    The variance has two terms. That of the seeds is Welch's (1947); a setting with a single seed is
+    assumed to vary like the other one. That of the test images is paired image by image if all runs
+    have predictions.npz (with one seed each, this is McNemar's test), else binomial. The degrees of
+    freedom are Satterthwaite's (1946), of the seeds only.
     """
-    parts = _of_seeds(one, other)
-    seeds = sum(square for square, _ in parts)
+    estimates = _seed_variances(one, other)
+    seeds = sum(variance for variance, _ in estimates)
     answers = others = None
     if same_test_labels([*one.runs, *other.runs]):
         answers, others = _answers(one), _answers(other)
@@ -69,19 +68,21 @@ def judge(one: Setting, other: Setting) -> Judgement:
         images = float((answers - others).var()) / one.examples
     else:
         images = one.binomial**2 + other.binomial**2
-    return Judgement(
+    return Comparison(
         lead=one.mean - other.mean,
         error=math.sqrt(seeds + images),
-        seed_error=math.sqrt(seeds) if parts else None,
+        seed_error=math.sqrt(seeds) if estimates else None,
         image_error=math.sqrt(images),
         paired=paired,
-        needed=_needed(seeds + images, sum(square**2 / freedom for square, freedom in parts)),
+        needed=_needed(
+            seeds + images, sum(variance**2 / freedom for variance, freedom in estimates)
+        ),
         image=1.0 / one.examples,
     )
 
 
-def _of_seeds(one: Setting, other: Setting) -> list[tuple[float, int]]:
-    """Independent estimates of the squared error over seeds, and the degrees of freedom of each."""
+def _seed_variances(one: Setting, other: Setting) -> list[tuple[float, int]]:
+    """Returns estimates of the variance due to the seeds, each with its degrees of freedom."""
     both = [(s.deviation, len(s.test)) for s in (one, other)]
     known = [(deviation**2, seeds) for deviation, seeds in both if deviation is not None]
     if len(known) == 1:
@@ -91,7 +92,7 @@ def _of_seeds(one: Setting, other: Setting) -> list[tuple[float, int]]:
 
 
 def _needed(variance: float, estimated: float) -> float:
-    """Student's t for a variance whose parts that were estimated say how well it is known."""
+    """Returns Student's t for a variance with Satterthwaite's degrees of freedom."""
     if not estimated:
         return Z_975
     freedom = int(max(min(variance**2 / estimated, len(T_975)), 1))
@@ -99,7 +100,7 @@ def _needed(variance: float, estimated: float) -> float:
 
 
 def _answers(setting: Setting) -> np.ndarray | None:
-    """Share of seeds that get each test image right, float [examples]."""
+    """Returns the share of seeds that predict each test image correctly, float [examples]."""
     seeds: dict[int, np.ndarray] = {}
     for run in setting.runs:
         if run.predictions is None:
