@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mnist_dist.assembly import rule
+from mnist_dist.assembly import optimizer as optimizer_settings
 from mnist_dist.config import Config
 from mnist_dist.data.order import Order
 from mnist_dist.data.pipeline import Trainset
@@ -160,7 +160,7 @@ def test_moving_averages_over_steps(micro_batches):
     split = Split((images(9) * 255).astype(np.uint8), np.arange(9, dtype=np.int32) % 6)
     trainset = Trainset(split, Order(0, 9, 5), micro_batches, 1, 2)
     trainable = {name: network.variables[name] for name in network.trainable}
-    optimizer = Optimizer(rule(Config(optimizer="sgd")), trainable)
+    optimizer = Optimizer(optimizer_settings(Config(optimizer="sgd")), trainable)
     settings = Settings(0, 0.0, 0.0, "float32", Augmentation(), eager=False)
     state = State(network, optimizer, LossScale(False))
     steps = Steps(tf.distribute.get_strategy(), state, settings)

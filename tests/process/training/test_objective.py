@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mnist_dist.assembly import rule
+from mnist_dist.assembly import optimizer as optimizer_settings
 from mnist_dist.config import Config
 from mnist_dist.data.order import Order
 from mnist_dist.data.pipeline import Trainset
@@ -39,7 +39,8 @@ class Machine:
         self.network = Network(
             Architecture((2, 2, 1), CLASSES, (), 5, (), 0.0, precision=precision)
         )
-        self.optimizer = Optimizer(rule(Config(optimizer="sgd", ema=ema)), self.network.variables)
+        settings = optimizer_settings(Config(optimizer="sgd", ema=ema))
+        self.optimizer = Optimizer(settings, self.network.variables)
         settings = Settings(0, smoothing, clip, "float32", Augmentation(), eager=False)
         scale = scale or LossScale(dynamic=False)
         state = State(self.network, self.optimizer, scale)
