@@ -6,9 +6,15 @@ TensorFlow prints some of these messages at any log level, so they are filtered 
 import contextlib
 import os
 import re
+import resource
 import sys
 import tempfile
 from collections.abc import Iterator
+
+from mnist_dist.errors import UsageError
+
+LEAST_ADDRESS_SPACE_BYTES = 3 << 30
+"""With less than about 2 GiB TensorFlow aborts on two cores; each thread takes more."""
 
 START_UP_MESSAGE = re.compile(
     r"^(I\d{4} |WARNING: All log messages before|To enable the following"
@@ -44,7 +50,11 @@ def without_startup_messages(one_dnn: bool = True, wanted: bool = False) -> Iter
             itself turns them on only for CPUs with AVX512-VNNI and newer; with AVX2 they train
             the notebook's network twice as fast. `one_dnn_has` tells for which precisions.
         wanted: print the start-up messages after all.
+
+    Raises:
+        UsageError: `ulimit -v` is too low for TensorFlow, which would abort.
     """
+    _check_address_space()
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1" if one_dnn else "0")
     os.environ["XLA_FLAGS"] = with_autotuning_off(os.environ.get("XLA_FLAGS", ""))
     if wanted:
@@ -65,3 +75,12 @@ def without_startup_messages(one_dnn: bool = True, wanted: bool = False) -> Iter
             for line in held.read().decode(errors="replace").splitlines():
                 if line and not START_UP_MESSAGE.match(line):
                     print(line, file=sys.stderr)
+
+
+def _check_address_space() -> None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESS_SPACE_BYTES:
+        raise UsageError(
+            f"ulimit -v is {limit >> 10} KiB of address space, and TensorFlow needs at least "
+            f"{LEAST_ADDRESS_SPACE_BYTES >> 10}; give ulimit -v unlimited"
+        )

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from mnist_dist import bounded
 from mnist_dist.errors import RunError, UsageError
@@ -85,16 +86,17 @@ class Lock:
         """Raises RunError if another run has taken the folder since `acquire`."""
         above = [number for number in self._numbers() if number > self._number]
         if above:
-            successor = self._read(max(above))[1] or "another run"
-            raise RunError(
-                f"{self._flag}={self._folder} was taken over by {successor}, since this run gave "
-                f"no sign of life for {self._dead_after_s:g} s; it ends here"
-            )
+            self._lost(max(above), f"gave no sign of life for {self._dead_after_s:g} s")
+        if not self._refresh():
+            self._lost(self._number, "lost its lock file")
 
     def release(self) -> None:
         """Stops the heartbeat and deletes the lock file."""
         self._released.set()
         self._thread.join()
+        owner = self._read(self._number)[1]
+        if owner is not None and owner.token != self._owner.token:
+            self._number = 0  # another run's
         self._delete()
 
     def _make_folder(self) -> None:
@@ -108,7 +110,7 @@ class Lock:
             self._wait_until_dead(number)
         self._number = max(before, default=0) + 1
         try:
-            self._write(os.O_CREAT | os.O_EXCL)
+            self._create()
         except FileExistsError:  # another process was faster
             self._number = 0
             return False
@@ -153,17 +155,52 @@ class Lock:
         while not self._released.wait(self._beat_s):
             with contextlib.suppress(OSError):  # the disk may recover; if not, saving reports it
                 if max(self._numbers(), default=0) <= self._number:
-                    self._write(os.O_CREAT)
+                    self._refresh()
 
-    def _write(self, flags: int) -> None:
+    def _lost(self, number: int, reason: str) -> NoReturn:
+        successor = self._read(number)[1] or "another run"
+        raise RunError(
+            f"{self._flag}={self._folder} was taken over by {successor}, since this run "
+            f"{reason}; it ends here"
+        )
+
+    def _refresh(self) -> bool:
+        """Rewrites the lock file, made again if somebody deleted it; False if another run has it.
+
+        The file stays open between reading the owner and writing, so a file that is deleted and
+        made by another run meanwhile isn't written.
+        """
+        try:
+            handle = os.open(self._path(self._number), os.O_RDWR)
+        except FileNotFoundError:
+            try:
+                self._create()
+            except FileExistsError:
+                return False
+            return True
+        try:
+            owner = owner_of(os.read(handle, MOST_BYTES).decode(errors="replace"))
+            if owner is None or owner.token != self._owner.token:
+                return False
+            os.lseek(handle, 0, os.SEEK_SET)
+            self._write(handle)
+        finally:
+            os.close(handle)  # NFS publishes a change when the file is closed
+        return True
+
+    def _create(self) -> None:
+        """Makes the lock file. Raises FileExistsError if there is one."""
+        handle = os.open(self._path(self._number), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            self._write(handle)
+        finally:
+            os.close(handle)
+
+    def _write(self, handle: int) -> None:
         """Writes in place and always the same length, so that a full disk doesn't matter."""
         self._beats += 1
         line = json.dumps({**self._owner._asdict(), "beat": f"{self._beats:012d}"}) + "\n"
-        handle = os.open(self._path(self._number), os.O_WRONLY | flags, 0o644)
-        try:
-            os.write(handle, line.encode())
-        finally:
-            os.close(handle)  # NFS publishes a change when the file is closed
+        os.write(handle, line.encode())
 
     def _read(self, number: int) -> tuple[str | None, Owner | None]:
         """A lock's text, None if there is no file; its owner, None if the text isn't complete."""

@@ -5,12 +5,14 @@ visible by one rename. Its state.json has the checksums of the other files and e
 of itself, so that this digest covers every bit of every file.
 """
 
+import contextlib
 import hashlib
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,7 +62,8 @@ def publish(
         hidden.mkdir(parents=True)
         write_weights(hidden)
         sums = {path.name: _checksum(path) for path in sorted(hidden.iterdir())}
-        record = {"format": FORMAT, "step": step, "sha256": sums, "state": state}
+        sizes = {name: (hidden / name).stat().st_size for name in sums}
+        record = {"format": FORMAT, "step": step, "bytes": sizes, "sha256": sums, "state": state}
         (hidden / STATE_FILE).write_bytes(with_digest(record))
         for path in [*hidden.iterdir(), hidden]:
             to_disk(path)
@@ -101,6 +104,8 @@ def clear(folder: Path, which: str = "*") -> None:
         which: glob pattern of the hidden names, after ".ckpt-".
     """
     for leftover in folder.glob(f".ckpt-{which}"):
+        if leftover.is_symlink():  # its target belongs to somebody else
+            leftover.unlink(missing_ok=True)
         shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -172,6 +177,9 @@ def read(path: Path) -> Saved:
         if record.get("format") != FORMAT:
             raise _other_format(path, record.get("format"))
         step, state = record["step"], record["state"]
+        sizes = record.get("bytes", {})  # not in checkpoints of older versions
+        if torn := [n for n, size in sizes.items() if _length(path / n) != size]:
+            raise ValueError(f"its file {torn[0]} is damaged (wrong length)")
         damaged = [n for n, digest in record["sha256"].items() if _checksum(path / n) != digest]
     except PermissionError as error:
         raise _forbidden(error) from error
@@ -216,12 +224,24 @@ def _forbidden(error: PermissionError) -> UsageError:
     )
 
 
-def _checksum(path: Path) -> str:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    """A file of a checkpoint. Raises OSError, also if it isn't a regular file."""
     try:
         with bounded.open_file(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            yield file
     except ValueError as error:
         raise OSError(f"{path.name} {error}") from error
+
+
+def _length(path: Path) -> int:
+    with _opened(path) as file:
+        return os.fstat(file.fileno()).st_size
+
+
+def _checksum(path: Path) -> str:
+    with _opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _best_step(path: Path) -> int | None:

@@ -6,6 +6,7 @@ put its centre of mass in the middle of 28x28. Before that, paper and lighting a
 """
 
 import importlib
+import math
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 LONGEST_PX = 400
 """Larger pictures are first scaled down to this side."""
+
+MOST_PIXELS = 1 << 22
+"""Pictures of more are averaged over squares of pixels before anything else."""
 
 BLACK = 0.1
 """Share of white that is added to the brightness, to suppress the grain of black paper."""
@@ -169,7 +173,7 @@ def _grey(path: Path | BinaryIO) -> np.ndarray:
             )  # 100 megapixels: a phone
             with Image.open(path) as file:
                 file.draft("L", (LONGEST_PX, LONGEST_PX))  # a JPEG is decoded at a part of its size
-                picture = _opaque(ImageOps.exif_transpose(file)).convert("L")
+                picture = _opaque(ImageOps.exif_transpose(_reduced(file))).convert("L")
         picture.thumbnail((LONGEST_PX, LONGEST_PX), Image.Resampling.BOX)
     except UnidentifiedImageError as error:
         raise Unreadable("it is no picture that Pillow knows") from error
@@ -179,6 +183,26 @@ def _grey(path: Path | BinaryIO) -> np.ndarray:
     if min(picture.size) < 3:
         raise Unreadable(f"it is of {picture.width}x{picture.height} pixels, too few to see")
     return np.asarray(picture, float)
+
+
+def _reduced(picture: "Image.Image") -> "Image.Image":
+    """A picture of at most MOST_PIXELS, which bounds the memory that later steps take."""
+    from PIL import ExifTags
+
+    factor = math.ceil(math.sqrt(picture.width * picture.height / MOST_PIXELS))
+    if factor <= 1:
+        return picture
+    picture.load()  # now all of its Exif data are known
+    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    if picture.mode == "P":  # colours of a palette can't be averaged
+        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    elif picture.mode == "1":
+        picture = picture.convert("L")
+    elif picture.mode.startswith("I"):
+        picture = picture.convert("I")
+    reduced = picture.reduce(factor)
+    reduced.getexif()[ExifTags.Base.Orientation] = orientation
+    return reduced
 
 
 def _opaque(picture: "Image.Image") -> "Image.Image":

@@ -1,5 +1,8 @@
 """What TensorFlow is told by its environment before it is imported."""
 
+import subprocess
+import sys
+
 import pytest
 
 from mnist_dist.devices.startup_messages import with_autotuning_off
@@ -20,3 +23,19 @@ OFF = "--xla_gpu_autotune_level=0"
 def test_xla_flags(given, wanted):
     assert with_autotuning_off(given) == wanted
     assert with_autotuning_off(wanted) == wanted
+
+
+@pytest.mark.parametrize(("kib", "code"), [(2_000_000, 2), (4_000_000, 0)])
+def test_too_little_address_space_is_refused(kib, code):
+    """TensorFlow would print a stack of C++ and abort."""
+    python = "from mnist_dist.devices.startup_messages import without_startup_messages as quiet\n"
+    python += "from mnist_dist.run.command import answered\n"
+    python += "def command():\n    with quiet(): return 0\nraise SystemExit(answered(command))"
+    line = f'ulimit -v {kib}; exec "$@"'
+    command = ["bash", "-c", line, "bash", sys.executable, "-c", python]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == code
+    assert done.stderr == code // 2 * (
+        f"mnist_dist: ulimit -v is {kib} KiB of address space, and TensorFlow needs at least "
+        "3145728; give ulimit -v unlimited\n"
+    )

@@ -128,3 +128,11 @@ def test_litter_is_cleared(tmp_path):
         (tmp_path / name).write_text("")
     clear(tmp_path, [".metrics.jsonl*"])
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other", "metrics.jsonl"]
+
+
+def test_a_file_in_the_way_of_the_move(tmp_path):
+    (tmp_path / ".previous").write_text("")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"/\.previous is a file, and .*; delete or rename it"):
+        move_aside(tmp_path, [tmp_path / "file"])
+    assert move_aside(tmp_path, []) is None

@@ -249,6 +249,49 @@ def test_beats_go_on_and_survive_the_file(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("beat_s", [0.05, 60])
+def test_deleted_by_hand_under_a_living_run(tmp_path, holder, beat_s):
+    """The next run gets the folder and its number. The first one finds out, and leaves its file."""
+    first = holder(beat_s=beat_s)
+    first.process.send_signal(signal.SIGSTOP)
+    (tmp_path / "run-1.lock").unlink()
+    held = mine(tmp_path, [])
+    held.acquire()
+    assert names(tmp_path) == ["run-1.lock"]
+    text = (tmp_path / "run-1.lock").read_text()
+    first.process.send_signal(signal.SIGCONT)
+    said = first.end()
+    assert f"was taken over by host {os.uname().nodename}, process {os.getpid()}" in said
+    assert "since this run lost its lock file; it ends here" in said
+    assert json.loads(text)["token"] == json.loads((tmp_path / "run-1.lock").read_text())["token"]
+    held.check()
+    held.release()
+    assert names(tmp_path) == []
+
+
+def test_deleted_by_hand_it_is_there_again_at_the_next_check(tmp_path):
+    held = Lock(tmp_path, "--output_dir", Owner.this_process(), beat_s=60)
+    held.acquire()
+    (tmp_path / "run-1.lock").unlink()
+    held.check()
+    assert names(tmp_path) == ["run-1.lock"]
+    held.release()
+
+
+def test_a_heartbeat_leaves_a_successors_folder_alone(tmp_path):
+    """Its own file, which the successor has deleted, isn't made again."""
+    held = mine(tmp_path)
+    held.acquire()
+    (tmp_path / "run-2.lock").write_text("")
+    (tmp_path / "run-1.lock").unlink()
+    beats = held._beats
+    with pytest.raises(TimeoutError):
+        wait_for("a beat", lambda: held._beats > beats, 1)
+    assert names(tmp_path) == ["run-2.lock"]
+    held.release()
+    assert names(tmp_path) == ["run-2.lock"]
+
+
 @pytest.mark.parametrize("text", ["", "null", "[" * 3000, '{"job": 1}', "\0" * 10, "9" * 4096])
 def test_what_is_no_lock_is_waited_for_and_taken_over(tmp_path, text):
     (tmp_path / "run-3.lock").write_text(text)

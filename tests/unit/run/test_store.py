@@ -93,7 +93,7 @@ def test_another_step_and_another_format(tmp_path):
         store.read(path.rename(tmp_path / "ckpt-25"))
     state = tmp_path / "ckpt-25" / "state.json"
     record = json.loads(state.read_text())
-    del record["digest"]
+    del record["digest"], record["bytes"]
     state.write_text(json.dumps({**record, "format": 1}, indent=1))
     with pytest.raises(UsageError, match="ckpt-25 is of format 1, this version reads 2; use the"):
         store.read(state.parent)
@@ -145,6 +145,36 @@ def test_pruning_keeps_the_newest_and_the_best(tmp_path):
         saved(tmp_path, step, best_step=1 if step == 4 else 2)
     store.prune(tmp_path, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ckpt-1", "ckpt-4"]
+
+
+def test_a_file_of_another_length_is_not_hashed(tmp_path, monkeypatch):
+    """A sparse file of 50 GB is refused at once."""
+    path = saved(tmp_path)
+    os.truncate(path / DATA, 50 << 30)
+    monkeypatch.setattr(store.hashlib, "file_digest", lambda *_: pytest.fail("hashed"))
+    with pytest.raises(ValueError, match=f"its file {DATA} is damaged \\(wrong length\\)"):
+        store.read(path)
+
+
+def test_a_checkpoint_without_lengths_is_read(tmp_path):
+    """As versions before this one wrote it."""
+    path = saved(tmp_path)
+    record = digest.verified((path / "state.json").read_bytes())
+    assert record.pop("bytes") == {DATA: 140, INDEX: 5}
+    (path / "state.json").write_bytes(
+        digest.with_digest({name: record[name] for name in record if name != "digest"})
+    )
+    assert store.read(path) == (path, 24, STATE)
+
+
+def test_a_symlinked_checkpoint_is_pruned_and_its_target_stays(tmp_path):
+    target = saved(tmp_path / "elsewhere", 1)
+    (tmp_path / "ck").mkdir()
+    (tmp_path / "ck/ckpt-1").symlink_to(target)
+    saved(tmp_path / "ck", 2)
+    store.prune(tmp_path / "ck", 1)
+    assert os.listdir(tmp_path / "ck") == ["ckpt-2"]
+    assert store.read(target).step == 1
 
 
 class Killed(BaseException):

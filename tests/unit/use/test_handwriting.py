@@ -1,5 +1,7 @@
 """Pictures of digits become images as MNIST's makers left them."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,32 @@ def test_a_turned_photograph_is_seen_upright(tmp_path):
     exif[274] = 6
     turned = saved(tmp_path / "b.png", np.rot90(scene), exif=exif)
     assert (handwriting.read(turned, SHAPE) == upright).all()
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "I;16"])
+def test_a_huge_picture_is_read_in_bounded_memory(tmp_path, mode):
+    """A file of some kilobytes may hold 81 million pixels; turned upright as a small one is."""
+    shapes = []
+    for side in (90, 9000):
+        page = Image.new("L", (side, side), 255)
+        page.paste(0, (side // 3, side // 5, side // 3 + side // 9, side // 5 + side // 2))
+        page.paste(0, (side // 3, side // 5, side // 3 * 2, side // 5 + side // 9))
+        if mode == "I;16":
+            page = Image.fromarray(np.asarray(page).astype(np.uint16) * 257)
+        page = page if mode == "I;16" else page.convert(mode)
+        exif = Image.Exif()
+        exif[274] = 6
+        page.save(tmp_path / f"{side}.png", exif=exif)
+        shapes.append(handwriting.read(tmp_path / f"{side}.png", SHAPE).astype(float))
+    assert np.abs(shapes[0] - shapes[1]).mean() < 8
+    code = (
+        "import re, sys; from pathlib import Path; from mnist_dist.use import handwriting\n"
+        "handwriting.read(Path(sys.argv[1]), (28, 28, 1))\n"
+        "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "9000.png")]
+    peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert int(peak) < 900 << 10
 
 
 def test_other_kinds_of_files(tmp_path):
