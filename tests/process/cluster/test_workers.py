@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from mnist_dist.run import digest
 from tests import warm
 from tests.curves import ROOT, SMALL, apart, images_apart, train
 from tests.devices.test_curves import EXACT
@@ -192,3 +193,21 @@ def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, 
     assert f"saved at global step {result['steps']}" in found[0][1]
     if stage == "an evaluation":
         assert result["epochs"] == 1.0
+
+
+def test_workers_that_restore_other_weights_stop(workers, tmp_path):
+    """Each has a folder of its own, as without a shared one, and one step's checkpoint in it."""
+    runs = [train(tmp_path / f"run-{lr}", f"--lr={lr}", "--max_steps=5") for lr in (0.01, 0.02)]
+    records = []
+    for rank, run in enumerate(runs):
+        (tmp_path / str(rank)).mkdir()
+        shutil.copytree(run.folder / "ck", tmp_path / str(rank) / "ck")
+        state = tmp_path / str(rank) / "ck/ckpt-5/state.json"
+        records.append(digest.verified(state.read_bytes()))
+    records[1]["state"] = records[0]["state"]  # as if it were of the same run
+    state.write_bytes(digest.with_digest(records[1]))
+    flags = ("--lr=0.01", "--max_steps=9", "--checkpoint_dir=ck")
+    for code, _, errors in ends(workers(flags, flags)):
+        assert code == 1
+        assert "the weights after restoring of worker 1 (" in errors
+        assert errors.strip().endswith("; all stop")

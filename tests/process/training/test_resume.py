@@ -292,6 +292,18 @@ def test_a_damaged_checkpoint_is_skipped(trainer, saved_thrice, tmp_path, harm, 
     assert [path.name[:6] for path in (tmp_path / "ck/previous-1").iterdir()] == ["ckpt-3"]
 
 
+def test_a_finished_run_prunes_nothing_while_newer_ones_are_damaged(trainer, small, tmp_path):
+    """Otherwise the damaged one would count as the newest, and the only whole one would go."""
+    trainer(*small, "--max_steps=20", folder=tmp_path)
+    trainer(*small, "--max_steps=30", folder=tmp_path)
+    flip(tmp_path / "ck/ckpt-30" / DATA)
+    run = trainer(*small, "--max_steps=20", "--keep_checkpoints=1", folder=tmp_path)
+    assert run.code == 0, run.err
+    assert "Skipped" in run.out
+    assert run.checkpoints() == [20, 30]
+    assert "This run is finished (max_steps, global step 20)." in run.out
+
+
 def test_all_checkpoints_damaged(trainer, saved_thrice, tmp_path):
     """It begins anew; with --resume=must it doesn't, and leaves all as it is."""
     run, whole, flags = saved_thrice
@@ -394,7 +406,7 @@ def test_a_checkpoint_of_another_format_is_refused(trainer, saved_thrice, tmp_pa
     shutil.copytree(run.folder, tmp_path / "run")
     state = tmp_path / "run" / "ck" / f"ckpt-{run.checkpoints()[-1]}" / "state.json"
     record = json.loads(state.read_text())
-    del record["digest"]
+    del record["digest"], record["bytes"]
     state.write_text(json.dumps({**record, "format": 1}, indent=1))
     before = contents(tmp_path / "run")
     refused = trainer(*ours, folder=tmp_path / "run")

@@ -47,6 +47,9 @@ try:
             raise RunError(value)
         elif order == "usage":
             raise UsageError(value)
+        elif order == "part":
+            meeting.goodbye()
+            say(left=True)  # and its process lives on
         elif order == "goodbye":
             meeting.goodbye()
             say(left=True)

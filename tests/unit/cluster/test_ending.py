@@ -1,6 +1,7 @@
 """A lost peer ends a worker whatever has become of its standard error."""
 
 import os
+import select
 
 import pytest
 
@@ -41,3 +42,22 @@ def test_standard_error_cannot_be_written(stderr, lost):
     assert here.process.returncode == 1
     for handle in handles:
         os.close(handle)
+
+
+def test_worker_0_leaves_last():
+    """TensorFlow's service for all of them is in its process."""
+    workers = addresses(3)
+    first, *others = [Worker(workers, rank) for rank in range(3)]
+    for worker in (first, *others):
+        assert worker.heard() == {"met": workers}
+    first.tell("goodbye")
+    for worker in others:
+        worker.tell("part")
+    for worker in others:
+        assert worker.heard() == {"left": True}
+    for worker in others:
+        assert select.select([first.process.stdout], [], [], 0.5)[0] == []
+        worker.process.kill()
+        worker.process.communicate()
+    assert first.heard() == {"left": True}
+    assert first.end() == (0, "")
