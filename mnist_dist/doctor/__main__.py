@@ -13,15 +13,15 @@ import functools
 import json
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mnist_dist import flags
-from mnist_dist.cluster import tool, topology
-from mnist_dist.cluster.liveness import Meeting
+from mnist_dist.cluster import tool
+from mnist_dist.cluster.topology import Topology, from_environment
 from mnist_dist.config import Config
 from mnist_dist.devices.startup_messages import without_startup_messages
 from mnist_dist.doctor import facts, gpu
-from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
+from mnist_dist.doctor.report import differing_devices, header, problems, text, verdict
 from mnist_dist.errors import EXIT_FAILED
 from mnist_dist.run.command import Parser, answered, seconds
 from mnist_dist.run.console import Console
@@ -54,90 +54,115 @@ def _command(argv: list[str]) -> int:
     parser.add_argument("--burn_in", metavar="S", type=burn_in_s, default=0.0, help=BURN_IN_HELP)
     own, rest = parser.parse_known_args(argv)
     config = flags.parse(rest)
-    where = topology.from_environment(os.environ, config.cluster)
-    with Console(where.is_chief and not own.json) as console:
-        report = examine(config, where, console, own.burn_in)
-    if where.is_chief:
+    topology = from_environment(os.environ, config.cluster)
+    with Console(topology.is_chief and not own.json) as console:
+        report = examine(config, topology, console, own.burn_in)
+    if topology.is_chief:
         print(json.dumps(report, indent=1) if own.json else text(report), flush=True)
     return 0 if report["well"] else EXIT_FAILED
 
 
+class Group(NamedTuple):
+    """The workers that run the doctor together.
+
+    Attributes:
+        topology: the workers, and which of them this one is.
+        addresses: host:port of each worker by rank; empty for one worker.
+        gather: returns the values that all workers give, by rank. All workers call it.
+    """
+
+    topology: Topology
+    addresses: Sequence[str]
+    gather: Callable[[Any], Sequence[Any]]
+
+
 def examine(
-    config: Config, where: topology.Topology, console: Console, burn_in_s: float = 0.0
+    config: Config, topology: Topology, console: Console, burn_in_s: float = 0.0
 ) -> dict[str, Any]:
-    """Looks at all workers, the same report on each: its keys are those that --json prints.
+    """Checks all workers and returns the report, the same on each, with the keys of --json.
 
     Args:
         config: the run's flags.
-        where: which worker this is.
-        console: where what needs no TensorFlow is printed at once.
-        burn_in_s: seconds in which each device trains the same over and over; 0 for none.
+        topology: the workers, and which of them this one is.
+        console: prints the lines that need no TensorFlow at once.
+        burn_in_s: seconds for which each device repeats the same training; 0 for none.
 
     Raises:
-        UsageError, RunError: the workers can't even meet; the message says why.
+        UsageError, RunError: the workers can't connect to each other.
     """
-    if where.num_workers == 1:
-        return _look(config, where, console, None, lambda value: [value], burn_in_s)
-    # What the workers are started with is compared later, all of it, and shown.
+    if topology.num_workers == 1:
+        return _examine(config, Group(topology, (), lambda value: [value]), console, burn_in_s)
+    # The flags and versions of the workers are compared afterwards, so that all differences show.
     limits = config.connect_timeout, config.peer_timeout
-    with tool.met(where, "doctor", {}, *limits, config.interface) as meeting:
+    with tool.met(topology, "doctor", {}, *limits, config.interface) as meeting:
         gather = functools.partial(meeting.gather, timeout_s=GATHER_S + burn_in_s)
-        return _look(config, where, console, meeting, gather, burn_in_s)
+        return _examine(config, Group(topology, meeting.workers, gather), console, burn_in_s)
 
 
-def _look(  # noqa: PLR0913
-    config: Config,
-    where: topology.Topology,
-    console: Console,
-    meeting: Meeting | None,
-    gather: Callable[[Any], Sequence[Any]],
-    burn_in_s: float,
-) -> dict[str, Any]:
-    own = facts.machine(config, where) | facts.data(config)
-    console.line(head(config, own))
-    with without_startup_messages():
-        console.stage("importing TensorFlow")
-        from mnist_dist.doctor import burn_in, connectivity
-
-        console.stage("looking for devices")
-        seen = connectivity.seen()
-        console.stage("looking at the workers")
-    own |= connectivity.devices(config, where.num_workers)
-    own |= gpu.look(*seen)
-    with facts.probe(config.checkpoint_dir, where.is_chief) as problem:
-        if not gather(problem)[0]:
-            problem = facts.sees(config.checkpoint_dir, gather)
-    own |= {"checkpoint_problem": problem}
-    gather("all at once")
-    clocks = gather(facts.now_s())
-    own |= {"clock_skew_s": clocks[where.rank] - clocks[0]}
-    workers = gather(own)
-    findings = judge(workers)
+def _examine(config: Config, group: Group, console: Console, burn_in_s: float) -> dict[str, Any]:
+    own = _facts(config, group, console)
+    workers = group.gather(own)
     report: dict[str, Any] = {
-        "verdict": "",  # comes last, and stands first
+        "verdict": "",  # set last; here, so that it is printed first
         "well": False,
         "workers": workers,
-        "source": where.source,
-        "note": where.note,
+        "source": group.topology.source,
+        "note": group.topology.note,
         "config": config.as_dict(),
-        "findings": findings,
+        "findings": problems(workers),
         "all_reduce": None,
         "burn_in": None,
     }
-    if not any(finding["bad"] for finding in findings):
-        console.stage("measuring an all-reduce")
-        addresses, names = meeting.workers if meeting else (), tuple(own["devices"])
-        built = connectivity.build(config, names, addresses, where.rank, bool(burn_in_s))
-        report["all_reduce"] = connectivity.all_reduce(built, where.rank)
-        if burn_in_s:
-            console.stage("burning in")
-            cores = max(worker["cores"] for worker in workers)
-            burned = gather(burn_in.devices(config, built, cores, burn_in_s))
-            report["burn_in"] = {"seconds": burn_in_s, "workers": burned}
-            findings += judge_bits(workers, burned)
-    well = not any(finding["bad"] for finding in findings)
-    report |= {"well": well, "verdict": verdict(well)}
-    return report
+    if not _bad(report):
+        _run_on_devices(config, group, console, report, burn_in_s)
+    well = not _bad(report)
+    return report | {"well": well, "verdict": verdict(well)}
+
+
+def _facts(config: Config, group: Group, console: Console) -> dict[str, Any]:
+    """Returns what this worker knows of itself: see `facts`, `gpu` and `connectivity`."""
+    topology, gather = group.topology, group.gather
+    own = facts.machine(config, topology) | facts.data(config)
+    console.line(header(config, own))
+    with without_startup_messages():
+        console.stage("importing TensorFlow")
+        from mnist_dist.doctor import connectivity
+
+        console.stage("looking for devices")
+        build, visible_gpus = connectivity.tensorflow_build()
+        console.stage("checking the workers")
+    own |= connectivity.devices(config, topology.num_workers)
+    own |= gpu.facts(build, visible_gpus)
+    with facts.probe(config.checkpoint_dir, topology.is_chief) as problem:
+        if not gather(problem)[0]:
+            problem = facts.probe_problem(config.checkpoint_dir, gather)
+    own |= {"checkpoint_problem": problem}
+    gather("synchronised")  # so that all read their clocks at the same time
+    clocks = gather(facts.now_s())
+    return own | {"clock_skew_s": clocks[topology.rank] - clocks[0]}
+
+
+def _run_on_devices(
+    config: Config, group: Group, console: Console, report: dict[str, Any], burn_in_s: float
+) -> None:
+    """Adds the all-reduce and the burn-in to the report."""
+    from mnist_dist.doctor import burn_in, connectivity
+
+    console.stage("measuring an all-reduce")
+    workers, rank = report["workers"], group.topology.rank
+    names = tuple(workers[rank]["devices"])
+    built = connectivity.build(config, names, tuple(group.addresses), rank, bool(burn_in_s))
+    report["all_reduce"] = connectivity.all_reduce(built, rank)
+    if burn_in_s:
+        console.stage("burning in")
+        cores = max(worker["cores"] for worker in workers)
+        burned = group.gather(burn_in.devices(config, built, cores, burn_in_s))
+        report["burn_in"] = {"seconds": burn_in_s, "workers": burned}
+        report["findings"] += differing_devices(workers, burned)
+
+
+def _bad(report: dict[str, Any]) -> bool:
+    return any(finding["bad"] for finding in report["findings"])
 
 
 if __name__ == "__main__":

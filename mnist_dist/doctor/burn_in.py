@@ -1,8 +1,8 @@
-"""Looks for devices that compute wrongly now and then, without a word: silent data corruption.
+"""Detects devices that occasionally compute wrong results: silent data corruption.
 
-Each device trains the run's own first steps over and over, by itself and in a fixed order of all
-sums (--shards), so all rounds on all devices of a kind have to come to the same bits. (Dixit et
-al. 2021, "Silent data corruptions at scale", tell why this has to be looked for.)
+Each device repeats the run's own first steps by itself, in a fixed order of all sums (--shards), so
+all repetitions on all devices of a kind must give the same bits. Dixit et al. 2021, "Silent data
+corruptions at scale", describe how common such devices are.
 """
 
 import collections
@@ -25,17 +25,17 @@ SHARDS = 16  # at most: each is traced
 
 
 def devices(config: Config, built: Devices, cores: int, seconds: float) -> list[dict[str, Any]]:
-    """Trains on all of this worker's devices at once.
+    """Trains on all of this worker's devices at the same time.
 
     Args:
         config: the run's flags.
         built: the devices.
         cores: the most that a worker of the cluster has, to keep busy.
-        seconds: how long, after a first round; the last one is ended.
+        seconds: how long after the first round; the last round is completed.
 
     Returns:
-        Of each device: "device", "kind" (devices of a kind have the same bits), and "digests", how
-        often its weights after a round came to which SHA-256.
+        For each device: "device", "kind" (devices of a kind give the same bits), and "digests",
+        SHA-256 of the weights after a round -> number of rounds.
     """
     with ThreadPoolExecutor(len(built.names)) as pool:
         each = [pool.submit(_device, config, built, name, cores, seconds) for name in built.names]
@@ -45,20 +45,20 @@ def devices(config: Config, built: Devices, cores: int, seconds: float) -> list[
 def _device(
     config: Config, built: Devices, name: str, cores: int, seconds: float
 ) -> dict[str, Any]:
-    trainee = BurnInTraining(config, built, name, cores)
-    digests = collections.Counter([trainee.round()])  # which takes longer: it is traced
+    training = BurnInTraining(config, built, name, cores)
+    digests = collections.Counter([training.round()])  # with tracing
     end = time.monotonic() + seconds
     while digests.total() < 2 or time.monotonic() < end:
-        digests[trainee.round()] += 1
+        digests[training.round()] += 1
     kind = ", ".join(arithmetic(name).values())
     return {"device": name, "kind": kind, "digests": dict(digests)}
 
 
 class BurnInTraining:
-    """A device with the run's network on it, and the first steps of the run.
+    """The run's network and its first steps on one device.
 
     Attributes:
-        variables: name -> variable, all that training changes.
+        variables: name -> variable, of all state that training changes.
     """
 
     def __init__(self, config: Config, built: Devices, name: str, cores: int) -> None:
@@ -85,7 +85,7 @@ class BurnInTraining:
         self._begin = {key: variable.numpy() for key, variable in self.variables.items()}
 
     def round(self) -> str:
-        """Trains the steps from the initial weights; the digest of what comes out."""
+        """Trains the steps from the initial weights; returns the weights' digest."""
         with tf.device(self._name):
             for key, variable in self.variables.items():
                 variable.assign(self._begin[key])
@@ -93,6 +93,6 @@ class BurnInTraining:
         return digest(self.variables)
 
     def train(self) -> None:
-        """The steps."""
+        """Trains the steps."""
         stop = tf.zeros([], self._steps.dtype)
         self._steps.train(self._block, self._rates, tf.size(self._rates), stop)

@@ -1,4 +1,4 @@
-"""The doctor's look at devices, and what an all-reduce over all replicas costs."""
+"""The devices of a worker, and the time of an all-reduce over all replicas."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from mnist_dist.errors import UsageError
 SIZES_BYTES = tuple(1024 * 4**power for power in range(9))  # 1 kB to 64 MB
 
 
-def seen() -> tuple[dict[str, Any], int]:
-    """What TensorFlow was built for, and how many GPUs it sees; the first look greets."""
+def tensorflow_build() -> tuple[dict[str, Any], int]:
+    """Returns how TensorFlow was built, and how many GPUs it sees."""
     return tf.sysconfig.get_build_info(), len(tf.config.list_physical_devices("GPU"))
 
 
 def devices(config: Config, num_workers: int) -> dict[str, Any]:
-    """This worker's devices, or why there are none for these flags."""
+    """Returns this worker's devices, or why these flags allow none."""
     try:
         names = visible.local_devices(assembly.wanted(config), num_workers)
     except UsageError as error:
@@ -30,10 +30,17 @@ def devices(config: Config, num_workers: int) -> dict[str, Any]:
 def build(
     config: Config, names: tuple[str, ...], workers: tuple[str, ...], rank: int, exact: bool
 ) -> strategy.Devices:
-    """The run's devices, together with the other workers'; `exact` for single-threaded operations.
+    """Builds the run's devices with those of the other workers.
+
+    Args:
+        config: the run's flags.
+        names: this worker's devices.
+        workers: host:port of each worker by rank; empty for one worker.
+        rank: this worker's number.
+        exact: whether operations are single-threaded, as with --shards.
 
     Raises:
-        RunError: they don't come together.
+        RunError: the workers can't connect.
     """
     wanted = assembly.wanted(config)
     if exact:

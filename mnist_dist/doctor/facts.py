@@ -1,4 +1,4 @@
-"""What one worker knows of its machine, data and folders, for the doctor; no TensorFlow."""
+"""Facts of one worker: its machine, data and folders. Needs no TensorFlow."""
 
 import contextlib
 import hashlib
@@ -24,17 +24,17 @@ PROBE = ".mnist_dist-doctor"
 SEEN_S = 3.0  # a network file system may take a moment
 
 
-def machine(config: Config, where: Topology) -> dict[str, Any]:
-    """Rank, host, cores and memory, versions, flags."""
+def machine(config: Config, topology: Topology) -> dict[str, Any]:
+    """Returns rank, host, cores, memory in bytes, versions and flags."""
     memory = psutil.virtual_memory()
     package = hashlib.blake2b(digest_size=6)
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         package.update(path.name.encode() + path.read_bytes())
     return {
-        "rank": where.rank,
+        "rank": topology.rank,
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "address": where.workers[where.rank] if where.workers else "",
+        "address": topology.workers[topology.rank] if topology.workers else "",
         "cores": resources.cores(),
         "machine_cores": os.cpu_count(),
         "memory_bytes": memory.total,
@@ -48,7 +48,7 @@ def machine(config: Config, where: Topology) -> dict[str, Any]:
 
 
 def data(config: Config) -> dict[str, Any]:
-    """Where the data are and what they are, or why they can't be read."""
+    """Returns the data's source and fingerprint, or why they can't be read."""
     try:
         found = sources.load(*config.data_flags)
     except UsageError as error:
@@ -57,13 +57,13 @@ def data(config: Config) -> dict[str, Any]:
 
 
 def now_s() -> float:
-    """The clock, to be compared with the others'."""
+    """Returns the time of this machine's clock, in seconds."""
     return time.time()
 
 
 @contextlib.contextmanager
 def probe(folder: str, chief: bool) -> Iterator[str]:
-    """A file of worker 0 in the checkpoint folder, which the others look for; gone afterwards.
+    """Worker 0 creates a file in the checkpoint folder, for the others to find, and deletes it.
 
     Yields:
         Why worker 0 can't write there; empty if it can.
@@ -72,7 +72,7 @@ def probe(folder: str, chief: bool) -> Iterator[str]:
         yield ""
         return
     path = Path(folder).absolute()
-    made = [place for place in (path, *path.parents) if not place.exists()]
+    made = [parent for parent in (path, *path.parents) if not parent.exists()]
     try:
         writable(path, "--checkpoint_dir")
         path.mkdir(parents=True, exist_ok=True)
@@ -82,16 +82,19 @@ def probe(folder: str, chief: bool) -> Iterator[str]:
     else:
         yield ""
         (path / PROBE).unlink(missing_ok=True)
-    for place in made:
+    for created in made:
         with contextlib.suppress(OSError):
-            place.rmdir()
+            created.rmdir()
 
 
-def sees(folder: str, gather: Callable[[Any], Sequence[Any]]) -> str:
-    """Waits until this worker sees the probe; empty, or that it doesn't. All workers call it."""
+def probe_problem(folder: str, gather: Callable[[Any], Sequence[Any]]) -> str:
+    """Returns that this worker doesn't find the probe within SEEN_S; empty if it does.
+
+    All workers call it.
+    """
     until = time.monotonic() + SEEN_S
     while not (Path(folder) / PROBE).exists() and time.monotonic() < until:
         time.sleep(0.05)
     seen = (Path(folder) / PROBE).exists()
-    gather(seen)  # nobody takes the probe away before all have looked
+    gather(seen)  # worker 0 deletes the probe after all have looked for it
     return "" if seen else f"{folder} isn't worker 0's folder of that name"

@@ -1,4 +1,4 @@
-"""Why TensorFlow does, or doesn't, see the GPUs that are there."""
+"""The GPUs of a worker, and why TensorFlow doesn't see all of them."""
 
 import ctypes
 import sysconfig
@@ -9,19 +9,19 @@ from typing import Any
 from mnist_dist.devices import nvidia
 
 INSTALL = "pip install 'tensorflow[and-cuda]'"
-# What TensorFlow for CUDA 12 opens when it looks for GPUs.
+# Libraries that TensorFlow for CUDA 12 opens when it searches for GPUs.
 LIBRARIES = (
     *("libcudart.so.12", "libcublas.so.12", "libcublasLt.so.12", "libcufft.so.11"),
     *("libcusolver.so.11", "libcusparse.so.12", "libcudnn.so.9"),
 )
 
 
-def look(build: Mapping[str, Any], seen: int) -> dict[str, Any]:
-    """Of this worker: its cards, driver, and the CUDA and cuDNN that TensorFlow was built for.
+def facts(build: Mapping[str, Any], visible: int) -> dict[str, Any]:
+    """Returns this worker's cards, driver, and the CUDA and cuDNN that TensorFlow was built for.
 
     Args:
-        build: what TensorFlow says of how it was built.
-        seen: how many GPUs it sees.
+        build: TensorFlow's build information.
+        visible: the number of GPUs that TensorFlow sees.
     """
     cards = nvidia.cards()
     lacking = missing(LIBRARIES, installed_folders())
@@ -33,22 +33,22 @@ def look(build: Mapping[str, Any], seen: int) -> dict[str, Any]:
             "cudnn": build.get("cudnn_version", ""),
         },
         "gpu_libraries_missing": lacking,
-        "gpu_problem": problem(len(cards), seen, bool(build.get("is_cuda_build")), lacking),
+        "gpu_problem": problem(len(cards), visible, bool(build.get("is_cuda_build")), lacking),
     }
 
 
-def problem(shown: int, seen: int, built_for_gpus: bool, lacking: Sequence[str]) -> str:
-    """One line on why TensorFlow doesn't see GPUs that are there; empty if it does.
+def problem(shown: int, visible: int, built_for_gpus: bool, lacking: Sequence[str]) -> str:
+    """Returns why TensorFlow doesn't see all GPUs, in one line; empty if it does.
 
     Args:
-        shown: GPUs that NVIDIA's library shows.
-        seen: GPUs that TensorFlow sees.
+        shown: the number of GPUs that NVIDIA's library shows.
+        visible: the number of GPUs that TensorFlow sees.
         built_for_gpus: whether TensorFlow was built with CUDA.
         lacking: libraries that can't be opened.
     """
-    if seen >= shown:
+    if visible >= shown:
         return ""
-    there = f"NVIDIA's driver shows {shown} GPU(s), TensorFlow sees {seen}"
+    there = f"NVIDIA's driver shows {shown} GPU(s), TensorFlow sees {visible}"
     if not built_for_gpus:
         return f"{there}: it was built without CUDA; {INSTALL}"
     if lacking:
@@ -57,7 +57,7 @@ def problem(shown: int, seen: int, built_for_gpus: bool, lacking: Sequence[str])
 
 
 def missing(names: Iterable[str], folders: Iterable[Path]) -> list[str]:
-    """Libraries that neither the loader finds nor one of the folders holds."""
+    """Returns the libraries that are neither on the loader's path nor in one of the folders."""
     places = list(folders)
     return [
         name
@@ -67,7 +67,7 @@ def missing(names: Iterable[str], folders: Iterable[Path]) -> list[str]:
 
 
 def installed_folders() -> list[Path]:
-    """Where NVIDIA's packages for pip keep their libraries; TensorFlow looks there, too."""
+    """Returns the library folders of NVIDIA's pip packages, where TensorFlow searches, too."""
     return sorted(Path(sysconfig.get_path("purelib")).glob("nvidia/*/lib"))
 
 

@@ -1,4 +1,4 @@
-"""The doctor's judgement of what the workers found, and the page that a person reads."""
+"""The problems among the workers' facts, and the doctor's report as text."""
 
 import collections
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ SKEW_S = 2.0
 MEMORY_BYTES = 2 * 2**30  # TensorFlow, the data and the network need about 1.5 GB
 
 
-def judge(workers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What isn't well: "bad" (the run would fail) or not, and a "text" with what to do."""
+def problems(workers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the findings: "bad" (the run would fail) or not, and a "text" with what to do."""
     findings: list[dict[str, Any]] = []
 
     def find(worker: dict[str, Any], message: str, bad: bool = True) -> None:
@@ -57,13 +57,13 @@ def judge(workers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def verdict(well: bool) -> str:
-    """The last line."""
+    """Returns the report's last line."""
     would = "Well: a run with these flags would work."
     return would if well else "A run with these flags would not work."
 
 
-def head(config: Config, chief: dict[str, Any]) -> str:
-    """The first lines, of what worker 0 knows without TensorFlow."""
+def header(config: Config, chief: dict[str, Any]) -> str:
+    """Returns the first lines, which need no TensorFlow."""
     versions = ", ".join(f"{name} {value}" for name, value in chief["versions"].items())
     return "\n".join(
         [
@@ -74,14 +74,14 @@ def head(config: Config, chief: dict[str, Any]) -> str:
     )
 
 
-def judge_bits(
+def differing_devices(
     workers: Sequence[dict[str, Any]], burned: Sequence[Sequence[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """What is wrong with devices that came to other bits than most devices of their kind.
+    """Returns a finding for each device whose bits differ from those of most devices of its kind.
 
     Args:
-        workers: the workers, by rank.
-        burned: of each worker, what `burn_in.devices` found.
+        workers: the workers' facts, by rank.
+        burned: the results of `burn_in.devices`, by rank.
     """
     found = [(worker, one) for worker, own in zip(workers, burned, strict=True) for one in own]
     findings = []
@@ -109,7 +109,7 @@ def _finding(worker: dict[str, Any], message: str, bad: bool = True) -> dict[str
 
 
 def text(report: dict[str, Any]) -> str:
-    """The rest of the report as lines of at most about 100 characters."""
+    """Returns the report without its first lines; lines have about 100 characters at most."""
     workers, config = report["workers"], report["config"]
     rows = [["rank", "host", "address", "devices", "cores", "memory free/all", "images"]]
     shares = _shares(config, workers)
@@ -155,7 +155,7 @@ def text(report: dict[str, Any]) -> str:
 
 
 def _gpus(workers: Sequence[dict[str, Any]]) -> list[str]:
-    """The workers' cards, where there are any, and what TensorFlow expects there."""
+    """Returns lines on the workers' GPUs, and the versions that TensorFlow needs for them."""
     lines = []
     for worker in (worker for worker in workers if worker["gpus"]):
         names = ", ".join(
@@ -172,7 +172,7 @@ def _gpus(workers: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _shares(config: dict[str, Any], workers: Sequence[dict[str, Any]]) -> list[str]:
-    """How many images of a global batch each replica of each worker trains on."""
+    """Returns the number of images of a global batch for each replica of each worker."""
     replicas, shares, first = sum(len(worker["devices"]) for worker in workers), [], 0
     for worker in workers:
         numbers = []

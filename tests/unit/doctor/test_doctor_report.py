@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mnist_dist.config import Config
 from mnist_dist.doctor.gpu import missing, problem
-from mnist_dist.doctor.report import head, judge, judge_bits, text, verdict
+from mnist_dist.doctor.report import differing_devices, header, problems, text, verdict
 
 
 def worker(rank, **changes):
@@ -20,7 +20,7 @@ def worker(rank, **changes):
 
 
 def judged(**changes):
-    return judge([worker(0), worker(1), worker(2, **changes)])
+    return problems([worker(0), worker(1), worker(2, **changes)])
 
 
 def test_nothing_to_find():
@@ -88,17 +88,19 @@ def test_a_device_with_other_bits_is_named():
         ([[burned({"a": 9})], [burned({"b": 7})], [burned({"a": 8})]], "in 7 of 7 rounds"),
         ([[burned({"x": 5}, kind="Xeon")], [burned({"a": 7, "b": 1})], []], "in 1 of 8 rounds"),
     ]:
-        [finding] = judge_bits(workers, found)
+        [finding] = differing_devices(workers, found)
         assert finding["bad"]
         assert finding["rank"] == 1
         assert finding["text"].startswith("worker 1 (host n1): /cpu:0: other bits than most")
         assert said in finding["text"]
-    assert judge_bits(workers, [[burned({"a": 9})], [burned({"b": 1}, kind="Xeon")], []]) == []
+    assert (
+        differing_devices(workers, [[burned({"a": 9})], [burned({"b": 1}, kind="Xeon")], []]) == []
+    )
 
 
 def test_two_devices_that_differ_are_both_named():
     found = [[burned({"a": 9})], [burned({"b": 8}, "/cpu:1")]]
-    findings = judge_bits([worker(0), worker(1)], found)
+    findings = differing_devices([worker(0), worker(1)], found)
     assert [finding["rank"] for finding in findings] == [0, 1]
     assert (
         "worker 1 (host n1): /cpu:1: 8 rounds; devices of its kind differ, and none has"
@@ -115,7 +117,7 @@ def test_the_page():
     report = {
         "workers": workers, "source": "slurm", "note": "a note", "verdict": "it says",
         "config": {"batch_size": 7, "accumulate_steps": 1, "checkpoint_dir": "/ck"},
-        "findings": judge(workers),
+        "findings": problems(workers),
         "all_reduce": {"replicas": 3, "bytes": [1000, 4000], "seconds": [0.001, 0.002],
                        "alpha_s": 0.0005, "beta_bytes_per_s": 2e6},
         "burn_in": {"seconds": 60.0, "workers": [[burned({"a": 9})], [burned({"a": 7, "b": 1})]]},
@@ -145,5 +147,5 @@ def test_the_verdict():
 
 
 def test_the_head():
-    lines = head(Config(checkpoint_dir="/ck"), worker(0)).splitlines()
+    lines = header(Config(checkpoint_dir="/ck"), worker(0)).splitlines()
     assert lines == ["Data: MNIST", "Checkpoints: /ck", "Versions of worker 0: numpy 2.4.0"]
