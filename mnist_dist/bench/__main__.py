@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 from mnist_dist import flags
 from mnist_dist.bench import plan, result, start
 from mnist_dist.bench.page import text
-from mnist_dist.cluster import tool, topology
+from mnist_dist.cluster import tool
+from mnist_dist.cluster.topology import Topology, from_environment
 from mnist_dist.config import Config
 from mnist_dist.errors import UsageError
 from mnist_dist.run.command import Parser, answered, seconds
@@ -34,7 +35,7 @@ from mnist_dist.run.folders import writable, writing
 from mnist_dist.run.versions import versions
 
 LEVEL_S = 900.0
-"""The longest that a level may take, on a slow network."""
+"""The time limit of a level, for slow networks."""
 
 
 EPILOG = """All other flags are those of a run: python -m mnist_dist.train --help lists them.
@@ -61,11 +62,11 @@ def _command(argv: list[str]) -> int:
     options = read(argv)
     config = flags.parse(options.flags)
     _check(config, options)
-    where = topology.from_environment(os.environ, config.cluster)
-    with Console(where.is_chief, config.verbosity) as console:
-        report = bench(config, options, where, console)
-    if where.is_chief:
-        _leave(report, options)
+    topology = from_environment(os.environ, config.cluster)
+    with Console(topology.is_chief, config.verbosity) as console:
+        report = bench(config, options, topology, console)
+    if topology.is_chief:
+        _publish(report, options)
     return 0
 
 
@@ -110,64 +111,62 @@ def _check(config: Config, options: Options) -> None:
         )
 
 
-def bench(
-    config: Config, options: Options, where: topology.Topology, console: Console
-) -> dict[str, Any]:
-    """Measures all levels, and predicts: its keys are those that --json writes.
+def bench(config: Config, options: Options, topology: Topology, console: Console) -> dict[str, Any]:
+    """Measures all levels and predicts more; the keys are those that --json writes.
 
     Raises:
-        UsageError, RunError: a flag, or a failure of a worker, as the trainer would say it.
+        UsageError, RunError: a wrong flag, or a failure of a worker, as in the trainer.
     """
-    if where.num_workers == 1:
-        return _measure(config, options, where, console, (), lambda value: [value])
+    if topology.num_workers == 1:
+        return _measure(config, options, topology, console, (), lambda value: [value])
     given = {name: str(value) for name, value in config.as_dict().items()}
     same = {"flags": given, "versions": versions()}
     limits = config.connect_timeout, config.peer_timeout
-    with tool.met(where, "bench", same, *limits, config.interface) as meeting:
+    with tool.met(topology, "bench", same, *limits, config.interface) as meeting:
         gather = functools.partial(meeting.gather, timeout_s=LEVEL_S)
-        return _measure(config, options, where, console, meeting.workers, gather)
+        return _measure(config, options, topology, console, meeting.workers, gather)
 
 
 def _measure(  # noqa: PLR0913
     config: Config,
     options: Options,
-    where: topology.Topology,
+    topology: Topology,
     console: Console,
     addresses: Sequence[str],
     gather: Callable[[Any], Sequence[Any]],
 ) -> dict[str, Any]:
     began = time.monotonic()
-    if where.is_chief:
+    if topology.is_chief:
         for flag in ("json", "png"):
             path = getattr(options, flag)
             if path:
                 writable(Path(path).absolute().parent, f"--{flag}")
 
-    def level(part: plan.Level, devices: int, argv: Sequence[str]) -> list[dict[str, Any]]:
-        """What the workers of a level find; all workers call it."""
+    def measure(level: plan.Level, devices: int, argv: Sequence[str]) -> list[dict[str, Any]]:
+        """Returns the results of the workers of a level; all workers call it."""
         started = time.monotonic()
-        console.stage(f"measuring {part.replicas} replica(s)")
-        workers = tuple(addresses[: part.workers]) if part.workers > 1 else ()
-        task = plan.Task(workers, where.rank, devices, options.seconds)
-        mine = where.rank < part.workers
+        console.stage(f"measuring {level.replicas} replica(s)")
+        workers = tuple(addresses[: level.workers]) if level.workers > 1 else ()
+        task = plan.Task(workers, topology.rank, devices, options.seconds)
+        mine = topology.rank < level.workers
         with start.measured(task, argv) if mine else contextlib.nullcontext() as own:
-            found = gather(own)[: part.workers]
+            found = gather(own)[: level.workers]
         gather("ended")  # the next level's processes take the same ports
-        console.line(f"{part.replicas} replica(s): measured in {time.monotonic() - started:.0f} s")
+        console.line(f"{level.replicas} replica(s): measured in {time.monotonic() - started:.0f} s")
         return list(found)
 
     argv = list(options.flags)
     one = plan.Level(1, 1)
-    [first] = level(one, 0, argv)
+    [first] = measure(one, 0, argv)
     if config.precision == "auto":
         argv.append(f"--precision={first['precision']}")
     rows = [result.merge(one, [first])]
-    for part in plan.levels(where.num_workers, first["devices"])[1:]:
-        rows.append(result.merge(part, level(part, part.devices, argv)))
+    for level in plan.levels(topology.num_workers, first["devices"])[1:]:
+        rows.append(result.merge(level, measure(level, level.devices, argv)))
     result.figures(rows)
     travels = {name: first[name] for name in ("parameters", "bytes", "reductions")}
     sent = result.Sent(config.wire_dtype, config.accumulate_steps)
-    own = {"rank": where.rank, "host": socket.gethostname(), "cores": first["cores"]}
+    own = {"rank": topology.rank, "host": socket.gethostname(), "cores": first["cores"]}
     return {
         "workers": list(gather(own)),
         "hardware": first["hardware"],
@@ -182,8 +181,8 @@ def _measure(  # noqa: PLR0913
     }
 
 
-def _leave(report: dict[str, Any], options: Options) -> None:
-    """Prints the report, and writes what was asked for.
+def _publish(report: dict[str, Any], options: Options) -> None:
+    """Prints the report, and writes the files of --json and --png.
 
     Raises:
         RunError: a file can't be written.

@@ -1,4 +1,4 @@
-"""One number of replicas, measured: their training, each one's alone, and their all-reduce."""
+"""Measures some replicas: their training, the training of each alone, and their all-reduce."""
 
 import dataclasses
 import itertools
@@ -10,7 +10,7 @@ import tensorflow as tf
 from mnist_dist import assembly, auto_precision
 from mnist_dist.bench import plan
 from mnist_dist.bench.plan import Task
-from mnist_dist.bench.timed_training import TimedTraining, Together
+from mnist_dist.bench.timed_training import AllReplicas, TimedTraining
 from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.data.order import rows_per_replica
@@ -24,17 +24,17 @@ SMALL_BYTES = 1024
 
 
 def measure(config: Config, task: Task) -> dict[str, Any]:
-    """What the replicas of a task do.
+    """Measures the replicas of a task.
 
     Args:
-        config: the run's flags; --batch_size is a replica's in weak scaling, and that of all
-            together in strong scaling.
-        task: which replicas.
+        config: the run's flags; --batch_size is the batch of a replica in weak scaling, and the
+            global batch in strong scaling.
+        task: the replicas.
 
     Returns:
-        "devices" (of this worker, also those not used), their "kind" and "hardware", "precision",
-        "cores", "parameters", "bytes" and "reductions" (of a step), "weak" and "strong" (see
-        `_scaling`), "all_reduce" ("bytes" and "seconds"; None for one replica).
+        "devices" (number of this worker's devices, used or not), their "kind" and "hardware",
+        "precision", "cores", "parameters", "bytes" and "reductions" (of a step), "weak" and
+        "strong" (see `_scaling`), "all_reduce" ("bytes" and "seconds"; None for one replica).
 
     Raises:
         UsageError, RunError: as in a training with these flags.
@@ -43,10 +43,10 @@ def measure(config: Config, task: Task) -> dict[str, Any]:
     names = visible.local_devices(wanted, max(len(task.workers), 1))
     used = names[: task.devices or 1]
     built = strategy.build(wanted, used, task.workers, task.rank, resources.cores())
-    together = Together(ReplicaPlacement(built.strategy, used, task.rank))
+    all_replicas = AllReplicas(ReplicaPlacement(built.strategy, used, task.rank))
     data = sources.load(*config.data_flags)
     config = dataclasses.replace(config, precision=_precision(config, data, built))
-    replicas = together.placement.replicas
+    replicas = all_replicas.placement.replicas
     found: dict[str, Any] = {
         "devices": len(names),
         "kind": built.kind,
@@ -57,18 +57,18 @@ def measure(config: Config, task: Task) -> dict[str, Any]:
         "all_reduce": None,
     }
     weak = dataclasses.replace(config, batch_size=_weak_batch(config, data, replicas))
-    found["weak"] = _scaling(weak, data, built, together, task.seconds)
+    found["weak"] = _scaling(weak, data, built, all_replicas, task.seconds)
     found["strong"] = found["weak"]
     if replicas > 1:
-        found["strong"] = _scaling(config, data, built, together, task.seconds)
+        found["strong"] = _scaling(config, data, built, all_replicas, task.seconds)
         sizes = _sizes(found["bytes"])
-        seconds = all_reduce_timing.seconds(together.placement, sizes)
+        seconds = all_reduce_timing.seconds(all_replicas.placement, sizes)
         found["all_reduce"] = {"bytes": sizes, "seconds": seconds}
     return found
 
 
 def _hardware(device: str) -> str:
-    """The name of what computes."""
+    """Returns the name of the GPU or CPU."""
     names = hardware.arithmetic(device)
     return names.get("gpu") or names["cpu"]
 
@@ -84,7 +84,7 @@ def _weak_batch(config: Config, data: ImageData, replicas: int) -> int:
 
 
 def _precision(config: Config, data: ImageData, built: Devices) -> str:
-    """What --precision=auto is here; the later levels are told."""
+    """Resolves --precision=auto; later levels get the result as a flag."""
     if config.precision != "auto":
         return config.precision
     return auto_precision.precision(config, data, built, replicas=1)[0]
@@ -99,29 +99,29 @@ def _travels(config: Config, data: ImageData, built: Devices) -> dict[str, int]:
 
 
 def _sizes(gradients: int) -> list[int]:
-    """1 kB, 4 kB ... and the gradients' own size, in bytes."""
+    """Returns 1 kB, 4 kB ... and the gradients' own size, in bytes."""
     smaller = [SMALL_BYTES * 4**power for power in range(9)]
     return [size for size in smaller if size < gradients / 2] + [gradients // 4 * 4]
 
 
 def _scaling(
-    config: Config, data: ImageData, built: Devices, together: Together, seconds: float
+    config: Config, data: ImageData, built: Devices, all_replicas: AllReplicas, seconds: float
 ) -> dict[str, Any]:
     """A global batch on all replicas.
 
     Returns:
         "batch" (global), "images" (of a replica), "step_s", "wait_s" (of it, for input), "alone_s"
-        (a step on this worker's slowest replica when all train at once, each by itself).
+        (a step of this worker's slowest replica while all replicas train, each by itself).
     """
-    timed = TimedTraining(config, data, built, together.placement)
-    step_s, wait_s = timed.run(together.mean(timed.warm()), seconds)
+    timed = TimedTraining(config, data, built, all_replicas.placement)
+    step_s, wait_s = timed.run(all_replicas.mean(timed.warm()), seconds)
     timed.close()
-    micro, replicas = config.accumulate_steps, together.placement.replicas
+    micro, replicas = config.accumulate_steps, all_replicas.placement.replicas
     images = rows_per_replica(config.batch_size, micro, replicas) * micro
     alone_s = step_s
     if replicas > 1:
         own = dataclasses.replace(config, batch_size=images)
-        alone_s = _alone(own, data, built, together, seconds)
+        alone_s = _alone(own, data, built, all_replicas, seconds)
     return {
         "batch": config.batch_size,
         "images": images,
@@ -132,20 +132,20 @@ def _scaling(
 
 
 def _alone(
-    config: Config, data: ImageData, built: Devices, together: Together, seconds: float
+    config: Config, data: ImageData, built: Devices, all_replicas: AllReplicas, seconds: float
 ) -> float:
-    """Seconds a step of this worker's slowest replica, while all replicas train by themselves."""
+    """Returns the seconds per step of the slowest replica while all train by themselves."""
     default = tf.distribute.get_strategy()
-    trainees = [
+    trainings = [
         TimedTraining(config, data, built, ReplicaPlacement(default, (name,), 0), name)
         for name in built.names
     ]
-    with ThreadPoolExecutor(len(trainees)) as pool:
-        about_s = list(pool.map(TimedTraining.warm, trainees))
-        together.wait()  # all begin at once
-        timings = pool.map(TimedTraining.run, trainees, about_s, itertools.repeat(seconds))
+    with ThreadPoolExecutor(len(trainings)) as pool:
+        about_s = list(pool.map(TimedTraining.warm, trainings))
+        all_replicas.wait()  # all begin at the same time
+        timings = pool.map(TimedTraining.run, trainings, about_s, itertools.repeat(seconds))
         steps_s = [step_s for step_s, _ in timings]
-    together.wait()  # and go on till all have been timed
-    for trainee in trainees:
-        trainee.close()
+    all_replicas.wait()  # and train until all have been timed
+    for training in trainings:
+        training.close()
     return max(steps_s)

@@ -1,9 +1,9 @@
-"""What a step costs on n replicas: its computation, and the ring that sums the gradients.
+"""A model of the time of a step on n replicas: computation, and a ring all-reduce of gradients.
 
 A ring all-reduce of S bytes over n replicas sends 2(n-1) messages of S/n bytes one after another
 (Patarasuk and Yuan 2009, "Bandwidth optimal all-reduce algorithms for clusters of workstations"),
-so it takes 2(n-1) alpha + 2(n-1)/n S/B. Nothing of it overlaps with the computation: this program
-sends the gradients in one pack, once all of them are there.
+so it takes 2(n-1) alpha + 2(n-1)/n S/B. It doesn't overlap with the computation: this program
+sends the gradients in one pack, once all of them are computed.
 """
 
 import dataclasses
@@ -16,11 +16,11 @@ from mnist_dist.devices import timing_fit
 
 MOST_REPLICAS = 1024
 WORTH = 0.5
-"""The least efficiency at which a further replica is said to pay."""
+"""The lowest efficiency at which adding replicas is said to pay off."""
 
 
 class Ring(NamedTuple):
-    """What an all-reduce costs.
+    """The cost of an all-reduce.
 
     Attributes:
         launch_s: once for each, whatever the number of replicas.
@@ -33,7 +33,7 @@ class Ring(NamedTuple):
     bytes_per_s: float
 
     def seconds(self, replicas: int, size_bytes: float) -> float:
-        """Of one all-reduce; nothing for one replica."""
+        """Returns the time of one all-reduce; 0 for one replica."""
         if replicas == 1:
             return 0.0
         messages = 2 * (replicas - 1)
@@ -42,12 +42,12 @@ class Ring(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a training step of one replica costs.
+    """The cost of a training step of one replica.
 
     Attributes:
         fixed_s: for each micro-batch, however small it is.
         image_s: for each image.
-        bytes: of the gradients, as they travel.
+        bytes: of the gradients, as they are sent.
         reductions: all-reduces in a step.
     """
 
@@ -57,7 +57,7 @@ class Step(NamedTuple):
     reductions: int = 1
 
     def compute_s(self, images: float, micro_batches: int = 1) -> float:
-        """The computation of that many images, without communication."""
+        """Returns the time of computation for some images, without communication."""
         return micro_batches * self.fixed_s + images * self.image_s
 
 
@@ -81,14 +81,14 @@ class Point(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """A way to scale, of which any number of replicas can be predicted.
+    """Weak or strong scaling, predicted for any number of replicas.
 
     Attributes:
-        step: what computing costs.
-        ring: what communicating costs.
-        batch: images of one replica where it is weak, of all together where it isn't.
-        weak: whether the batch of a replica stays as replicas are added, or the global batch.
-        micro_batches: into which a replica's batch is cut.
+        step: the cost of computation.
+        ring: the cost of communication.
+        batch: images of one replica in weak scaling, of the global batch in strong scaling.
+        weak: whether the batch of a replica is constant; else the global batch is.
+        micro_batches: micro-batches of a step.
     """
 
     step: Step
@@ -98,10 +98,10 @@ class Scaling:
     micro_batches: int = 1
 
     def at(self, replicas: int) -> Point:
-        """The prediction for a number of replicas."""
+        """Returns the prediction for a number of replicas."""
         images = self.batch if self.weak else self.batch / replicas
         compute_s = self.step.compute_s(images, self.micro_batches)
-        # Whatever is summed besides the gradients is small.
+        # All that is summed besides the gradients is small.
         rest_s = (self.step.reductions - 1) * self.ring.seconds(replicas, 0.0)
         reduce_s = rest_s + self.ring.seconds(replicas, self.step.bytes)
         step_s = compute_s + reduce_s
@@ -137,8 +137,8 @@ def fit_ring(rows: Iterable[tuple[int, int, float]]) -> Ring:
     gradients' own, and what is predicted.
 
     Args:
-        rows: replicas (2 or more), bytes and seconds of an all-reduce. With one number of replicas
-            alone, what a launch costs can't be told from latency and counts as such.
+        rows: replicas (2 or more), bytes and seconds of an all-reduce. With a single number of
+            replicas, the cost of a launch can't be separated from the latency and is part of it.
     """
     table = np.array(list(rows), float)
     replicas, sizes, seconds = table.T
@@ -154,7 +154,7 @@ def fit_ring(rows: Iterable[tuple[int, int, float]]) -> Ring:
 def fit_step(
     rows: Sequence[tuple[int, float]], size_bytes: int, reductions: int = 1, micro_batches: int = 1
 ) -> Step:
-    """The computation's fixed and growing part, the same way.
+    """Fits the fixed and the proportional cost of computation in the same way.
 
     Args:
         rows: images of a replica and seconds of a step, without communication. With one number

@@ -1,4 +1,4 @@
-"""What a person reads of the bench: the report of result.py as tables."""
+"""The bench's report as text."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from mnist_dist.run import text_table
 
 
 def text(report: dict[str, Any]) -> str:
-    """The report as lines of at most about 100 characters."""
+    """Returns the report; lines have about 100 characters at most."""
     return "\n".join([*_head(report), *_levels(report), *_sums(report), *_prediction(report)])
 
 
@@ -113,7 +113,7 @@ def _cells(point: dict[str, Any]) -> list[str]:
 
 
 def _most(border: dict[str, int], name: str) -> str:
-    """A border; with a + where it is that of the prediction itself."""
+    """Returns a number of replicas, with a + if it is the largest that is predicted."""
     return f"{border[name]}{'+' if border[name] == border['most'] else ''}"
 
 

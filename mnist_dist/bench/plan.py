@@ -8,11 +8,11 @@ from mnist_dist.network.architecture import Stage
 
 
 class Level(NamedTuple):
-    """A part of the allocation.
+    """Some of the allocation's devices.
 
     Attributes:
-        workers: the first so many.
-        devices: of each, the first so many.
+        workers: the number of workers; the first ones are used.
+        devices: the number of devices of each; the first ones are used.
     """
 
     workers: int
@@ -25,12 +25,12 @@ class Level(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a worker is to measure.
+    """A measurement by one worker.
 
     Attributes:
         workers: host:port of each by rank; empty for this process alone.
         rank: this worker's number.
-        devices: how many of its devices to use; 0 for the first alone, to look what is there.
+        devices: the number of its devices to use; 0 for one, to find out how many there are.
         seconds: of each timed stretch.
     """
 
@@ -56,18 +56,18 @@ def levels(workers: int, devices: int) -> list[Level]:
 def travels(
     stages: Sequence[Stage], size_bytes: int, short: bool, bytes_per_pack: int, micro_batches: int
 ) -> dict[str, int]:
-    """What is summed over the replicas in a step.
+    """Returns what is summed over the replicas in a step.
 
     Args:
         stages: of the network.
-        size_bytes: of a number of a gradient.
-        short: whether they travel as bfloat16; the few sums then go by themselves.
-        bytes_per_pack: how much goes at once; 0 for all.
-        micro_batches: in each a batch normalisation sums forward and backward.
+        size_bytes: bytes of one element of a gradient.
+        short: whether gradients are sent as bfloat16; the sums of losses are then sent separately.
+        bytes_per_pack: bytes sent together; 0 for all.
+        micro_batches: micro-batches per step; each sums batch statistics forward and backward.
 
     Returns:
-        "parameters", "bytes" of their gradients as they travel, and "reductions", how many
-        all-reduces there are.
+        "parameters", "bytes" of their gradients as they are sent, and "reductions", the number
+        of all-reduces.
     """
     normed = [stage for stage in stages if stage.normed]
     moving = sum(2 * stage.shape[-1] for stage in normed)  # mean and variance have no gradient

@@ -1,4 +1,4 @@
-"""What the measured levels come to: throughput, efficiency, and the prediction for more replicas.
+"""Throughput and efficiency of the measured levels, and the prediction for more replicas.
 
 All of it is plain JSON, as --json writes it.
 """
@@ -12,18 +12,18 @@ from mnist_dist.bench.plan import Level
 
 WAYS = ("weak", "strong")
 MORE = 4
-"""How many times the batch, where it is shown what a larger one brings."""
+"""The factor of the larger batch that is predicted for comparison."""
 
 
 class Sent(NamedTuple):
-    """What the flags say of the gradients' way."""
+    """The flags that decide how gradients are sent."""
 
     wire_dtype: str
     accumulate_steps: int
 
 
 def merge(level: Level, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What a level's workers found, as one: all wait for the slowest."""
+    """Combines the results of a level's workers; the slowest one counts."""
     row = {"replicas": level.replicas, "workers": level.workers, "devices": level.devices}
     for way in WAYS:
         longest = {name: max(own[way][name] for own in found) for name in ("wait_s", "alone_s")}
@@ -66,7 +66,7 @@ def prediction(
     summed = [level for level in levels if level["all_reduce"]]
     if not summed:
         return None
-    # What several workers have between them is the network; that between devices isn't asked.
+    # With several workers only their network is fitted, not the links between devices.
     over = [level for level in summed if level["workers"] > 1] or summed
     ring = model.fit_ring(
         (level["replicas"], size, seconds)
@@ -108,7 +108,7 @@ def _border(scaling: model.Scaling) -> dict[str, int]:
 def _changes(
     ways: dict[str, model.Scaling], sent: Sent
 ) -> list[tuple[str, dict[str, model.Scaling]]]:
-    """What moves the border: flags, and the scaling with them."""
+    """Returns flags that improve scaling, and the scaling with them."""
     batch, parts = ways["weak"].batch * MORE, sent.accumulate_steps * MORE
     made: list[tuple[str, dict[str, Any]]] = [
         (f"--batch_size={batch}", {"batch": batch}),

@@ -1,4 +1,4 @@
-"""Starts the process that measures one number of replicas, and hears what it found."""
+"""Starts the process that measures some replicas, and reads its result."""
 
 import contextlib
 import json
@@ -15,14 +15,16 @@ from mnist_dist.errors import EXIT_USAGE, RunError, UsageError, shorten
 
 @contextlib.contextmanager
 def measured(task: Task, flags: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """What `level.measure` found; its process lives on inside the context, for the others' sake.
+    """Yields the result of `level.measure`; its process lives until the context ends.
+
+    Other workers may still communicate with it.
 
     Args:
         task: what to measure.
         flags: of the trainer.
 
     Raises:
-        UsageError, RunError: as the process says.
+        UsageError, RunError: with the process's own message.
     """
     command = [sys.executable, "-m", "mnist_dist.bench.child", json.dumps(task), *flags]
     with (
@@ -32,7 +34,7 @@ def measured(task: Task, flags: Sequence[str]) -> Iterator[dict[str, Any]]:
         ) as process,
     ):
         assert process.stdout is not None  # noqa: S101 -- for mypy
-        # A library may have a word of its own on the way.
+        # A library may print lines of its own before.
         found = next((line for line in process.stdout if line.startswith(b"{")), None)
         if found is None:
             raise _failure(process.wait(), task.rank, errors)

@@ -1,4 +1,4 @@
-"""Replicas that train as in a run and are timed: all together, or each by itself."""
+"""Times the training of replicas, as in a run: of all together, or of each by itself."""
 
 import contextlib
 import itertools
@@ -21,7 +21,7 @@ from mnist_dist.devices.strategy import Devices
 BLOCKS = 5  # at least, in a timed stretch
 
 
-class Together:
+class AllReplicas:
     """All replicas of all workers.
 
     Attributes:
@@ -29,28 +29,28 @@ class Together:
     """
 
     def __init__(self, placement: ReplicaPlacement) -> None:
-        def mean(part: tf.Tensor) -> tf.Tensor:
-            here = tf.identity(part)  # on the replica's device, which a graph's argument isn't
+        def mean(value: tf.Tensor) -> tf.Tensor:
+            local = tf.identity(value)  # on the replica's device, where a graph's argument isn't
             context = tf.distribute.get_replica_context()
-            return context.all_reduce(tf.distribute.ReduceOp.MEAN, here)
+            return context.all_reduce(tf.distribute.ReduceOp.MEAN, local)
 
         self.placement = placement
         self._run = tf.function(
-            lambda part: placement.strategy.run(mean, args=(part,)), autograph=False
+            lambda value: placement.strategy.run(mean, args=(value,)), autograph=False
         )
 
     def mean(self, value: float) -> float:
-        """Of all replicas' values, the same on each."""
+        """Returns the mean of all replicas' values, the same on each."""
         values = self.placement.place(lambda _: tf.constant(value))
         return float(self.placement.results(self._run(values))[0].numpy())
 
     def wait(self) -> None:
-        """Waits until all are here."""
+        """Waits until all replicas call it."""
         self.mean(0.0)
 
 
 class Timing(NamedTuple):
-    """Seconds of a step, and those of it in which it waited for input."""
+    """Seconds per step, and those of them spent waiting for input."""
 
     step_s: float
     wait_s: float
@@ -85,16 +85,16 @@ class TimedTraining:
         self._blocks = prefetched(blocks, _ranges(made.order, self._block_steps))
 
     def warm(self) -> float:
-        """A step to compile, and another, whose seconds are returned."""
+        """Trains a step to compile it, and another one, whose seconds it returns."""
         self._train(1)
         return sum(self._train(1))
 
     def run(self, about_s: float, seconds: float) -> Timing:
-        """The median of blocks of steps, and the mean time of a step that it waited.
+        """Returns the median time of a step, and the mean time that a step waited for its images.
 
         Args:
-            about_s: what a step takes, the same on all replicas that train together.
-            seconds: how long to train.
+            about_s: estimated seconds per step, the same on all replicas that train together.
+            seconds: the duration of the training.
         """
         steps = max(1, min(self._block_steps, round(seconds / BLOCKS / about_s)))
         blocks = max(BLOCKS, math.ceil(seconds / (steps * about_s)))
@@ -104,11 +104,11 @@ class TimedTraining:
         return Timing(whole / steps, waits / steps)
 
     def close(self) -> None:
-        """Ends the thread that makes blocks."""
+        """Ends the thread that prefetches blocks."""
         self._blocks.close()
 
     def _train(self, steps: int) -> tuple[float, float]:
-        """A block's first steps; the seconds that it waited for the block, and those it trained."""
+        """Trains a block's first steps; returns the seconds of waiting and of training."""
         began = time.perf_counter()
         numbers, block = next(self._blocks)
         came = time.perf_counter()
