@@ -1,4 +1,4 @@
-"""The answer to "which was best, and is it real?", in words."""
+"""Which setting was best, and whether its lead is significant, in words."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,13 +15,13 @@ UNCLEAR = "not significant against all"
 
 
 class Answer(NamedTuple):
-    """What is read first.
+    """The head of the report.
 
     Attributes:
         headline: the best setting and its score.
-        verdict: whether its lead is real.
-        badge: the verdict in a word or two.
-        how: how both were judged, a sentence each.
+        verdict: whether its lead is significant.
+        badge: the verdict in a few words.
+        how: sentences on the method.
     """
 
     headline: str
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """The settings of one data set, and what is to be said of them.
+    """The settings of one data set, ranked.
 
     Attributes:
         data: the set's name and fingerprint.
@@ -45,7 +45,7 @@ class Ranking(NamedTuple):
 
 
 def rankings(runs: Sequence[Run]) -> list[Ranking]:
-    """Ranks the finished runs, those of each data set by themselves."""
+    """Ranks the finished runs, those of each data set separately."""
     ranked = []
     for members in data_sets(runs):
         found = grouped(members)
@@ -57,7 +57,7 @@ def rankings(runs: Sequence[Run]) -> list[Ranking]:
 
 
 def answer(settings: Sequence[Setting]) -> Answer:
-    """Judges settings of one data set, the best of which comes first."""
+    """Compares settings of one data set, the best of which comes first."""
     best = settings[0]
     spread = best.deviation if best.deviation is not None else best.binomial
     seeds = len(best.test)
@@ -82,12 +82,12 @@ def answer(settings: Sequence[Setting]) -> Answer:
         verdict += f" {start} over {', '.join(even)}{isnt} significant."
         badge = UNCLEAR if comparison.real else badge
     if better:
-        verdict += f" On the test set {', '.join(better)} is better by more than chance."
+        verdict += f" On the test set {', '.join(better)} is significantly better."
         badge = CONTRADICTED
     length = trained(best, settings[1])
     if length and comparison.real and badge not in (CONTRADICTED, UNCLEAR):
         badge += f", trained {length}"
-    how.append(_judged(comparison))
+    how.append(_method(comparison))
     if any(trained(best, setting) for setting in settings):
         how.append(
             "Not all were trained for as long as the first: a lead may then be that of longer "
@@ -97,7 +97,7 @@ def answer(settings: Sequence[Setting]) -> Answer:
 
 
 def _lengths(best: Setting, second: Setting) -> str:
-    """Training length, beside the verdict."""
+    """Returns the sentence on training length."""
     length = trained(best, second)
     if not length:
         return f"Both were trained for {best.length}."
@@ -108,57 +108,57 @@ def _lengths(best: Setting, second: Setting) -> str:
 def _ranking(settings: Sequence[Setting]) -> list[str]:
     if not by_validation([run for setting in settings for run in setting.runs]):
         return [
-            "Best is by test accuracy, because not every run has held out the same images for "
-            "validation: a choice made on the test set flatters what it chooses. Give "
+            "Settings are ranked by test accuracy, because not every run has held out the same "
+            "images for validation. A choice made on the test set overestimates its accuracy. Give "
             "--validation_size."
         ]
     lines = [
-        "Best is by validation accuracy, on which hyperparameters are to be chosen; the test "
-        "accuracy is shown beside it."
+        "Settings are ranked by validation accuracy, on which hyperparameters should be chosen; "
+        "the test accuracy is shown beside it."
     ]
     highest = max(settings, key=lambda s: s.mean)
     if highest.mean > settings[0].mean:
         lines.append(
             f"The highest test accuracy is that of {highest.name}, {percent(highest.mean)} %: "
-            "to choose it for that would be to choose on the test set."
+            "choosing it would be a choice on the test set."
         )
     return lines
 
 
 def _verdict(comparison: Comparison, best: Setting, second: Setting) -> tuple[str, str]:
     size = f"{points(abs(comparison.lead))} points"
-    errors = f"{comparison.ratio:.2f} standard errors, and {comparison.needed:.2f} are needed"
+    errors = f"{comparison.ratio:.2f} standard errors, {comparison.needed:.2f} are needed"
     more = "take it as a tie, or run more seeds"
     if abs(comparison.lead) < 1e-9:
         return f"It ties with the second, {second.name}: the same test accuracy.", "a tie"
     if comparison.lead < 0.0:
         start = f"But on the test set the second, {second.name}, is {size} better"
         if comparison.real:
-            return f"{start}, and that is more than chance: {errors}.", CONTRADICTED
-        return f"{start}, which may be chance: {errors}; {more}.", "a tie"
+            return f"{start}, significantly: {errors}.", CONTRADICTED
+        return f"{start}, not significantly: {errors}; {more}.", "a tie"
     start = f"Its lead of {size} over the second, {second.name},"
     if not comparison.real:
-        return f"{start} is not shown to be real: {errors}; {more}.", "a tie"
+        return f"{start} isn't significant: {errors}; {more}.", "a tie"
     if comparison.seed_error is None:
         return (
-            f"{start} is more than the chance of the test images: {errors}. But with one seed each "
-            "it isn't known whether it holds for others.",
+            f"{start} is significant for these two runs: {errors}. With one seed each, it may not "
+            "hold for other seeds.",
             "real for these two runs",
         )
     if 1 in (len(best.test), len(second.test)):
         return (
-            f"{start} is real if the one that has a single seed varies as the other does: "
+            f"{start} is significant if the setting with a single seed varies like the other: "
             f"{errors}.",
             "a real lead, likely",
         )
-    return f"{start} is real: {errors}.", "a real lead"
+    return f"{start} is significant: {errors}.", "a real lead"
 
 
-def _judged(comparison: Comparison) -> str:
+def _method(comparison: Comparison) -> str:
     images = "paired image by image" if comparison.paired else "binomial of each setting"
     of_images = f"{points(comparison.image_error)} of the test images ({images})"
     if comparison.seed_error is None:
-        parts = f"{of_images}; with one seed each nothing is known of other seeds"
+        parts = f"{of_images}; the spread over seeds is unknown, with one seed each"
     else:
         parts = f"{points(comparison.seed_error)} of the seeds and {of_images}"
     return (

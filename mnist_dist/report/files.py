@@ -1,4 +1,4 @@
-"""Reads what may be damaged, endless or no file at all: bounded, or `Damaged` with a reason."""
+"""Reads files that may be damaged, endless or not regular: within bounds, or raises `Damaged`."""
 
 import json
 import re
@@ -22,13 +22,13 @@ NAMES: dict[str | None, tuple[str, ...]] = {
     "test": SCORES,
     None: ("step", "seconds"),
 }
-"""What is used of a line, by its split; those of times.jsonl have none."""
-ALIVE_S = 60.0  # a run gives a sign of life every few seconds
-WRITING_S = 600.0  # without such a sign the last line's age must do; evaluations take a while
+"""Split -> the keys of a line that are used; lines of times.jsonl have no split."""
+ALIVE_S = 60.0  # a run renews its lock every few seconds
+WRITING_S = 600.0  # without a lock, the age of the last line counts; evaluations take minutes
 
 
 class Damaged(Exception):
-    """Why a file can't be used: a few words."""
+    """A file can't be used; the message says why in a few words."""
 
 
 def content(path: Path, most_bytes: int) -> bytes | None:
@@ -64,7 +64,7 @@ def parsed(text: bytes) -> dict[str, Any]:
 
 
 def number(value: Any) -> bool:
-    """Whether it is a number that can be computed and drawn with."""
+    """Whether a value is a finite number of plottable size."""
     return type(value) in (int, float) and abs(value) <= LARGEST  # which NaN isn't
 
 
@@ -105,8 +105,8 @@ def _record(line: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def sign_of_life(folder: Path, written: Sequence[str]) -> str:
-    """Whether a run without a result is still going, as far as its folder tells.
+def liveness(folder: Path, written: Sequence[str]) -> str:
+    """Returns whether a run without a result is still running, as far as its files tell.
 
     By the lock file that a run rewrites every few seconds (run-N.lock) and takes away when it
     ends, or by its process if it is of this machine; where there is no such file, by the age of

@@ -1,4 +1,4 @@
-"""Holds result.json and predictions.npz against their schema, before anything is made of them."""
+"""Checks result.json and predictions.npz against their schemas."""
 
 import math
 import os
@@ -15,7 +15,7 @@ NUMBERS = (
     *("test_accuracy", "test_loss", "steps", "epochs", "train_seconds", "images_per_s"),
     *("num_replicas", "num_workers", "parameters"),
 )
-"""What a finished run's result.json must have, each a number."""
+"""Keys of a finished run's result.json that must be numbers."""
 
 PREDICTIONS_BYTES = 48 << 20  # of each array: four million test images
 MOST_CLASSES = 1000
@@ -41,10 +41,10 @@ class Predictions(NamedTuple):
 
 
 def checked(result: dict[str, Any]) -> dict[str, Any]:
-    """Holds result.json against its schema, as far as it is used.
+    """Checks the keys of result.json that are used.
 
     Raises:
-        Damaged: what is there isn't a result.
+        Damaged: it doesn't fit the schema.
     """
     config = result.get("config")
     stopped = result.get("stopped")

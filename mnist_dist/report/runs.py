@@ -1,4 +1,4 @@
-"""Finds run folders and reads what is in them: docs/files.md has the files' schemas."""
+"""Finds run folders and reads their files; docs/files.md has the schemas."""
 
 import dataclasses
 import os
@@ -14,11 +14,11 @@ from mnist_dist.report.files import Damaged
 from mnist_dist.report.results import Predictions
 
 SMOOTHED_FROM = 60
-"""A training curve of fewer lines is drawn as it is: a mean over few points hides its course."""
+"""Training curves of fewer points aren't smoothed."""
 PARTS = 120
-"""A longer training curve of more lines than that is drawn by the means of as many parts of it."""
+"""Longer training curves are reduced to this many means."""
 NEIGHBOURS = 2
-"""Parts on either side that are averaged with each, so that noise doesn't hide the course."""
+"""Each mean is averaged with this many on either side."""
 
 
 @dataclasses.dataclass
@@ -26,14 +26,14 @@ class Run:
     """One run's files.
 
     Attributes:
-        name: tells it from the others.
+        name: unique among the runs.
         folder: the run's --run_dir or --output_dir, or that of its checkpoints.
         result: result.json; empty where there is none that can be read.
         records: metrics.jsonl.
         times: float [lines, 2], global step and training time in seconds.
         predictions: predictions.npz, None where there is none that fits the result.
-        unfinished: why the run doesn't count; empty where it does.
-        notes: what isn't well with its files.
+        unfinished: why the run doesn't count; empty if it does.
+        notes: problems of its files.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The run's flags; empty where nothing tells them."""
+        """The run's flags; empty if unknown."""
         return dict(self.result.get("config", {}))
 
     @property
     def step(self) -> int:
-        """The last global step that a file speaks of."""
+        """The last global step in its files."""
         steps = [record["step"] for record in self.records]
         return int(max([self.result.get("steps", 0), *steps]))
 
@@ -136,7 +136,7 @@ def _run_at(folder: Path) -> list[Path]:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart, without a last output/."""
+    """Returns the shortest unique ends of the paths, without a final output/."""
     bare = [f.parent if f.name in ("output", "checkpoints") else f for f in folders]
     if len(set(bare)) < len(bare):
         bare = list(folders)
@@ -153,7 +153,7 @@ def _read(name: str, folder: Path) -> Run:
     try:
         text = files.content(folder / "result.json", files.RESULT_BYTES)
         if text is None:
-            unfinished = files.sign_of_life(folder, ("metrics.jsonl", "times.jsonl"))
+            unfinished = files.liveness(folder, ("metrics.jsonl", "times.jsonl"))
         else:
             result = results.checked(files.parsed(text))
             if result["stopped"] == "preempted":

@@ -1,4 +1,4 @@
-"""Settings: runs that differ in their seed only, taken together."""
+"""Groups runs that differ only in their seed into settings."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from mnist_dist.report.runs import Run
 DASH = "\N{EN DASH}"
 
 TEST_IMAGES = 10_000
-"""Of MNIST and its like; taken where a run has no predictions.npz to count them in."""
+"""Test images of MNIST, assumed if a run has no predictions.npz."""
 
 MOST_FLAGS = 4
 """Settings that differ in more flags are named by their runs."""
@@ -27,12 +27,12 @@ SAME_RUN = frozenset(
         *("cluster", "connect_timeout", "peer_timeout"),
     }
 )
-"""Flags that don't make a run another setting: the seed, places, and what is written and when."""
+"""Flags that don't decide a setting: the seed, folders, and what is written when."""
 
 
 @dataclasses.dataclass
 class Setting:
-    """Finished runs that differ in their seed only; a seed that was run twice counts once.
+    """Finished runs that differ only in their seed; a seed that was run twice counts once.
 
     Attributes:
         flags: name -> value, those that are not the same in all settings.
@@ -195,7 +195,7 @@ def shown(value: Any) -> str:
 
 
 def _decisive(run: Run) -> dict[str, Any]:
-    """What a run has in common with those of other seeds."""
+    """Returns the flags and sizes that decide a run's setting."""
     optimizer = run.config["optimizer"]
     entry = OPTIMIZERS.get(optimizer)
     unread = set(FLAGS) - set(entry.flags if entry else ())

@@ -1,4 +1,4 @@
-"""The report's tables, as text under headings; the page and the terminal show the same."""
+"""The tables of the report, for the page and the terminal."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -136,7 +136,7 @@ def unfinished_table(runs: Sequence[Run]) -> Table:
 
 
 def notes(runs: Sequence[Run]) -> list[str]:
-    """What isn't well with files, and what the runs were made with."""
+    """Returns problems of files, and the versions that the runs were made with."""
     lines = [f"{run.name}: {note}." for run in runs for note in run.notes]
     found = [run.result.get("versions", {}) for run in runs if not run.unfinished]
     made = dict.fromkeys(

@@ -498,7 +498,9 @@ def test_a_real_lead_is_said_with_its_size():
     said = judged(setting(0.990, 0.991, 0.992, lr=A), setting(0.960, 0.961, 0.962, lr=B))
     assert said.headline == "lr 0.1 was best: 99.10 % ± 0.10 on the test set."
     assert said.badge == "a real lead"
-    assert said.verdict.startswith("Its lead of 3.00 points over the second, lr 0.2, is real: ")
+    assert said.verdict.startswith(
+        "Its lead of 3.00 points over the second, lr 0.2, is significant: "
+    )
     assert "deviation over 3 seeds" in said.how[0]
     assert "by validation accuracy" in said.how[1]
 
@@ -547,7 +549,7 @@ def test_the_table_says_who_was_trained_longer(tmp_path):
 def test_a_tie_is_said_plainly():
     said = judged(setting(0.98, 0.99, lr=A), setting(0.95, 0.97, lr=B))
     assert said.badge == "a tie"
-    assert "not shown to be real: 2.18 standard errors, and 12.71 are needed" in said.verdict
+    assert "isn't significant: 2.18 standard errors, 12.71 are needed" in said.verdict
     same = judged(setting(0.98, lr=A), setting(0.98, lr=B))
     assert same.badge == "a tie"
     assert same.verdict.startswith("It ties with the second, lr 0.2: the same test accuracy. ")
@@ -556,11 +558,11 @@ def test_a_tie_is_said_plainly():
 def test_one_seed_is_never_called_real_without_a_word():
     said = judged(setting(0.99, lr=A), setting(0.95, lr=B))
     assert said.badge == "real for these two runs"
-    assert "with one seed each it isn't known whether it holds for others" in said.verdict
+    assert "With one seed each, it may not hold for other seeds" in said.verdict
     assert "binomial standard error, one seed" in said.how[0]
     mixed = judged(setting(0.99, lr=A), setting(0.800, 0.801, lr=B))
     assert mixed.badge == "a real lead, likely"
-    assert "if the one that has a single seed varies as the other does" in mixed.verdict
+    assert "if the setting with a single seed varies like the other" in mixed.verdict
 
 
 def test_the_test_set_may_contradict_the_choice():
@@ -570,7 +572,7 @@ def test_the_test_set_may_contradict_the_choice():
     assert "The highest test accuracy is that of lr 0.2, 99.10 %" in said.how[2]
     near = judged(setting(0.980, 0.981, lr=A), setting(0.981, 0.982, lr=B))
     assert near.badge == "a tie"
-    assert "0.10 points better, which may be chance" in near.verdict
+    assert "0.10 points better, not significantly" in near.verdict
 
 
 def test_further_settings_weaken_the_verdict():
@@ -587,7 +589,7 @@ def test_a_choice_on_the_test_set_is_called_one(tmp_path):
     said = answer(found)
     assert said.headline.startswith("lr 0.1 was best")
     assert "by test accuracy" in said.how[1]
-    assert "flatters" in said.how[1]
+    assert "overestimates" in said.how[1]
 
 
 def test_one_setting_is_no_comparison(tmp_path):
