@@ -1,9 +1,10 @@
-"""Draws docs/terminal.svg: a terminal of 100 columns while a run is trained.
+"""Draws docs/terminal.svg: a terminal of 100 columns while a run is trained, and when it has ended.
 
     script -c "python -m mnist_dist.train --no_gpu --run_dir=runs/first" run.typescript
-    python docs/terminal.py run.typescript 1200
+    python docs/terminal.py run.typescript 4400
 
-What `script` recorded is played up to the first bar of a global step, and the last lines are drawn.
+The recording by `script` is replayed up to the first progress bar from that global step on; the
+last lines before it are drawn, and below them the run's last lines.
 """
 
 import re
@@ -11,24 +12,33 @@ import sys
 from html import escape
 from pathlib import Path
 
-ROWS, COLUMNS = 16, 100
-NBSP = "\N{NO-BREAK SPACE}"  # others are drawn as one
+BEFORE, AT_END, COLUMNS = 7, 4, 100
+NBSP = "\N{NO-BREAK SPACE}"  # SVG joins ordinary spaces
 WIDE_PX, HIGH_PX, EDGE_PX = 7.8, 18, 14
 COMMAND = "python -m mnist_dist.train --no_gpu --run_dir=runs/first"
 
 
-def screen(recording: str, step: int) -> list[str]:
-    """The last lines as they stand when the bar first says `step`."""
-    bar = re.search(rf"\rstep {step}/[^\r\n]* left", recording)
-    if not bar:
-        raise SystemExit(f"the recording has no bar of step {step} with a time left")
+def replayed(recording: str) -> list[str]:
+    """The lines as they are displayed: a carriage return overwrites the line from its start."""
     lines = []
-    for written in recording[: bar.end()].replace("\r\n", "\n").split("\n"):
-        line = ""  # what a carriage return begins anew covers the old
+    for written in recording.replace("\r\n", "\n").split("\n"):
+        line = ""
         for part in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written).split("\r"):
             line = part + line[len(part) :]
         lines.append(line.rstrip().expandtabs())
-    return [f"$ {COMMAND}", "...", *lines[-ROWS:]]
+    return lines
+
+
+def screens(recording: str, step: int) -> list[str]:
+    """The last lines when the bar first shows `step` or a later one, and those of the end."""
+    bars = re.finditer(r"\rstep (\d+)/[^\r\n]* left", recording)
+    bar = next((bar for bar in bars if int(bar[1]) >= step), None)
+    if not bar:
+        raise SystemExit(f"the recording has no bar of step {step} with a time left")
+    whole = re.sub(r"\nScript done on .*", "", recording, flags=re.S)
+    during = replayed(recording[: bar.end()])
+    end = [line for line in replayed(whole) if line]
+    return [f"$ {COMMAND}", "...", *during[-BEFORE:], "...", *end[-AT_END:]]
 
 
 def svg(lines: list[str]) -> str:
@@ -51,4 +61,4 @@ def svg(lines: list[str]) -> str:
 
 if __name__ == "__main__":
     recorded = Path(sys.argv[1]).read_bytes().decode(errors="replace")
-    Path(__file__).with_suffix(".svg").write_text(svg(screen(recorded, int(sys.argv[2]))))
+    Path(__file__).with_suffix(".svg").write_text(svg(screens(recorded, int(sys.argv[2]))))

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+BLOCKS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589\u2588"  # empty, one eighth ... full
 BARS = (20, 10)  # columns
 FORWARD = 1 / 3  # work of evaluating some images, as a share of training on them
 
@@ -16,6 +17,7 @@ class Pace:
         batch_size: images of a global step.
         steps_per_epoch: after each epoch, and at the end, training pauses to evaluate and save.
         scored: images evaluated in a pause; the first pause's length is estimated from it.
+        blocks: whether the terminal displays Unicode's block characters.
     """
 
     step: int
@@ -23,6 +25,7 @@ class Pace:
     batch_size: int
     steps_per_epoch: int
     scored: int
+    blocks: bool = False
     _steps: float = 0.0  # exponentially weighted, as are the seconds that they took
     _seconds: float = 0.0
     _pause_s: float | None = None
@@ -85,8 +88,7 @@ def text(
     if pace is None:
         return doing[:columns]
     step = f"step {pace.step}/{pace.last}"
-    done = [size * pace.step // max(pace.last, 1) for size in BARS]
-    bars = [f"|{'#' * d}{'-' * (size - d)}|" for d, size in zip(done, BARS, strict=True)]
+    bars = [_bar(pace, size) for size in BARS]
     loss_text = "" if loss is None or doing else f"loss {loss:.4f}"
     speed = pace.images_per_s
     speed_text = f"{speed:,.0f} images/s" if speed and not doing else ""
@@ -101,6 +103,16 @@ def text(
         if len(line) <= columns:
             return line
     return line[:columns]
+
+
+def _bar(pace: Pace, size: int) -> str:
+    """Returns the bar of `size` columns: in eighths of a column, or in ASCII."""
+    last = max(pace.last, 1)
+    if not pace.blocks:
+        done = size * pace.step // last
+        return f"|{'#' * done}{'-' * (size - done)}|"
+    full, eighths = divmod(8 * size * pace.step // last, 8)
+    return f"|{(BLOCKS[-1] * full + BLOCKS[eighths]).strip():{size}}|"
 
 
 def clock(seconds: float) -> str:

@@ -49,6 +49,7 @@ class Console:
         terminal = next((stream for stream in streams if stream and stream.isatty()), None)
         self._lines_on_terminal = terminal is sys.stdout
         self._terminal = os.dup(terminal.fileno()) if terminal else None
+        self._blocks = "utf" in (getattr(terminal, "encoding", None) or "").lower()
 
     def __enter__(self) -> Self:
         if self._terminal is not None:
@@ -123,6 +124,7 @@ class Console:
     def begin(self, pace: bar.Pace) -> None:
         """Shows the run's progress from now on; the first block is being compiled."""
         self._pace, self._block_ended, self._paused_s = pace, time.monotonic(), 0.0
+        pace.blocks = self._blocks
         self.stage("compiling the first block")
 
     def advance(self, steps: int, loss: float) -> None:

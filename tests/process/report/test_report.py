@@ -282,7 +282,7 @@ def test_markdown_into_a_file(tmp_path):
         (["{}/empty"], "no result.json or metrics.jsonl there"),
         (["{}/killed"], "no finished run among 1 (killed at step 15: no result yet"),
         (["{}/run", "--format=pdf"], "invalid choice: 'pdf'"),
-        (["{}/run", "--ouput=x"], "unrecognized arguments: --ouput=x"),
+        (["{}/run", "--ouput=x"], "--ouput: no such flag; did you mean --output?"),
         (["{}/run", "--output={}/file/report.html"], "{}/file: can't write there"),
         (["{}/run", "--output={}/empty"], "--output={}/empty: no file"),
         (["{}/run", "--output={}/pipe"], "--output={}/pipe: no file"),

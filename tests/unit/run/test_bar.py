@@ -32,6 +32,16 @@ def test_what_goes_first(columns, line):
     assert text(running(), "", 0.1234, 429.0, columns) == line
 
 
+@pytest.mark.parametrize(
+    ("step", "bar"), [(0, " " * 10), (1, "\u258f" + " " * 9), (4, "\u258c" + " " * 9),
+                      (43, "\u2588" * 5 + "\u258d" + " " * 4), (80, "\u2588" * 10)]
+)  # fmt: skip
+def test_blocks(step, bar):
+    """Of ten columns, in eighths."""
+    found = Pace(step, 80, 64, 80, 0, blocks=True)
+    assert text(found, "saving", None, None, 31) == f"step {step}/80 |{bar}|, saving"
+
+
 def test_a_pause_is_named():
     line = text(running(), "evaluating validation 12 s", 0.1234, 429.0, 100)
     assert line == "step 20/8600 |--------------------|, evaluating validation 12 s, 07:09 left"

@@ -1,5 +1,6 @@
 """What is printed, on a terminal and without one; each in a process of its own."""
 
+import os
 import re
 import subprocess
 import sys
@@ -103,10 +104,16 @@ with Console() as console:
 def test_a_run():
     text, _ = printed(RUN)
     drawn = [part for part in text.replace("\n", "\r").split("\r") if part.startswith("step ")]
-    assert drawn[0] == "step 0/20 |--------------------|, compiling the first block"
-    assert "step 10/20 |##########----------|, saving" in drawn
-    assert drawn[-1] == "step 10/20 |##########----------|, loss 2.5000"
+    empty, half = " " * 20, "\u2588" * 10 + " " * 10
+    assert drawn[0] == f"step 0/20 |{empty}|, compiling the first block"
+    assert f"step 10/20 |{half}|, saving" in drawn
+    assert drawn[-1] == f"step 10/20 |{half}|, loss 2.5000"
     assert shown(text) == ["in between", "Batch #10\tLoss: 2.5", ""]
+
+
+def test_a_terminal_of_ascii_has_a_bar_of_ascii():
+    text, _ = printed(RUN, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert "step 10/20 |##########----------|, loss 2.5000" in text
 
 
 def test_lines_are_wrapped_at_words():
