@@ -12,7 +12,7 @@ from mnist_dist.errors import UsageError
 CHECKPOINT_DIR = "/tmp/tensorflow/mnist/checkpoints/"
 """The notebook's folder."""
 
-FOLDERS = ("data_dir", "run_dir", "output_dir", "checkpoint_dir")
+FOLDERS = ("data_dir", "class_names", "run_dir", "output_dir", "checkpoint_dir")
 
 
 def _flag(
@@ -46,9 +46,11 @@ class Config:
     """The flags of one run. Raises UsageError for a value out of range or a wrong combination."""
 
     # fmt: off
-    data_dir: str = _flag("/tmp/tensorflow/mnist/input_data", "Data", "folder with IDX files, an .npz or prepared TFDS sets; the embedded MNIST if it is empty")
+    data_dir: str = _flag("/tmp/tensorflow/mnist/input_data", "Data", "folder with a data set (docs/data.md lists the formats), or with prepared TFDS sets; left out: the embedded MNIST")
     dataset: str = _flag("", "Data", "a tensorflow-datasets name, such as fashion_mnist; empty: the files in --data_dir")
-    validation_size: int = _flag(5000, "Data", "training images held out for validation", numbers=True, low=0)
+    validation_size: int = _flag(5000, "Data", "training images held out for validation, unless the set has its own validation images", numbers=True, low=0)
+    validation: str = _flag("first", "Data", "which are held out; first: the first ones, as in the notebook, refused where they miss a class; shuffled: drawn by --seed, each class in proportion", choices=("first", "shuffled"))
+    class_names: str = _flag("", "Data", "file with a name a line for each class, or EMNIST's mapping; empty: the set's names, if it has some")
 
     epochs: int = _flag(10, "Training", "passes over the training set", low=1)
     max_steps: int = _flag(0, "Training", "stop after that many global steps in total; 0: no limit", low=0)
@@ -160,12 +162,14 @@ class Config:
             raise UsageError("--checkpoint_dir is empty; give a folder to save in")
 
     @property
-    def data_flags(self) -> tuple[str, str, int, bool]:
-        """The arguments of `data.sources.load`: folder, set, images held out, and whether the folder
-        was given: a given folder is used or refused, never replaced.
+    def data_flags(self) -> tuple[str, str, int, bool, int | None, str]:
+        """The arguments of `data.sources.load`.
+
+        A folder that the user named is used or refused; the default one may be missing.
         """
         given = self.data_dir != type(self).data_dir
-        return self.data_dir, self.dataset, self.validation_size, given
+        seed = self.seed if self.validation == "shuffled" else None
+        return self.data_dir, self.dataset, self.validation_size, given, seed, self.class_names
 
     def _check_xla(self) -> None:
         """Raises UsageError if XLA can't compile the steps with the other flags."""
@@ -212,8 +216,9 @@ class Config:
     def numbers(self) -> dict[str, Any]:
         """The flags that decide a run's numbers: with other values it is another run.
 
-        The number of replicas isn't one of them. Epochs count only with a schedule over the
-        epochs, micro-batches only with batch normalisation, and shards only if there are any.
+        The number of replicas isn't among them. Epochs count only if a schedule is stretched over
+        them, micro-batches only with batch normalisation, shards and the choice of validation
+        images only if they differ from the default.
         """
         names = [
             field.name
@@ -227,6 +232,8 @@ class Config:
             names.append("accumulate_steps")
         if self.shards:
             names.append("shards")
+        if self.validation != "first":
+            names.append("validation")
         return {name: self.as_dict()[name] for name in names}
 
     @property

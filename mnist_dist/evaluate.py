@@ -51,6 +51,11 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         help="write the images that the network sees there",
     )
     parser.add_argument(
+        "--predict",
+        metavar="FILE.csv",
+        help="write the answers for test images without labels, or for --images, as a table",
+    )
+    parser.add_argument(
         "--tta",
         action="store_true",
         help="test-time averaging: the mean answer to an image and to it moved by half a pixel",
@@ -63,6 +68,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
             raise UsageError(f"--{name} is for scoring a data set, not for --images; leave one out")
     if args.save_preprocessed and not args.images:
         raise UsageError("--save_preprocessed goes with --images; give those")
+    for name in ("split", "mistakes", "json", "dataset"):
+        if args.predict and getattr(args, name):
+            raise UsageError(f"--{name} doesn't go with --predict; leave one out")
     return args
 
 
@@ -75,15 +83,20 @@ def _run(args: argparse.Namespace) -> int:
     paths = handwriting.files(args.images) if args.images else []
     if args.save_preprocessed:
         writable(Path(args.save_preprocessed), "--save_preprocessed")
+    if args.predict:
+        writable(Path(args.predict).resolve().parent, "the folder of --predict")
     run = origin.read(found)
     with Console() as console:
         console.stage("importing TensorFlow")
         import_tensorflow(run.one_dnn)
+        from mnist_dist.use import table
         from mnist_dist.use.classify import classify
         from mnist_dist.use.device import on_device
 
         console.stage("loading the network")
         with on_device(run, args.no_gpu, args.tta) as (model, placement):
+            if args.predict:
+                return table.write(model, paths, args.data_dir, Path(args.predict), console)
             if paths:
                 return classify(model, paths, args.save_preprocessed, args.json, console)
             _score(model, placement, args, console)
@@ -120,14 +133,14 @@ def _score(
     scores = summary(evaluation, split.labels, model.num_classes)
     drawn = []
     if args.mistakes:
-        drawn = [score_report.draw_mistakes(Path(args.mistakes), split, evaluation)]
+        drawn = [score_report.draw_mistakes(model, Path(args.mistakes), split, evaluation)]
     console.stage("")
     if args.json:
         print(json.dumps(score_report.record(model, data, name, scores), allow_nan=False))
         return
     for line in score_report.head(model, data):
         console.line(line)
-    print("\n".join([*score_report.text(name, scores), *drawn]))
+    print("\n".join([*score_report.text(model, name, scores), *drawn]))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -107,11 +107,14 @@ def command_in_new_folder(config: Config) -> Callable[[Iterable[str]], str]:
     return command
 
 
-def origin(config: Config, network: Architecture, replicas: int) -> dict[str, Any]:
+def origin(
+    config: Config, network: Architecture, replicas: int, class_names: Sequence[str]
+) -> dict[str, Any]:
     """What a checkpoint records of its run, so that the folder alone is enough to use it."""
     return {
         "network": dataclasses.asdict(network),
         "replicas": replicas,
+        "class_names": list(class_names),
         "config": config.as_dict(),
     }
 

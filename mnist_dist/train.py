@@ -115,6 +115,7 @@ def _run(
             precision=computing.precision,
             deterministic=made.arithmetic.deterministic,
             parameters=sum(stage.parameters for stage in made.architecture.stages),
+            class_names=list(data.class_names),
             config=config.as_dict(),
         )
         return finish.finish(loop, progress, facts)
@@ -158,7 +159,7 @@ def _loop(  # noqa: PLR0913
         stop=stop,
         save_deadline=run_files.save_deadline_check(config, files.console),
         identity=run_files.identity(config, made.arithmetic.precision, data),
-        origin=run_files.origin(config, made.architecture, placement.replicas),
+        origin=run_files.origin(config, made.architecture, placement.replicas, data.class_names),
         kernels=run_files.kernels(devices, made.arithmetic),
         worker_name=joined.worker_name,
         report_step=joined.report_step,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import logging
 
-from mnist_dist.data import layouts, sources
+from mnist_dist.data import sources
 from mnist_dist.data.split import Split
 from mnist_dist.devices.startup_messages import without_startup_messages
 from mnist_dist.errors import UsageError
@@ -36,7 +36,7 @@ def _run(argv: list[str]) -> int:
     parser.add_argument(
         "--idx_dir",
         default="",
-        help="folder of IDX files or an .npz; default: embedded MNIST",
+        help="folder of a data set (docs/data.md) or an .npz; default: embedded MNIST",
     )
     parser.add_argument("--name", default="mnist", help="the set's TFDS name; default: mnist")
     args = parser.parse_args(argv)
@@ -50,7 +50,7 @@ def prepare(data_dir: Path, idx_dir: str, name: str) -> Path:
 
     Args:
         data_dir: TFDS's folder of data sets.
-        idx_dir: the IDX files; empty for the embedded MNIST.
+        idx_dir: the set's folder; empty for the embedded MNIST.
         name: the set's name, such as fashion_mnist.
 
     Returns:
@@ -64,21 +64,21 @@ def prepare(data_dir: Path, idx_dir: str, name: str) -> Path:
     place = data_dir / name / VERSION
     if place.exists():
         raise UsageError(f"{place} is there already; remove it, or give another --data_dir")
-    if idx_dir and not layouts.find(Path(idx_dir), given=True):
-        raise UsageError(f"--idx_dir={idx_dir}: no IDX files there; give the folder that has them")
     data = sources.load(idx_dir, "", 0)
     writable(place.parent, "--data_dir")
     place.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".preparing-", dir=data_dir))
     try:
-        _write(aside, name, {"train": data.train, "test": data.test}, data.num_classes)
+        splits = {"train": data.train, "test": data.test}
+        names = list(data.class_names) or [str(number) for number in range(data.num_classes)]
+        _write(aside, name, {k: v for k, v in splits.items() if len(v.labels)}, names)
         (aside / name / VERSION).rename(place)
     finally:
         shutil.rmtree(aside)
     return place
 
 
-def _write(folder: Path, name: str, splits: dict[str, Split], num_classes: int) -> None:
+def _write(folder: Path, name: str, splits: dict[str, Split], names: list[str]) -> None:
     with without_startup_messages():
         import tensorflow as tf
         import tensorflow_datasets as tfds
@@ -89,14 +89,14 @@ def _write(folder: Path, name: str, splits: dict[str, Split], num_classes: int) 
     shape = splits["train"].images.shape[1:]
     features = {
         "image": tfds.features.Image(shape=shape),
-        "label": tfds.features.ClassLabel(num_classes=num_classes),
+        "label": tfds.features.ClassLabel(names=names),
     }
     examples = {
-        part: [
+        split: [
             (number, {"image": image, "label": int(label)})
-            for number, (image, label) in enumerate(zip(split.images, split.labels, strict=True))
+            for number, (image, label) in enumerate(zip(*arrays, strict=True))
         ]
-        for part, split in splits.items()
+        for split, arrays in splits.items()
     }
     with contextlib.redirect_stdout(io.StringIO()):  # it announces a download
         tfds.dataset_builders.store_as_tfds_dataset(
@@ -106,7 +106,7 @@ def _write(folder: Path, name: str, splits: dict[str, Split], num_classes: int) 
             split_datasets=examples,
             data_dir=folder,
             disable_shuffling=True,  # keeps the order of the files, and so the validation split
-            description=f"{name}, written by mnist_dist.data.prepare from its IDX files.",
+            description=f"{name}, written by mnist_dist.data.prepare from its files.",
         )
 
 

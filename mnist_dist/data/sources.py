@@ -1,4 +1,4 @@
-"""Where images come from: the MNIST in this package, files in a folder, or TFDS."""
+"""Reads a data set: the MNIST in this package, files in a folder, or a tensorflow-datasets name."""
 
 import dataclasses
 import hashlib
@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_dist.data import idx, layouts, npz, tfds
-from mnist_dist.data.layouts import IDX_FILES, Layout
-from mnist_dist.data.split import Split
-from mnist_dist.errors import UsageError
+from mnist_dist.data import class_names as names_file
+from mnist_dist.data import find, idx, tfds
+from mnist_dist.data.idx_files import IDX_FILES
+from mnist_dist.data.split import DataSet, Split, Unlabelled
+from mnist_dist.data.validation import held_out
+from mnist_dist.errors import UsageError, shorten
 
 EMBEDDED_SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -19,8 +21,8 @@ EMBEDDED_SHA256 = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 """Of the uncompressed files, as LeCun published them."""
-PACKED = ("x_train", "y_train", "x_test", "y_test")
-MOST_CLASSES = 10_000
+
+LISTED = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +30,14 @@ class ImageData:
     """A data set, split.
 
     Attributes:
-        train: what is trained on, without the held-out images.
-        validation: the first training images, held out; may be empty.
-        test: the test split.
-        num_classes: labels are from 0 to this, exclusive.
-        source: one line for the log, with the path and the counts.
+        train: the images that are trained on, without those held out.
+        validation: the set's own validation images, or training images held out; may be empty.
+        test: the labelled test images; may be empty.
+        num_classes: labels are 0 to num_classes - 1.
+        source: one line for the log: the path, the counts, the shape and the classes.
         fingerprint: hex digest of all pixels, labels and the split.
+        unlabelled: test images without labels; may be empty.
+        class_names: a name for each class; empty: classes are called by their number.
     """
 
     train: Split
@@ -42,136 +46,142 @@ class ImageData:
     num_classes: int
     source: str
     fingerprint: str
+    unlabelled: Unlabelled
+    class_names: tuple[str, ...] = ()
 
 
-def load(data_dir: str, dataset: str, validation_size: int, given: bool = True) -> ImageData:
-    """Reads a data set into memory.
+def load(  # noqa: PLR0913
+    data_dir: str,
+    dataset: str,
+    validation_size: int,
+    given: bool = True,
+    validation_seed: int | None = None,
+    class_names: str = "",
+) -> ImageData:
+    """Reads a data set and splits it.
 
     Args:
-        data_dir: a folder with one of `layouts`' sets, or with prepared TFDS sets. A missing or
-            empty one stands for the embedded MNIST, as no name does.
+        data_dir: a folder with a set in one of `find.FORMATS`, or with prepared TFDS sets; empty
+            for the embedded MNIST.
         dataset: a TFDS name; empty for files.
-        validation_size: how many of the first training images are held out.
-        given: whether somebody chose `data_dir`. What is given is used or refused; the default
-            folder may hold other things, and nothing is said of it.
+        validation_size: training images that are held out, unless the set has its own validation
+            images.
+        given: whether the user named `data_dir`. A folder that was named is used or refused; the
+            default one may be missing or hold other things, and then the embedded MNIST is used.
+        validation_seed: draws the held-out images; None for the first ones.
+        class_names: a file with the names of the classes; empty for those of the set, if any.
 
     Raises:
-        UsageError: damaged or missing files, labels that don't fit, an unknown data set.
+        UsageError: files are missing or damaged or don't fit together, or the set is unknown.
     """
-    if dataset:
-        train, test, num_classes, origin = tfds.read(dataset, data_dir)
+    found = tfds.read(dataset, data_dir) if dataset else _files(data_dir, given)
+    if found.train is None:  # a complete set has one
+        raise UsageError(f"{found.origin}: it has no training images; give a set that has")
+    train, num_classes = found.train, found.num_classes or _classes_of(found.train)
+    empty = Split(train.images[:0], train.labels[:0])
+    test, unlabelled = found.test or empty, found.unlabelled or Unlabelled(empty.images)
+    _check(found, num_classes)
+    names = found.class_names if len(found.class_names) == num_classes else ()
+    if class_names:
+        names = names_file.read(Path(class_names), num_classes)
+    shown = list(names) or [str(number) for number in range(num_classes)]
+    if found.validation is None:
+        own: tuple[np.ndarray, ...] = ()
+        rest, validation = held_out(train, validation_size, validation_seed, shown, found.origin)
     else:
-        train, test, origin = _files(data_dir, given)
-        num_classes = int(train.labels.max(initial=0)) + 1
-    _check(train, test, num_classes, origin)
-    if not 0 <= validation_size < len(train.labels):
-        raise UsageError(
-            f"--validation_size={validation_size}: the training set has {len(train.labels)} "
-            f"images and some must be left; give 0 to {len(train.labels) - 1}"
-        )
-    held_out = Split(train.images[:validation_size], train.labels[:validation_size])
-    rest = Split(train.images[validation_size:], train.labels[validation_size:])
-    counts = f"{len(rest.labels)} train, {len(held_out.labels)} validation, {len(test.labels)} test"
+        own, rest, validation = found.validation, train, found.validation
     digest = hashlib.blake2b(digest_size=16)
-    for array in (train.images, train.labels, test.images, test.labels):
-        digest.update(f"{array.shape} {validation_size}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return ImageData(rest, held_out, test, num_classes, f"{origin}: {counts}", digest.hexdigest())
+    drawn = "" if own or validation_seed is None else f" {validation_seed}"
+    more = [unlabelled.images] if len(unlabelled.images) else []
+    for array in (train.images, train.labels, test.images, test.labels, *own, *more):
+        digest.update(f"{array.shape} {validation_size}{drawn}".encode())
+        if array.size:
+            digest.update(np.ascontiguousarray(array).data)
+    return ImageData(
+        rest,
+        validation,
+        test,
+        num_classes,
+        f"{found.origin}: {_counts(rest, validation, test, unlabelled)}, "
+        f"{_by(train.images.shape[1:])}, {_classes(train.labels, shown)}",
+        digest.hexdigest(),
+        unlabelled,
+        names,
+    )
+
+
+def load_unlabelled(data_dir: str) -> tuple[Unlabelled, str]:
+    """The test images of a folder for which predictions are wanted; labels aren't needed.
+
+    Returns:
+        The images without labels, or those of the labelled test set if there are no others; and
+        the origin, for messages.
+
+    Raises:
+        UsageError: the folder has no set, or a set without test images.
+    """
+    layout = find.find(Path(data_dir), given=True)
+    if layout is None:
+        raise UsageError(f"{data_dir}: no data set there; give a folder with one")
+    files = {role: paths for role, paths in layout.files.items() if role.startswith("test")}
+    found = layout.read(files if files else layout.files)
+    if found.unlabelled is not None:
+        return found.unlabelled, found.origin
+    if found.test is not None:
+        return Unlabelled(found.test.images), found.origin
+    raise UsageError(f"{found.origin}: it has no test images; give a set that has")
 
 
 def embedded_folder() -> Path:
-    """Where this package keeps MNIST."""
+    """The folder in which this package keeps MNIST."""
     return Path(str(resources.files("mnist_dist") / "data" / "mnist"))
 
 
-def _files(data_dir: str, given: bool) -> tuple[Split, Split, str]:
-    layout = layouts.find(Path(data_dir), given) if data_dir else None
+def _files(data_dir: str, given: bool) -> DataSet:
+    layout = find.find(Path(data_dir), given) if data_dir else None
     if layout is None:
-        folder = embedded_folder()
-        if not (data_dir and given):
-            origin = f"embedded MNIST ({folder})"
-        elif Path(data_dir).exists():
-            origin = f"embedded MNIST ({folder}), as {data_dir} holds nothing"
-        else:
-            origin = f"embedded MNIST ({folder}), as {data_dir} isn't there"
-        return *_embedded(), origin
-    if "npz" in layout.files:
-        path = layout.files["npz"]
-        return *_packed(path), f"arrays of {path}"
-    kind = f"EMNIST {layout.emnist}" if layout.emnist else "IDX"
-    return *_idx(layout), f"{kind} files in {layout.folder}"
+        return _embedded()
+    find.check_complete(Path(data_dir), layout)
+    return layout.read(layout.files)
 
 
-def _embedded() -> tuple[Split, Split]:
-    """The MNIST in this package, held against the published checksums."""
+def _embedded() -> DataSet:
+    """The MNIST in this package, checked against the published checksums."""
     folder = embedded_folder()
-    layout = layouts.find(folder, given=False)
+    layout = find.find(folder, given=False)
     if layout is None:
         raise UsageError(f"{folder}: the embedded MNIST is gone; reinstall the package")
-    arrays = _arrays(layout)
-    _verify(dict(zip(IDX_FILES, arrays, strict=True)))
-    return _splits(*arrays)
+    find.check_complete(folder, layout)
+    found = layout.read(layout.files)._replace(origin=f"embedded MNIST ({folder})")
+    if found.train is None or found.test is None:
+        raise UsageError(f"{folder}: the embedded MNIST is incomplete; reinstall the package")
+    arrays = [a for s in (found.train, found.test) for a in (s.images[..., 0], s.labels)]
+    for name, array in zip(IDX_FILES, arrays, strict=True):
+        _verify(name, array.astype(np.uint8, copy=False))
+    return found
 
 
-def _arrays(layout: Layout) -> list[np.ndarray]:
-    return [idx.read(layout.files[name], 3 if "images" in name else 1) for name in IDX_FILES]
+def _verify(name: str, array: np.ndarray) -> None:
+    """Raises UsageError where an embedded file isn't the original."""
+    head = bytes([0, 0, idx.UNSIGNED_BYTES, array.ndim])
+    digest = hashlib.sha256(head + np.array(array.shape, ">u4").tobytes())
+    digest.update(array.data)
+    if digest.hexdigest() != EMBEDDED_SHA256[name]:
+        raise UsageError(f"the embedded {name} is not the original (SHA-256); reinstall")
 
 
-def _idx(layout: Layout) -> tuple[Split, Split]:
-    train_images, train_labels, test_images, test_labels = _arrays(layout)
-    if layout.emnist:  # its images lie on their side, and A is 1 among the letters
-        train_images, test_images = (a.transpose(0, 2, 1) for a in (train_images, test_images))
-    if layout.emnist == "letters":
-        if not (train_labels.min() and test_labels.min()):
-            raise UsageError(
-                f"{layout.folder}: EMNIST letters with label 0, they are from 1; "
-                "the files don't belong together"
-            )
-        train_labels, test_labels = train_labels - 1, test_labels - 1
-    return _splits(train_images, train_labels, test_images, test_labels)
+def _classes_of(train: Split) -> int:
+    return int(train.labels.max(initial=0)) + 1
 
 
-def _packed(path: Path) -> tuple[Split, Split]:
-    """Of an .npz as Keras's mnist.npz is one."""
-    arrays = npz.read(path, PACKED, idx.MOST_BYTES)
-    for name, array in arrays.items():
-        if name.startswith("x"):
-            if array.dtype != np.uint8 or array.ndim not in (3, 4):
-                raise UsageError(
-                    f"{path}: {name} is {array.dtype} of {array.ndim} dimensions; give uint8 "
-                    "[examples, height, width], or with [channels]"
-                )
-        elif array.dtype.kind not in "iu" or array.shape not in ((array.size,), (array.size, 1)):
-            raise UsageError(
-                f"{path}: {name} is {array.dtype} of {array.ndim} dimensions; give whole numbers, "
-                "one for each image"
-            )
-        elif array.max(initial=0) >= MOST_CLASSES or array.min(initial=0) < 0:
-            raise UsageError(f"{path}: {name} has labels that aren't 0 to {MOST_CLASSES - 1}")
-    train_images, train_labels, test_images, test_labels = arrays.values()
-    return _splits(train_images, train_labels.ravel(), test_images, test_labels.ravel())
-
-
-def _verify(arrays: dict[str, np.ndarray]) -> None:
-    """Holds the embedded files against the published checksums."""
-    for name, array in arrays.items():
-        head = bytes([0, 0, idx.UNSIGNED_BYTES, array.ndim])
-        digest = hashlib.sha256(head + np.array(array.shape, ">u4").tobytes())
-        digest.update(array.data)
-        if digest.hexdigest() != EMBEDDED_SHA256[name]:
-            raise UsageError(f"the embedded {name} is not the original (SHA-256); reinstall")
-
-
-def _splits(*arrays: np.ndarray) -> tuple[Split, Split]:
-    """Training and test split of their images and labels, in the order of `IDX_FILES`."""
-    images = [a if a.ndim == 4 else a[..., np.newaxis] for a in arrays[::2]]
-    train, test = zip(map(np.ascontiguousarray, images), arrays[1::2], strict=True)
-    return Split(train[0], train[1].astype(np.int32)), Split(test[0], test[1].astype(np.int32))
-
-
-def _check(train: Split, test: Split, num_classes: int, origin: str) -> None:
-    """Raises UsageError where images and labels, or training and test set, don't fit together."""
-    for name, split in (("training", train), ("test", test)):
+def _check(found: DataSet, num_classes: int) -> None:
+    """Raises UsageError where images and labels, or the subsets, don't fit together."""
+    origin = found.origin
+    splits = {"training": found.train, "validation": found.validation, "test": found.test}
+    shapes = {}
+    for name, split in splits.items():
+        if split is None:
+            continue
         if len(split.images) != len(split.labels):
             raise UsageError(
                 f"{origin}: {len(split.images)} {name} images and {len(split.labels)} labels; "
@@ -185,8 +195,40 @@ def _check(train: Split, test: Split, num_classes: int, origin: str) -> None:
                 f"{origin}: {name} label {low if low < 0 else high} is outside the "
                 f"{num_classes} classes, 0 to {num_classes - 1}; the files don't belong together"
             )
-    if train.images.shape[1:] != test.images.shape[1:]:
+        shapes[name] = split.images.shape[1:]
+    if found.unlabelled is not None:
+        shapes["test"] = found.unlabelled.images.shape[1:]
+    for name, shape in shapes.items():
+        if shape != shapes["training"]:
+            raise UsageError(
+                f"{origin}: training images are {shapes['training']} and {name} images {shape}; "
+                "the files don't belong together"
+            )
+    if found.train is not None and (found.train.labels == found.train.labels[0]).all():
         raise UsageError(
-            f"{origin}: training images are {train.images.shape[1:]} and test images "
-            f"{test.images.shape[1:]}; the files don't belong together"
+            f"{origin}: all training images are of class {found.train.labels[0]}; give a set with "
+            "two classes or more"
         )
+
+
+def _counts(train: Split, validation: Split, test: Split, unlabelled: Unlabelled) -> str:
+    counts = [f"{len(train.labels)} train", f"{len(validation.labels)} validation"]
+    if len(test.labels) or not len(unlabelled.images):
+        counts.append(f"{len(test.labels)} test" if len(test.labels) else "no test set")
+    if len(unlabelled.images):
+        counts.append(f"{len(unlabelled.images)} test images without labels")
+    return ", ".join(counts)
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _classes(labels: np.ndarray, shown: list[str]) -> str:
+    """As "10 classes (0 to 9)", with the classes that no training image has."""
+    empty = np.flatnonzero(np.bincount(labels, minlength=len(shown)) == 0)
+    missing = ""
+    if empty.size:
+        some = ", ".join(shown[number] for number in empty[:LISTED])
+        missing = f"; no training image of {some}{', ...' if empty[LISTED:].size else ''}"
+    return f"{len(shown)} classes ({shorten(shown[0])} to {shorten(shown[-1])}{missing})"

@@ -9,18 +9,15 @@ from typing import Any
 import absl.logging
 import numpy as np
 
-from mnist_dist.data.split import Split
+from mnist_dist.data.split import DataSet, Split
 from mnist_dist.errors import UsageError
 
 BATCH = 1024
 RETRIES = 4
 
 
-def read(name: str, data_dir: str) -> tuple[Split, Split, int, str]:
+def read(name: str, data_dir: str) -> DataSet:
     """Reads a set that is prepared under `data_dir`, or downloads it there first.
-
-    Returns:
-        The training split, the test split, the number of classes, and the origin for messages.
 
     Raises:
         UsageError: the set is unknown, isn't one of equally large images with one class each, or
@@ -59,15 +56,23 @@ def read(name: str, data_dir: str) -> tuple[Split, Split, int, str]:
             f"--dataset={name}: not prepared under {data_dir}, and downloading failed "
             f"({_first_line(error)}); prepare it there on a machine with network access"
         ) from error
-    missing = {"train", "test"} - set(builder.info.splits)
-    if missing:
+    there = [split for split in ("train", "validation", "test") if split in builder.info.splits]
+    if "train" not in there:
         raise UsageError(
-            f"--dataset={name}: it has no split {', '.join(sorted(missing))}; "
-            "give a set that has train and test"
+            f"--dataset={name}: it has no split train, but {', '.join(builder.info.splits)}; "
+            "give a set that has one"
         )
-    train, test = (_arrays(builder, split, name, image, label) for split in ("train", "test"))
-    origin = f"TFDS {builder.info.full_name} ({builder.data_dir})"
-    return train, test, features[label].num_classes, origin
+    splits = {split: _arrays(builder, split, name, image, label) for split in there}
+    names = tuple(features[label].names)
+    numbered = names == tuple(map(str, range(len(names))))
+    return DataSet(
+        f"TFDS {builder.info.full_name} ({builder.data_dir})",
+        splits["train"],
+        splits.get("validation"),
+        splits.get("test"),
+        class_names=() if numbered else names,
+        num_classes=features[label].num_classes,
+    )
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 
 from mnist_dist.report import figures
 from mnist_dist.report.answer import CONTRADICTED, Answer, Ranking
-from mnist_dist.report.results import Predictions
+from mnist_dist.report.results import Predictions, class_names
 from mnist_dist.report.runs import NEIGHBOURS, PARTS, SMOOTHED_FROM, Run
 from mnist_dist.report.settings import Setting, by_validation
 from mnist_dist.report.style import CSS
@@ -73,7 +73,7 @@ def _ranking(ranking: Ranking) -> list[str]:
         f"<section><h2>Settings</h2>{_settings(settings, colours)}{_list(answer.how)}</section>",
         f"<section><h2>Curves</h2>{_curves(settings, colours, split)}</section>",
         f"<section><h2>Mistakes of the best run, {escape(best.name)}</h2>"
-        f"{_mistakes(best.predictions)}</section>",
+        f"{_mistakes(best)}</section>",
         f"<details{'' if len(runs) > LONG else ' open'}><summary>Single runs</summary>"
         f"{_table(runs_table(settings), colours, 'setting')}</details>",
     ]
@@ -182,12 +182,14 @@ def _curves(settings: Sequence[Setting], colours: Sequence[str], split: str) -> 
     )
 
 
-def _mistakes(predictions: Predictions | None) -> str:
+def _mistakes(best: Run) -> str:
+    predictions = best.predictions
     if predictions is None:
         return "<p>It has no predictions.npz to show.</p>"
-    images = []
+    names, images = class_names(best.result, predictions), []
     for index, image in zip(predictions.mistake_index, predictions.mistake_image, strict=True):
-        label, prediction = predictions.label[index], predictions.prediction[index]
+        label = escape(names[predictions.label[index]])
+        prediction = escape(names[predictions.prediction[index]])
         loss = predictions.loss[index]
         what = f"test image {index}: label {label}, prediction {prediction}"
         images.append(
@@ -196,20 +198,21 @@ def _mistakes(predictions: Predictions | None) -> str:
             f"<small>loss {loss:.2f}</small></figcaption></figure>"
         )
     return (
-        f"<p>{escape(mistakes(predictions))}</p><h3>Confusion matrix</h3>{_confusion(predictions)}"
+        f"<p>{escape(mistakes(predictions, names))}</p><h3>Confusion matrix</h3>"
+        f"{_confusion(predictions, names)}"
         f"<h3>The {len(images)} worst mistakes: label &rarr; prediction</h3>"
         f'<div class="mistakes">{"".join(images)}</div>'
     )
 
 
-def _confusion(predictions: Predictions) -> str:
+def _confusion(predictions: Predictions, names: Sequence[str]) -> str:
     counts = confusion(predictions)
     largest = max(int((counts - np.diag(np.diag(counts))).max()), 1)
-    head = "".join(f'<th scope="col">{name}</th>' for name in range(len(counts)))
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names[: len(counts)])
     rows = []
     for label, row in enumerate(counts):
         cells = "".join(_count_cell(int(n), label == i, largest) for i, n in enumerate(row))
-        rows.append(f'<tr><th scope="row">{label}</th>{cells}</tr>')
+        rows.append(f'<tr><th scope="row">{escape(names[label])}</th>{cells}</tr>')
     return (
         '<div class="scroll" tabindex="0"><table class="confusion"><thead><tr><th></th>'
         f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"

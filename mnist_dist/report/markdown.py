@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from mnist_dist.report.answer import Ranking
+from mnist_dist.report.results import class_names
 from mnist_dist.report.runs import Run
 from mnist_dist.report.tables import (
     Table,
@@ -49,7 +50,8 @@ def _ranking(ranking: Ranking) -> list[str]:
     best = settings[0].best_run
     if best.predictions:
         heading = f"## Mistakes of the best run, {_escaped(best.name)}"
-        parts += [heading, mistakes(best.predictions)]
+        names = [_escaped(name) for name in class_names(best.result, best.predictions)]
+        parts += [heading, mistakes(best.predictions, names)]
     return parts
 
 

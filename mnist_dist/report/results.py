@@ -20,6 +20,7 @@ NUMBERS = (
 PREDICTIONS_BYTES = 48 << 20  # of each array: four million test images
 MOST_CLASSES = 1000
 MOST_SIDE_PX = 1024
+LONGEST_NAME = 80  # of a class, in characters
 
 
 class Predictions(NamedTuple):
@@ -58,6 +59,16 @@ def checked(result: dict[str, Any]) -> dict[str, Any]:
         part = result.get(name, {})
         if not isinstance(part, dict) or not all(_plain(value) for value in part.values()):
             raise Damaged(f"is damaged (no plain values in {name})")
+    if stopped != "preempted" and result.get("test_accuracy", 0.0) is None:
+        raise Damaged(
+            "has no test score: its data set has no labelled test images "
+            "(python -m mnist_dist.evaluate RUN --split=validation)"
+        )
+    names = result.get("class_names", [])
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and len(name) <= LONGEST_NAME for name in names
+    ):
+        raise Damaged("is damaged (no list of names in class_names)")
     missing = ("test_accuracy", "test_loss") if stopped == "preempted" else ()
     wrong = [name for name in NUMBERS if name not in missing and not number(result.get(name))]
     if wrong:
@@ -69,6 +80,14 @@ def checked(result: dict[str, Any]) -> dict[str, Any]:
         if score is not None and not (number(score) and 0.0 <= score <= 1.0):
             raise Damaged("is damaged (no accuracy within 0..1)")
     return result
+
+
+def class_names(result: dict[str, Any], predictions: Predictions) -> list[str]:
+    """What the classes in `predictions` are called: by the result's names, else by number."""
+    labels, answers = predictions.label, predictions.prediction
+    count = 1 + int(max(labels.max(initial=0), answers.max(initial=0)))
+    names = result.get("class_names", [])
+    return names if len(names) >= count else [str(number) for number in range(count)]
 
 
 def _plain(value: Any) -> bool:

@@ -155,8 +155,11 @@ def confusion(predictions: Predictions) -> np.ndarray:
     return counts.reshape(classes, classes)
 
 
-def mistakes(predictions: Predictions) -> str:
-    """How many test images are predicted wrongly, and which mistakes are the most frequent."""
+def mistakes(predictions: Predictions, names: Sequence[str]) -> str:
+    """How many test images are predicted wrongly, and which mistakes are the most frequent.
+
+    `names` are those of the classes.
+    """
     counts = confusion(predictions)
     wrong = int(counts.sum() - np.trace(counts))
     text = f"{wrong:,} of {len(predictions.label):,} test images are predicted wrongly"
@@ -166,7 +169,9 @@ def mistakes(predictions: Predictions) -> str:
         if label != prediction
     ]
     most = sorted(pairs, key=lambda pair: -pair[2])[:3]
-    listed = ", ".join(f"{label} taken for {prediction} ({n})" for label, prediction, n in most)
+    listed = ", ".join(
+        f"{names[label]} taken for {names[prediction]} ({n})" for label, prediction, n in most
+    )
     return f"{text}; most often {listed}." if most else f"{text}."
 
 

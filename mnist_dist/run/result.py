@@ -26,6 +26,7 @@ class Result:
     precision: str
     deterministic: bool
     parameters: int
+    class_names: list[str]
     weights_sha256: str
     data: str
     stopped: str

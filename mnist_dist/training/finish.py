@@ -19,6 +19,7 @@ class Facts(NamedTuple):
     precision: str
     deterministic: bool
     parameters: int
+    class_names: list[str]
     config: dict[str, Any]
 
 
@@ -38,7 +39,7 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
     if finished:
         console.line(f"This run is finished ({progress.stopped}, global step {progress.step}).")
         if progress.patience.best_step is None:  # else the best weights' scores are reported, below
-            console.line(score_line("test", progress.scores["test"]))
+            _say_score(loop, progress)
     try:
         stopped, test = (progress.stopped, None) if finished else loop.run(progress)
     except BaseException as error:
@@ -52,8 +53,9 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
         console.line(f"Stopped by {name}: saved at global step {progress.step}, to go on later.")
     else:
         test = _score(loop, progress, test)
-        if not finished or events.incomplete:
-            events.predictions(lambda path: test.save(path, loop.data.test))
+        if test is not None and (not finished or events.incomplete):
+            score = test
+            events.predictions(lambda path: score.save(path, loop.data.test))
     result = _result(loop, progress, stopped, facts)
     console.line(f"weights_sha256: {result.weights_sha256}")
     if not finished or events.incomplete:
@@ -62,23 +64,32 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
     return result
 
 
-def _score(loop: Loop, progress: Progress, test: Evaluation | None) -> Evaluation:
-    """The reported score: of the best weights with --patience, else of the last ones.
+def _score(loop: Loop, progress: Progress, test: Evaluation | None) -> Evaluation | None:
+    """The reported test score: of the best weights with --patience, else of the last ones.
 
-    `test` is the last weights' score if it has been computed.
+    `test` is the last weights' score if it has been computed. Without a test set it is None.
     """
     best = progress.patience.best_step
     if best not in (None, progress.step):
         loop.files.checkpoints.restore(loop.files.checkpoints.at(best))
         progress.scores["validation"] = loop.evaluate("validation").means()
         test = None
-    if test is None:
+    if test is None and len(loop.data.test.labels):
         test = loop.evaluate("test")
-    progress.scores["test"] = test.means()
+    if test is not None:
+        progress.scores["test"] = test.means()
     if best is not None:
         loop.files.console.line(f"The best weights are of global step {best}:")
-        loop.files.console.line(score_line("test", progress.scores["test"]))
+        _say_score(loop, progress)
     return test
+
+
+def _say_score(loop: Loop, progress: Progress) -> None:
+    """Prints the test score, or the validation score if there is no test set."""
+    for split in ("test", "validation"):
+        if split in progress.scores:
+            loop.files.console.line(score_line(split, progress.scores[split]))
+            break
 
 
 def _result(loop: Loop, progress: Progress, stopped: str, facts: Facts) -> Result:

@@ -235,8 +235,13 @@ class Loop:
         speed = {"images_per_s": images / seconds, "input_wait": waited / seconds}
         return speed | resources.memory(self.placement.devices) | self.steps.loss_scale
 
-    def _evaluate_all(self, progress: Progress) -> Evaluation:
-        """Scores the validation set, if any, and the test set, whose score is returned."""
+    def _evaluate_all(self, progress: Progress) -> Evaluation | None:
+        """Scores the validation and the test split, each unless it is empty.
+
+        Returns:
+            The score on the test split; None if that is empty.
+        """
+        test = None
         epoch = self.trainset.order.position(progress.step - 1)[0] + 1
         for split in ("validation", "test"):
             if not len(getattr(self.data, split).labels):
@@ -248,12 +253,13 @@ class Loop:
             self.files.events.evaluation(progress.step, epoch, split, score.loss, score.accuracy)
             self.files.console.line(score_line(split, progress.scores[split]))
             if split == "test":
+                test = score
                 self._draw(score, progress.step)
         if self.early_stopping.epochs and self.plan.epoch_ended(progress.step):
             progress.patience.update(
                 self.early_stopping, progress.step, progress.scores["validation"]
             )
-        return score
+        return test
 
     def _draw(self, score: Evaluation, step: int) -> None:
         test = self.data.test

@@ -35,21 +35,11 @@ def classify(
         UsageError: the network reads images of several channels.
         RunError: `seen_dir` can't be written.
     """
-    shape = model.image_shape
-    handwriting.check_channels(shape)
-    read: list[tuple[Path, np.ndarray]] = []
-    skipped: dict[str, str] = {}
-    console.stage("reading the pictures")
-    for path in paths:
-        try:
-            read.append((path, handwriting.read(path, shape)))
-        except handwriting.Unreadable as reason:
-            skipped[str(path)] = str(reason)
-            console.notice(f"{path}: {reason}; it is skipped".replace("\n", " "))
+    read, skipped = read_pictures(model, paths, console)
     if seen_dir:
         for number, (path, image) in enumerate(read, 1):
             pictures.save(Path(seen_dir) / f"{number:03d}-{path.stem}.png", image)
-    images = np.array([image for _, image in read], np.uint8).reshape(-1, *shape)
+    images = np.array([image for _, image in read], np.uint8).reshape(-1, *model.image_shape)
     answers = zip(read, model.predict(images).top(TOP), strict=True)
     console.stage("")
     if as_json:
@@ -57,21 +47,48 @@ def classify(
             "checkpoint": str(model.origin.saved.path),
             "step": model.step,
             "tta": model.tta,
-            "images": [_record(path, top) for (path, _), top in answers],
+            "images": [_record(model, path, top) for (path, _), top in answers],
             "skipped": [{"image": path, "reason": why} for path, why in skipped.items()],
         }
         print(json.dumps(record, allow_nan=False))
     else:
         for (path, _), top in answers:
-            first, *others = (f"{name} ({100 * share:.2f} %)" for name, share in top)
+            named = [(model.origin.class_name(number), share) for number, share in top]
+            first, *others = (f"{name} ({100 * share:.2f} %)" for name, share in named)
             print(f"{path}: {first}{', or ' if others else ''}{', '.join(others)}")
     return EXIT_USAGE if skipped else 0
 
 
-def _record(path: Path, top: list[tuple[int, float]]) -> dict[str, Any]:
-    return {
-        "image": str(path),
-        "class": top[0][0],
-        "probability": top[0][1],
-        "top": [{"class": name, "probability": share} for name, share in top],
-    }
+def read_pictures(
+    model: Model, paths: Sequence[Path], console: Console
+) -> tuple[list[tuple[Path, np.ndarray]], dict[str, str]]:
+    """Reads people's pictures as the network sees them.
+
+    Returns:
+        (path, uint8 [height, width, 1]) for each picture that can be read, and for each other
+        path the reason, which the console shows, too.
+
+    Raises:
+        UsageError: the network reads images of several channels.
+    """
+    handwriting.check_channels(model.image_shape)
+    read: list[tuple[Path, np.ndarray]] = []
+    skipped: dict[str, str] = {}
+    console.stage("reading the pictures")
+    for path in paths:
+        try:
+            read.append((path, handwriting.read(path, model.image_shape)))
+        except handwriting.Unreadable as reason:
+            skipped[str(path)] = str(reason)
+            console.notice(f"{path}: {reason}; it is skipped".replace("\n", " "))
+    return read, skipped
+
+
+def _record(model: Model, path: Path, top: list[tuple[int, float]]) -> dict[str, Any]:
+    """The record of a picture; with the names of classes that have some."""
+
+    def one(number: int, share: float) -> dict[str, Any]:
+        name = {"name": model.origin.class_name(number)} if model.origin.class_names else {}
+        return {"class": number, **name, "probability": share}
+
+    return {"image": str(path), **one(*top[0]), "top": [one(*each) for each in top]}

@@ -24,6 +24,7 @@ class Origin(NamedTuple):
         network: the network's shape, as the run built it.
         replicas: number of replicas that trained it.
         data: fingerprint of its data.
+        class_names: a name for each class; empty: classes are called by their number.
     """
 
     saved: Saved
@@ -31,6 +32,11 @@ class Origin(NamedTuple):
     network: Architecture
     replicas: int
     data: str
+    class_names: tuple[str, ...] = ()
+
+    def class_name(self, number: int) -> str:
+        """What class `number` is called."""
+        return self.class_names[number] if self.class_names else str(number)
 
     @property
     def one_dnn(self) -> bool:
@@ -63,6 +69,7 @@ def read(found: Found) -> Origin:
         Architecture(**network),
         origin["replicas"],
         identity["data"],
+        tuple(origin.get("class_names", ())),  # missing in older checkpoints
     )
 
 

@@ -51,7 +51,7 @@ def score(model: Model, placement: ReplicaPlacement, split: Split) -> Evaluation
 
 def check_fits(model: Model, data: ImageData) -> None:
     """Raises UsageError where the network can't be scored on the data."""
-    shape = data.test.images.shape[1:]
+    shape = data.train.images.shape[1:]
     if shape != model.image_shape:
         raise UsageError(
             f"{data.source}: images of {_by(shape)}, and the run's are {_by(model.image_shape)}; "

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mnist_dist.data.sources import ImageData
 from mnist_dist.data.split import Split
 from mnist_dist.run import pictures
@@ -42,7 +44,7 @@ def head(model: Model, data: ImageData) -> Iterator[str]:
     yield f"Data: {data.source}{other}."
 
 
-def text(split: str, scores: Scores) -> Iterator[str]:
+def text(model: Model, split: str, scores: Scores) -> Iterator[str]:
     """The notebook's line, loss and accuracy with their errors, and the classes, as lines."""
     named = {"loss": scores.loss, "accuracy": scores.accuracy}
     yield score_line(split, named).strip()
@@ -51,16 +53,17 @@ def text(split: str, scores: Scores) -> Iterator[str]:
         f"{100 * scores.accuracy:.3f} ± {100 * scores.accuracy_error:.3f} % (± standard error)"
     )
     yield "\nPrecision and recall in %; how often each label (row) got each prediction (column):"
-    classes = range(len(scores.confusion))
-    width = max(len(str(scores.confusion.max())), len(str(len(classes)))) + 1
-    yield f"label  precision  recall {''.join(f'{name:>{width}}' for name in classes)}"
+    names = [model.origin.class_name(number) for number in range(len(scores.confusion))]
+    longest = max(map(len, names))
+    width, first = max(len(str(scores.confusion.max())), longest) + 1, max(len("label"), longest)
+    yield f"{'label':>{first}}  precision  recall {''.join(f'{n:>{width}}' for n in names)}"
     for label, row in enumerate(scores.confusion.tolist()):
         precision, recall = _percent(scores.precision[label]), _percent(scores.recall[label])
         counts = "".join(f"{count or '.':>{width}}" for count in row)
-        yield f"{label:>5}  {precision:>9}  {recall:>6} {counts}"
+        yield f"{names[label]:>{first}}  {precision:>9}  {recall:>6} {counts}"
 
 
-def draw_mistakes(path: Path, split: Split, evaluation: Evaluation) -> str:
+def draw_mistakes(model: Model, path: Path, split: Split, evaluation: Evaluation) -> str:
     """Draws the wrong answers of the largest losses into a PNG file, the worst first.
 
     Returns:
@@ -70,7 +73,9 @@ def draw_mistakes(path: Path, split: Split, evaluation: Evaluation) -> str:
         RunError: the file can't be written.
     """
     worst = evaluation.worst(split.labels)
-    columns = split.images, split.labels, evaluation.predictions, evaluation.losses
+    names = np.array([model.origin.class_name(number) for number in range(model.num_classes)])
+    labels, predictions = names[split.labels], names[evaluation.predictions]
+    columns = split.images, labels, predictions, evaluation.losses
     pictures.save(path, pictures.mistakes(*(column[worst] for column in columns)))
     return f"The {len(worst)} worst mistakes are drawn in {path}."
 

@@ -22,6 +22,7 @@ LIMITS = {
         ["float32", "tf32", "mixed_bfloat16", "mixed_float16", "float64", "auto"],
         ["", "float16", "FLOAT32"],
     ),
+    "validation": (["first", "shuffled"], ["", "last"]),
     "shards": ([0, 1, 8, 64], [-1, 3, 12, 128]),
     "steps_per_loop": ([0, 1], [-1]),
     "optimizer": (list(OPTIMIZERS), ["", "SGD", "lbfgs"]),
@@ -68,7 +69,16 @@ LIMITS = {
     "verbosity": ([-3, -1, 1, 3], [-4, 4]),
 }
 WITHOUT = {
-    *("data_dir", "dataset", "gpus", "interface", "run_dir", "output_dir", "checkpoint_dir"),
+    *(
+        "class_names",
+        "data_dir",
+        "dataset",
+        "gpus",
+        "interface",
+        "run_dir",
+        "output_dir",
+        "checkpoint_dir",
+    ),
     *("eager", "batch_norm", "residual", "no_gpu", "describe", "nondeterministic", "profile"),
 }
 

@@ -15,6 +15,9 @@ TRAIN = "python -m mnist_dist.train"
 RUN_BY = {
     # A command, as a regular expression -> the test that runs it, with what a test may change
     # (a smaller network, fewer steps, another folder), or a script.
+    rf"{TRAIN} --no_gpu --data_dir=digits .*|python -m mnist_dist\.evaluate runs/digits .*": (
+        "tests/process/data/test_what_people_hold.py::test_from_kaggles_tables_to_a_submission"
+    ),
     rf"{TRAIN}( --[\w=.,/-]+)*": "tests/process/test_commands.py::test_training",
     r"srun (--\S+ )*python -m mnist_dist\.train.*": (
         "tests/slurm/test_training_jobs.py::test_the_curve_of_a_single_process"
@@ -94,6 +97,7 @@ RUN_BY = {
 
 NOT_RUN = {
     # A command, as a regular expression -> why no test runs it.
+    r"unzip digit-recognizer\.zip .*": "Kaggle's archive; a test writes its like",
     r"scontrol suspend|sbatch --time": "named in a sentence; alone they are no command",
     r"pip install .*": "installs from the network; .ci/run does so on a bare machine",
     r"pip (freeze|show) .*": "tells versions, changes nothing",

@@ -16,7 +16,8 @@ def test_fashion_mnist(trainer):
     fashion = fashion_mnist()
     run = trainer(*SMALL, f"--data_dir={fashion}", "--max_steps=100", "--lr=0.1")
     assert run.code == 0, run.err
-    assert f"Data: IDX files in {fashion}: 55000 train, 5000 validation, 10000 test.\n" in run.out
+    counts = "55000 train, 5000 validation, 10000 test, 28x28x1, 10 classes (0 to 9)"
+    assert f"Data: IDX files in {fashion}: {counts}.\n" in run.out
     losses = list(run.losses().values())
     assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.3
     assert run.result()["test_accuracy"] > 0.3  # by chance 0.1
@@ -35,8 +36,8 @@ def test_a_prepared_tfds_set_is_the_files_it_was_made_of(trainer, tmp_path):
     theirs = trainer(*flags, "--dataset=fashion_mnist", f"--data_dir={tmp_path}/set")
     assert theirs.code == 0, theirs.err
     assert (
-        f"Data: TFDS fashion_mnist/3.0.1 ({place}): 2500 train, 500 validation, 1003 test.\n"
-        in theirs.out
+        f"Data: TFDS fashion_mnist/3.0.1 ({place}): 2500 train, 500 validation, 1003 test, "
+        "28x28x1, 10 classes (T-shirt/top to Ankle boot).\n" in theirs.out
     )
     assert theirs.result()["data"] == ours.result()["data"]  # of all pixels, labels and the split
     metrics = (ours.folder / "out/metrics.jsonl").read_bytes()

@@ -68,7 +68,7 @@ def test_plain_tfds_reads_it(subset, tmp_path):
         (["--data_dir={}", "--nmae=x"], "--nmae: no such flag; did you mean --name?"),
         (["--data_dir={}", "stray"], "unrecognized arguments: stray"),
         (["--data_dir={}", "--name=../x"], "--name=../x: give a TFDS name"),
-        (["--data_dir={}", "--idx_dir={}/none"], "no IDX files there"),
+        (["--data_dir={}", "--idx_dir={}/none"], "none: no such folder"),
         (["--data_dir={}", "--idx_dir={}"], "it has file; what is read is"),
         (["--data_dir={}/file"], "can't write there"),
     ],

@@ -17,6 +17,7 @@ TYPES = {
     "number": lambda value: type(value) is float,
     "string": lambda value: type(value) is str,
     "object": lambda value: type(value) is dict,
+    "strings": lambda value: type(value) is list and all(type(one) is str for one in value),
     "null": lambda value: value is None,
 }
 

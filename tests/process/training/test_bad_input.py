@@ -36,6 +36,7 @@ def tree(folder):
 
 
 FOLDERS = ("--data_dir={}/data", "--checkpoint_dir={}/ck", "--output_dir={}/out")
+HELD_OUT = ("--validation_size=10", "--validation=shuffled")
 FLAGS = {
     "unknown": (["--bath_size=3"], "--bath_size: no such flag; did you mean --batch_size?"),
     "dashed": (["--bath-size=3"], "--bath-size: no such flag; did you mean --batch_size?"),
@@ -73,7 +74,7 @@ def test_flags(trainer, place, case):
     before = tree(place)
     words = words.replace("{}", str(place))
     argv = [word.replace("{}", str(place)) for word in (*FOLDERS, *flags)]
-    run = trainer.main(*SMALL, "--validation_size=10", "--batch_size=8", *argv)
+    run = trainer.main(*SMALL, *HELD_OUT, "--batch_size=8", *argv)
     assert words in run.refused()
     assert tree(place) == before
 
@@ -122,10 +123,10 @@ DAMAGES = {
         change(TEST_LABELS, lambda data: data[:-1] + b"\xc8"),
         "test label 200 is outside the 10 classes, 0 to 9",
     ),
-    "missing": (lambda folder: (folder / TEST_LABELS).unlink(), f"{TEST_LABELS} missing"),
+    "missing": (lambda folder: (folder / TRAIN_LABELS).unlink(), f"{TRAIN_LABELS} missing"),
     "folder": (
-        lambda folder: [(folder / TEST_LABELS).unlink(), (folder / TEST_LABELS).mkdir()],
-        f"{TEST_LABELS} missing",
+        lambda folder: [(folder / TRAIN_LABELS).unlink(), (folder / TRAIN_LABELS).mkdir()],
+        f"{TRAIN_LABELS} missing",
     ),
 }
 
@@ -136,7 +137,7 @@ def test_data(trainer, place, case):
     harm(place / "data")
     before = tree(place)
     argv = [word.replace("{}", str(place)) for word in FOLDERS]
-    run = trainer.main(*SMALL, "--validation_size=10", "--batch_size=8", *argv)
+    run = trainer.main(*SMALL, *HELD_OUT, "--batch_size=8", *argv)
     assert words in run.refused()
     assert f"{place}/data" in run.err
     assert tree(place) == before
@@ -149,7 +150,15 @@ def test_in_a_process_of_its_own(place, case):
         DAMAGES[case][0](place / "data")
     before = tree(place)
     argv = [word.replace("{}", str(place)) for word in (FOLDERS[0], *flags)]
-    run = train(place, *SMALL, "--validation_size=10", "--batch_size=8", *argv, run=subprocess.run)
+    run = train(
+        place,
+        *SMALL,
+        "--validation_size=10",
+        "--validation=shuffled",
+        "--batch_size=8",
+        *argv,
+        run=subprocess.run,
+    )
     assert words.replace("{}", str(place)) in run.refused()
     assert tree(place) == before
 

@@ -125,7 +125,8 @@ def test_a_stopped_run_is_unfinished(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"test_accuracy": None}, "no test_accuracy"),
+        ({"test_accuracy": "x"}, "no test_accuracy"),
+        ({"class_names": "x"}, "no list of names in class_names"),
         ({"test_accuracy": 98.0}, "no accuracy within 0..1"),
         ({"steps": math.nan}, "no steps"),
         ({"config": {"seed": "x", "optimizer": "sgd"}}, "no config with seed"),
@@ -645,7 +646,7 @@ def test_the_confusion_matrix():
     nothing = np.zeros(0)
     predictions = Predictions(label, prediction, nothing, nothing, nothing)
     assert confusion(predictions).tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 1]]
-    assert mistakes(predictions) == (
+    assert mistakes(predictions, "012") == (
         "3 of 6 test images are predicted wrongly; most often 2 taken for 0 (2), 0 taken for 1 (1)."
     )
 

@@ -17,7 +17,7 @@ RNG = np.random.default_rng(3)
 IMAGES = (RNG.integers(0, 256, (7, 2, 4), np.uint8), RNG.integers(0, 256, (3, 2, 4), np.uint8))
 LABELS = (np.array([0, 1, 2, 3, 4, 0, 1], np.uint8), np.array([4, 0, 2], np.uint8))
 ARRAYS = (IMAGES[0], LABELS[0], IMAGES[1], LABELS[1])
-PACKED = dict(zip(sources.PACKED, ARRAYS, strict=True))
+PACKED = dict(zip(("x_train", "y_train", "x_test", "y_test"), ARRAYS, strict=True))
 
 
 def idx_bytes(array):
@@ -122,26 +122,31 @@ def test_an_npz_and_idx_files_of_the_same_data_are_the_same(tmp_path):
     assert sources.load(str(tmp_path / "npz"), "", 0).test.images.shape == (3, 2, 4, 3)
 
 
-def test_a_missing_or_empty_folder_is_told(tmp_path):
+def test_a_folder_that_was_named_is_used_or_refused(tmp_path):
+    """The default folder may be missing or empty: then the embedded MNIST is used."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/.DS_Store").write_text("hidden files are nothing")
-    for name, told in (("nowhere", "isn't there"), ("empty", "holds nothing")):
-        source = sources.load(str(tmp_path / name), "", 0).source
+    for name, reason in (("nowhere", "no such folder"), ("empty", "the folder is empty")):
+        with pytest.raises(UsageError, match=f"{reason}.*embedded MNIST leave --data_dir out"):
+            sources.load(str(tmp_path / name), "", 0)
+        source = sources.load(str(tmp_path / name), "", 0, given=False).source
         assert source == (
-            f"embedded MNIST ({sources.embedded_folder()}), as {tmp_path / name} {told}: "
-            "60000 train, 0 validation, 10000 test"
+            f"embedded MNIST ({sources.embedded_folder()}): 60000 train, 0 validation, "
+            "10000 test, 28x28x1, 10 classes (0 to 9)"
         )
-        assert "as " not in sources.load(str(tmp_path / name), "", 0, given=False).source
 
 
 def test_other_files_are_refused_where_the_folder_was_given(tmp_path):
     (tmp_path / "mnist/3.0.1").mkdir(parents=True)
-    for name in ("a.png", "b.csv", "c", "d", "e", "f" * 200):
+    for name in ("a.doc", "b.csv", "c", "d", "e", "f" * 200):
         (tmp_path / name).write_text("")
     with pytest.raises(UsageError) as caught:
         sources.load(str(tmp_path), "", 0)
     line = str(caught.value)
-    assert f"{tmp_path}: it has a.png, b.csv, c, d, e, ...; what is read is train-images" in line
+    assert (
+        f"{tmp_path}: it has a.doc, b.csv, c, d, e, ...; what is read is IDX files (train-images"
+        in line
+    )
     assert "--dataset=NAME" in line
     assert "x_train" in line
     # The default folder is where TFDS's sets lie: nothing of it was meant for this run.
@@ -157,7 +162,9 @@ def test_what_lies_below_the_default_folder_was_not_meant(tmp_path):
 
 def test_given_is_another_value_than_the_default():
     assert not Config().data_flags[3]
-    assert Config(data_dir="/elsewhere").data_flags == ("/elsewhere", "", 5000, True)
+    assert Config(data_dir="/elsewhere").data_flags == ("/elsewhere", "", 5000, True, None, "")
+    shuffled = Config(validation="shuffled", seed=3, class_names="names")
+    assert shuffled.data_flags[3:] == (False, 3, "names")
 
 
 def test_more_than_one_set_is_refused(tmp_path):
@@ -174,11 +181,27 @@ def test_more_than_one_set_is_refused(tmp_path):
         sources.load(str(tmp_path / "a"), "", 0)
 
 
-def test_a_part_of_a_set_is_refused(tmp_path):
-    write(tmp_path, KAGGLE[:3], ARRAYS[:3])
+def test_half_of_a_subset_is_refused(tmp_path):
+    write(tmp_path, [KAGGLE[0], *KAGGLE[2:]], [ARRAYS[0], *ARRAYS[2:]])
     for given in (True, False):
-        with pytest.raises(UsageError, match="t10k-labels-idx1-ubyte missing beside the others"):
+        with pytest.raises(UsageError, match="train-labels-idx1-ubyte missing beside the others"):
             sources.load(str(tmp_path), "", 0, given)
+    (tmp_path / KAGGLE[0]).unlink()
+    with pytest.raises(UsageError, match="a test set without a training set"):
+        sources.load(str(tmp_path), "", 0)
+
+
+def test_a_test_set_without_labels_or_none(tmp_path):
+    write(tmp_path, KAGGLE[:3], ARRAYS[:3])
+    data = sources.load(str(tmp_path), "", 2, True, 0)
+    assert "5 train, 2 validation, 3 test images without labels, 2x4x1" in data.source
+    np.testing.assert_array_equal(data.unlabelled.images[..., 0], IMAGES[1])
+    assert data.test.images.shape == (0, 2, 4, 1)
+    (tmp_path / KAGGLE[2]).unlink()
+    none = sources.load(str(tmp_path), "", 2, True, 0)
+    assert "5 train, 2 validation, no test set, 2x4x1, 5 classes (0 to 4)" in none.source
+    assert not len(none.unlabelled.images)
+    assert none.fingerprint != data.fingerprint
 
 
 def test_a_pipe_is_no_file(tmp_path):
@@ -200,7 +223,7 @@ class Evil:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"x_train": None}, "no x_train in it (it has y_train, x_test, y_test)"),
+        ({"x_train": None}, "no train images in it (it has y_train, x_test, y_test)"),
         ({"x_test": IMAGES[1] / 255.0}, "x_test is float64 of 3 dimensions; give uint8"),
         ({"x_test": IMAGES[1][0]}, "x_test is uint8 of 2 dimensions"),
         ({"y_test": LABELS[1] / 2}, "y_test is float64 of 1 dimensions; give whole numbers"),
@@ -210,6 +233,10 @@ class Evil:
         ({"y_train": np.array([Evil()] * 7)}, "y_train.npy is of object, not of numbers"),
         ({"y_train": np.array(["a"] * 7)}, "not of numbers"),
         ({"x_test": np.zeros((0, 2, 4), np.uint8)}, "3 labels"),
+        ({"x_train": np.zeros((7, 3, 4, 8), np.uint8)}, "its channels seem to come first"),
+        ({"train_images": IMAGES[0]}, "x_train and train_images are both the train images"),
+        ({"x_test": None}, "y_test has no test images beside it"),
+        ({"y_train": np.full(7, 3), "y_test": np.full(3, 3)}, "all training images are of class 3"),
     ],
 )
 def test_an_npz_that_does_not_fit(tmp_path, monkeypatch, changes, said):
