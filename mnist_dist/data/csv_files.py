@@ -8,7 +8,6 @@ the header.
 import contextlib
 import functools
 import gzip
-import io
 import math
 import re
 import stat
@@ -138,7 +137,7 @@ def _lines(path: Path) -> Iterator[Iterator[str]]:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             with gzip.GzipFile(fileobj=raw) if zipped else raw as file:
-                yield _bounded_lines(path, cast(BinaryIO, io.BufferedReader(file)))
+                yield _bounded_lines(path, cast(BinaryIO, file))
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: it isn't text; give a table of comma-separated numbers") from (
             error
