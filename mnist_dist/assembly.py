@@ -18,8 +18,10 @@ from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.devices.visible import Wanted
 from mnist_dist.errors import UsageError
+from mnist_dist.network import own_file
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.augment import Augmentation
+from mnist_dist.network.own_file import OwnArchitecture
 from mnist_dist.optimizers import OPTIMIZERS
 from mnist_dist.run.versions import versions
 from mnist_dist.training import state
@@ -64,7 +66,7 @@ class Assembly(NamedTuple):
     schedule: LearningRateSchedule
     trainset: Trainset
     arithmetic: Arithmetic
-    architecture: Architecture
+    architecture: Architecture | OwnArchitecture
     state: State
     steps: Steps
 
@@ -155,17 +157,19 @@ def arithmetic(config: Config, devices: Devices) -> Arithmetic:
     Raises:
         UsageError: a precision or a layout that these devices can't train with.
     """
+    # A user's own network is computed in channels_last by TensorFlow's kernels.
+    layout = "channels_last" if config.network else config.data_format
     xla = compiled(
-        config.xla,
+        "off" if config.network else config.xla,
         config.precision,
         devices.kind,
         devices.strategy.num_replicas_in_sync,
-        config.data_format,
+        layout,
         bool(config.shards or config.eager),
     )
     return settle(
         config.precision,
-        config.data_format,
+        layout,
         devices.capability,
         config.eager,
         config.nondeterministic,
@@ -173,9 +177,18 @@ def arithmetic(config: Config, devices: Devices) -> Arithmetic:
     )
 
 
-def architecture(config: Config, data: ImageData, arithmetic: Arithmetic) -> Architecture:
-    """The network for the data's images and classes, in this arithmetic."""
+def architecture(
+    config: Config, data: ImageData, arithmetic: Arithmetic
+) -> Architecture | OwnArchitecture:
+    """The network for the data's images and classes, in this arithmetic.
+
+    Raises:
+        UsageError: the file of --network can't be read.
+    """
     flags, image_shape = config.as_dict(), data.train.images.shape[1:]
+    if config.network:
+        how = {"precision": arithmetic.layers, "seed": config.seed}
+        return own_file.read(config.network, image_shape, data.num_classes, **how)
     shape = Architecture.from_flags(flags, image_shape, data.num_classes)
     return dataclasses.replace(
         shape,

@@ -12,6 +12,9 @@ from mnist_dist.errors import UsageError
 CHECKPOINT_DIR = "/tmp/tensorflow/mnist/checkpoints/"
 """The notebook's folder."""
 
+BUILT_IN = (*("conv_filters", "kernel_size", "dense_units", "dropout", "batch_norm", "residual"),)
+"""Flags of the built-in network, which --network takes the place of."""
+
 FOLDERS = ("data_dir", "class_names", "run_dir", "output_dir", "checkpoint_dir")
 
 
@@ -82,6 +85,7 @@ class Config:
     dropout: float = _flag(0.5, "Network", "share of the last hidden units dropped in training", numbers=True, low=0.0, high=0.999)
     batch_norm: bool = _flag(False, "Network", "batch normalisation, synchronised over replicas", numbers=True)
     residual: bool = _flag(False, "Network", "a residual block in place of each convolution", numbers=True)
+    network: str = _flag("", "Network", "FILE.py:FUNCTION, your own network in place of the flags above; the function gets an image shape and a number of classes and returns a Keras model (docs/own_network.md); empty: the flags")
     data_format: str = _flag("auto", "Network", "layout of images; auto: channels_first on GPUs without XLA, else channels_last", choices=("auto", "channels_first", "channels_last"))
 
     shift_px: float = _flag(0.0, "Augmentation", "largest random shift, in pixels", numbers=True, low=0.0)
@@ -150,6 +154,7 @@ class Config:
                 f"--accumulate_steps={self.accumulate_steps} is more than the global batch has "
                 f"images, --batch_size={self.batch_size}; give at most {self.batch_size}"
             )
+        self._check_network()
         self._check_xla()
         if self.profile and not (re.fullmatch(r"\d+:[1-9]\d*", self.profile) and self.output_dir):
             raise UsageError(
@@ -170,6 +175,25 @@ class Config:
         given = self.data_dir != type(self).data_dir
         seed = self.seed if self.validation == "shuffled" else None
         return self.data_dir, self.dataset, self.validation_size, given, seed, self.class_names
+
+    def _check_network(self) -> None:
+        """Raises UsageError for flags of the built-in network beside --network."""
+        if not self.network:
+            return
+        if not re.fullmatch(r".+\.py:[A-Za-z_]\w*", self.network):
+            raise UsageError(f"--network={self.network}: give FILE.py:FUNCTION, such as vit.py:vit")
+        for field in dataclasses.fields(self):
+            if field.name in BUILT_IN and getattr(self, field.name) != field.default:
+                raise UsageError(
+                    f"--network={self.network} with --{field.name}, which is for the built-in "
+                    "network; leave one out"
+                )
+        for flag, given in (("--xla=on", "on"), ("--data_format=channels_first", "channels_first")):
+            if given in (self.xla, self.data_format):
+                raise UsageError(
+                    f"--network={self.network} with {flag}, which is for the built-in network; "
+                    "leave one out"
+                )
 
     def _check_xla(self) -> None:
         """Raises UsageError if XLA can't compile the steps with the other flags."""
@@ -207,9 +231,10 @@ class Config:
         ):
             if given:
                 raise UsageError(f"--shards with {flag}, which {why}; leave out one of the two")
-        if self.batch_norm and self.accumulate_steps > 1:
+        normed = "--network" if self.network else "--batch_norm"
+        if (self.batch_norm or self.network) and self.accumulate_steps > 1:
             raise UsageError(
-                f"--shards with --batch_norm and --accumulate_steps={self.accumulate_steps}: batch "
+                f"--shards with {normed} and --accumulate_steps={self.accumulate_steps}: batch "
                 "statistics are of all shards at once; leave out one of the three"
             )
 
@@ -228,7 +253,7 @@ class Config:
         ]
         if self.schedule != "constant":
             names.append("epochs")
-        if self.batch_norm:
+        if self.batch_norm or self.network:
             names.append("accumulate_steps")
         if self.shards:
             names.append("shards")

@@ -16,6 +16,7 @@ from mnist_dist.devices.arithmetic import Arithmetic
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.flags import command_line
 from mnist_dist.network.architecture import Architecture
+from mnist_dist.network.own_file import OwnArchitecture
 from mnist_dist.run import lock
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
@@ -108,7 +109,10 @@ def command_in_new_folder(config: Config) -> Callable[[Iterable[str]], str]:
 
 
 def origin(
-    config: Config, network: Architecture, replicas: int, class_names: Sequence[str]
+    config: Config,
+    network: Architecture | OwnArchitecture,
+    replicas: int,
+    class_names: Sequence[str],
 ) -> dict[str, Any]:
     """What a checkpoint records of its run, so that the folder alone is enough to use it."""
     return {

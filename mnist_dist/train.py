@@ -18,6 +18,7 @@ from mnist_dist.data import sources
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices.startup_messages import one_dnn_has, without_startup_messages
 from mnist_dist.errors import EXIT_SAVED, UsageError
+from mnist_dist.network import own_file
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.describe import table
 from mnist_dist.run.command import answered
@@ -76,6 +77,8 @@ def _run(
     console.stage("reading the data")
     # Files are read before anything is started; TFDS needs TensorFlow, so devices come first.
     data = None if config.dataset else _load(config)
+    if config.network and data:
+        own_file.read(config.network, data.train.images.shape[1:], data.num_classes)
     with without_startup_messages(one_dnn_has(config.precision), wanted=config.verbosity > 0):
         console.stage("importing TensorFlow")
         import tensorflow as tf
@@ -102,6 +105,7 @@ def _run(
         console.stage("building the network")
         computing, why = _with_precision(config, data, joined)
         made = assembly.assemble(computing, data, joined.devices)
+        joined.agree("the file of --network", str(made.architecture.identity))
         files = run_files.files(config, made.state, topology.is_chief, check_lock, console)
         header = log_header.lines(joined, made.arithmetic, why, data.source)
         for line in (*header, *run_files.remarks(config)):
@@ -114,9 +118,9 @@ def _run(
             num_workers=topology.num_workers,
             precision=computing.precision,
             deterministic=made.arithmetic.deterministic,
-            parameters=sum(stage.parameters for stage in made.architecture.stages),
+            parameters=sum(stage.parameters for stage in made.state.network.stages),
             class_names=list(data.class_names),
-            config=config.as_dict(),
+            config={**config.as_dict(), **made.architecture.identity},
         )
         return finish.finish(loop, progress, facts)
 
@@ -158,7 +162,10 @@ def _loop(  # noqa: PLR0913
         files=files,
         stop=stop,
         save_deadline=run_files.save_deadline_check(config, files.console),
-        identity=run_files.identity(config, made.arithmetic.precision, data),
+        identity={
+            **run_files.identity(config, made.arithmetic.precision, data),
+            **made.architecture.identity,
+        },
         origin=run_files.origin(config, made.architecture, placement.replicas, data.class_names),
         kernels=run_files.kernels(devices, made.arithmetic),
         worker_name=joined.worker_name,
@@ -171,6 +178,12 @@ def describe(config: Config) -> str:
     """The network as a table; nothing is started and no folder is touched."""
     data = _load(config)
     shape = data.train.images.shape[1:]
+    if config.network:
+        own = own_file.read(config.network, shape, data.num_classes, seed=config.seed)
+        with without_startup_messages(one_dnn_has(config.precision)):
+            from mnist_dist.network.own import OwnNetwork
+
+            return table(OwnNetwork(own).stages)
     return table(Architecture.from_flags(config.as_dict(), shape, data.num_classes).stages)
 
 

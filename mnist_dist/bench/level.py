@@ -19,6 +19,7 @@ from mnist_dist.devices import all_reduce_timing, hardware, resources, strategy,
 from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.errors import UsageError
+from mnist_dist.network.own_file import OwnArchitecture
 
 SMALL_BYTES = 1024
 
@@ -92,7 +93,10 @@ def _precision(config: Config, data: ImageData, built: Devices) -> str:
 
 def _travels(config: Config, data: ImageData, built: Devices) -> dict[str, int]:
     arithmetic = assembly.arithmetic(config, built)
-    stages = assembly.architecture(config, data, arithmetic).stages
+    network = assembly.architecture(config, data, arithmetic)
+    if isinstance(network, OwnArchitecture):
+        raise UsageError(f"{network.flag}: the bench is for the built-in network; leave it out")
+    stages = network.stages
     size = 8 if config.precision == "float64" else 4
     short = config.wire_dtype == "bfloat16"
     return plan.travels(stages, size, short, config.bytes_per_pack, config.accumulate_steps)

@@ -67,6 +67,11 @@ class Architecture:
     precision: str = "float32"
     seed: int = 0
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """Name -> value, what decides the run's numbers beyond the flags: nothing."""
+        return {}
+
     @classmethod
     def from_flags(
         cls, flags: Mapping[str, Any], image_shape: tuple[int, ...], num_classes: int

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from mnist_dist.network.architecture import Stage
+from mnist_dist.network.own_file import Row
 from mnist_dist.run import text_table
 
 
-def table(stages: Sequence[Stage]) -> str:
+def table(stages: Sequence[Stage | Row]) -> str:
     """Layer, output shape, parameters and MFLOPs (forward, one image; a multiply-add is two)."""
     rows = [("layer", "output", "parameters", "MFLOP")]
     rows += [

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from mnist_dist.network.branch import Branch
-from mnist_dist.network.model import Network
+from mnist_dist.network.own import AnyNetwork
 
 
-def logits(network: Network, batches: Sequence[tf.Tensor], tta: bool) -> list[tf.Tensor]:
+def logits(network: AnyNetwork, batches: Sequence[tf.Tensor], tta: bool) -> list[tf.Tensor]:
     """A trained network's logits of several batches, each in operations of its own.
 
     Args:

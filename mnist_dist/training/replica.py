@@ -11,7 +11,7 @@ import tensorflow as tf
 from mnist_dist.data.pipeline import Block
 from mnist_dist.network import xla
 from mnist_dist.network.augment import Augmentation
-from mnist_dist.network.model import Network
+from mnist_dist.network.own import AnyNetwork
 from mnist_dist.network.row_positions import RowPositions
 from mnist_dist.training import step_records
 from mnist_dist.training.loss_scale import LossScale
@@ -54,7 +54,7 @@ class ReplicaStep(NamedTuple):
 class Replica:
     """One replica's share of a step, computed in micro-batches."""
 
-    def __init__(self, network: Network, loss_scale: LossScale, settings: Settings) -> None:
+    def __init__(self, network: AnyNetwork, loss_scale: LossScale, settings: Settings) -> None:
         self._network = network
         self._loss_scale = loss_scale
         self._settings = settings

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from mnist_dist.data.pipeline import Block
 from mnist_dist.network.branch import Branch
-from mnist_dist.network.model import Network
+from mnist_dist.network.own import AnyNetwork
 from mnist_dist.network.row_positions import RowPositions
 from mnist_dist.training import step_records
 from mnist_dist.training.loss_scale import LossScale
@@ -39,7 +39,7 @@ class _Subtree(NamedTuple):
 class Shards:
     """One replica's share of a step, computed in shards; the counterpart of Replica."""
 
-    def __init__(self, network: Network, loss_scale: LossScale, settings: Settings) -> None:
+    def __init__(self, network: AnyNetwork, loss_scale: LossScale, settings: Settings) -> None:
         self._network = network
         self._loss_scale = loss_scale
         self._settings = settings

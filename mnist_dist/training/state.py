@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from mnist_dist.network import own
 from mnist_dist.network.architecture import Architecture
-from mnist_dist.network.model import Network
+from mnist_dist.network.own import AnyNetwork
+from mnist_dist.network.own_file import OwnArchitecture
 from mnist_dist.training.loss_scale import LossScale
 from mnist_dist.training.optim import Optimizer, OptimizerSettings
 
@@ -13,7 +15,7 @@ from mnist_dist.training.optim import Optimizer, OptimizerSettings
 class State(NamedTuple):
     """The network, its optimizer and the loss scale."""
 
-    network: Network
+    network: AnyNetwork
     optimizer: Optimizer
     loss_scale: LossScale
 
@@ -32,11 +34,13 @@ class State(NamedTuple):
 
 
 def build(
-    strategy: tf.distribute.Strategy, architecture: Architecture, optimizer: OptimizerSettings
+    strategy: tf.distribute.Strategy,
+    architecture: Architecture | OwnArchitecture,
+    optimizer: OptimizerSettings,
 ) -> State:
     """Builds the initial state, the same on every replica."""
     with strategy.scope():
-        network = Network(architecture)
+        network = own.build(architecture)
         trainable = {name: network.variables[name] for name in network.trainable}
         loss_scale = LossScale(architecture.precision == "mixed_float16")
         return State(network, Optimizer(optimizer, trainable), loss_scale)

@@ -10,6 +10,7 @@ from mnist_dist.config import Config
 from mnist_dist.devices.startup_messages import one_dnn_has
 from mnist_dist.errors import UsageError
 from mnist_dist.network.architecture import Architecture
+from mnist_dist.network.own_file import OwnArchitecture
 from mnist_dist.run import store
 from mnist_dist.run.store import Saved
 from mnist_dist.use.find import Found
@@ -29,7 +30,7 @@ class Origin(NamedTuple):
 
     saved: Saved
     config: Config
-    network: Architecture
+    network: Architecture | OwnArchitecture
     replicas: int
     data: str
     class_names: tuple[str, ...] = ()
@@ -66,7 +67,7 @@ def read(found: Found) -> Origin:
     return Origin(
         saved,
         _config(origin["config"], saved),
-        Architecture(**network),
+        OwnArchitecture(**network) if "text" in network else Architecture(**network),
         origin["replicas"],
         identity["data"],
         tuple(origin.get("class_names", ())),  # missing in older checkpoints

@@ -80,6 +80,7 @@ WITHOUT = {
         "checkpoint_dir",
     ),
     *("eager", "batch_norm", "residual", "no_gpu", "describe", "nondeterministic", "profile"),
+    "network",
 }
 
 

@@ -76,6 +76,8 @@ def test_every_flag_is_read():
             }[type(default)]
     del given["gpus"]  # not with --no_gpu
     del given["shards"]  # nor these with --eager
+    del given["network"]  # in place of other flags
+    assert flags.parse(["--network=a.py:b"]) == Config(network="a.py:b")
     given["profile"] = "100:10"  # not any text
     assert flags.parse(["--shards=4"]) == Config(shards=4)
     assert all(value != getattr(Config(), name) for name, value in given.items())

@@ -60,6 +60,9 @@ RUN_BY = {
         "tests/process/use/test_evaluate.py::test_drawn_digits"
     ),
     r"python -m mnist_dist\.export \S+ \S+": "tests/process/use/test_export.py::test_versions",
+    rf"{TRAIN} --no_gpu --network=\S+ .*": (
+        "tests/process/network/test_own.py::test_the_same_bits_on_any_number_of_replicas"
+    ),
     r"python -m mnist_dist\.export \S+ \S+ --tflite": (
         "tests/process/use/test_export.py::test_tflite_files_are_scored"
     ),

@@ -18,7 +18,7 @@ UNIT = Path(__file__).parent
 # The picture of "How it works" from bottom to top: a room imports from rooms below its own alone,
 # and those side by side know nothing of one another. What stands at the top level has a row, too.
 ROOMS = [
-    "__init__ errors bounded",
+    "__init__ errors bounded layers",
     "limits optimizers exits",
     "config flagfile",
     "run",
@@ -50,11 +50,12 @@ INSIDE = {
         "strategy all_reduce_timing",
     ],
     "network": [
-        "architecture xla",
-        "row_positions describe",
+        "architecture own_file xla",
+        "row_positions describe keras_graph",
         "augment layers branch",
         "keras_model",
         "model",
+        "own",
         "views",
     ],
     "data": [
@@ -334,7 +335,7 @@ LIGHT = """
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.failures devices.nvidia devices.processor devices.startup_messages devices.resources
     devices.timing_fit
-    network.architecture network.describe
+    network.architecture network.describe network.own_file
     run.atomic run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner
     run.pictures run.digest run.plot_style run.result run.store run.text_table run.versions
     training.precision_choice training.save_deadline training.early_stopping training.plan
