@@ -46,10 +46,10 @@ def flags(data, name, *more):
 def test_the_same_bits_on_any_number_of_replicas(data, tmp_path, name):
     """With shards: one replica alone, and four, stopped after an epoch and resumed on two.
 
-    50 images are uneven over 8 shards.
+    50 images are uneven over 4 shards.
     """
     assert (NETWORKS / f"{name}.py").read_text().count("\n") < 100
-    given = flags(data, name, "--shards=8")
+    given = flags(data, name, "--shards=4")
     (tmp_path / "one").mkdir()
     (tmp_path / "several").mkdir()
     one = train(tmp_path / "one", *given)

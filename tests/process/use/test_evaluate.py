@@ -206,7 +206,7 @@ def test_refused(trainer, every, tmp_path):
         return trainer.tool(module, *argv).refused()
 
     for module, rest in (("evaluate", ("--no_gpu",)), ("export", (tmp_path / "served",))):
-        assert f"{tmp_path}: no run is there" in line(tmp_path, *rest, module=module)
+        assert f"{tmp_path}: a folder of 1 run(s); give one" in line(tmp_path, *rest, module=module)
         damage(run / "ckpt-80") if module == "evaluate" else None
         text = line(run, *rest, module=module)
         assert f"{run}/ckpt-80: its file weights.data-00000-of-00001 is damaged" in text
