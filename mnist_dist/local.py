@@ -5,6 +5,8 @@ from mnist_dist import exits
 exits.begin(__name__)
 
 import contextlib
+import ctypes
+import functools
 import itertools
 import json
 import os
@@ -27,6 +29,8 @@ from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE, UsageError
 from mnist_dist.run.command import Parser, answered
 
 POLL_S = 0.05
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
@@ -114,6 +118,7 @@ class Workers:
             text=True,
             errors="replace",
             start_new_session=True,  # Ctrl-C comes to this process, which passes it on
+            preexec_fn=functools.partial(_end_with, os.getpid()),
         )
         set_cores(before)
         for stream, to in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
@@ -140,6 +145,14 @@ class Workers:
                 above = {parent.pid for parent in member.parents()}
                 if os.getsid(member.pid) in sessions or above & sessions:
                     member.kill()
+
+
+def _end_with(launcher: int) -> None:
+    """Has Linux send this process SIGTERM when its launcher ends, even if that is killed."""
+    if sys.platform == "linux":
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != launcher:
+            os._exit(128 + signal.SIGTERM)
 
 
 def _say_end(rank: int, returncode: int) -> None:

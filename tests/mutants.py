@@ -1,0 +1,109 @@
+"""Mutation testing: changes the code at random places and names the changes that no test notices.
+
+    python -m tests.mutants mnist_dist/run/lock.py --tests tests/unit/run/test_lock.py --sample=20
+
+A mutant has one statement deleted, one comparison or `and`/`or` turned round, one condition
+negated, or one number changed. It is run in a copy of the working tree, which stays as it is. A
+survivor is a missing test, or a change without an effect; read it and decide.
+"""
+
+import argparse
+import ast
+import copy
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+OPPOSITE = {
+    **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq},
+    **{ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot},
+    **{ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And, ast.Add: ast.Sub, ast.Sub: ast.Add},
+}
+
+
+def mutate(node):
+    """The mutants of one node, each as the node that takes its place."""
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in OPPOSITE:
+        yield ast.Compare(
+            node.left, [OPPOSITE[type(node.ops[0])](), *node.ops[1:]], node.comparators
+        )
+    elif isinstance(node, ast.BoolOp):
+        yield ast.BoolOp(OPPOSITE[type(node.op)](), node.values)
+    elif isinstance(node, ast.BinOp) and type(node.op) in OPPOSITE:
+        yield ast.BinOp(node.left, OPPOSITE[type(node.op)](), node.right)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield node.operand
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float, bool):
+        yield ast.Constant(not node.value if type(node.value) is bool else node.value + 1)
+    elif isinstance(node, ast.If | ast.While):
+        yield type(node)(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
+    elif isinstance(node, ast.Return) and node.value is not None:
+        yield ast.Return(ast.Constant(None))
+    elif isinstance(node, ast.Assign | ast.AugAssign | ast.Raise) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    ):
+        yield ast.Pass()
+
+
+def mutants(source):
+    """(line, what it was, what it is, the whole module) of each mutant."""
+    tree = ast.parse(source)
+    for number, node in enumerate(ast.walk(tree)):
+        for other in mutate(node):
+            changed = copy.deepcopy(tree)
+            target = list(ast.walk(changed))[number]
+            for parent in ast.walk(changed):
+                for field, value in ast.iter_fields(parent):
+                    if value is target:
+                        setattr(parent, field, other)
+                    elif isinstance(value, list) and any(item is target for item in value):
+                        value[[item is target for item in value].index(True)] = other
+            before, after = ast.unparse(node), ast.unparse(ast.fix_missing_locations(other))
+            yield node.lineno, before.split("\n")[0], after.split("\n")[0], ast.unparse(changed)
+
+
+def survives(tree, tests, deadline_s):
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, timeout=deadline_s
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--tests", nargs="+", required=True, help="what pytest runs")
+    parser.add_argument("--sample", type=int, default=30, help="mutants of all files together")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--deadline_s", type=float, default=300, help="of one run of the tests")
+    given = parser.parse_args()
+    found = [(path, *mutant) for path in given.files for mutant in mutants(path.read_text())]
+    sample = random.Random(given.seed).sample(found, min(given.sample, len(found)))
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        tree = Path(folder) / "tree"
+        ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "runs", ".*_cache")
+        shutil.copytree(ROOT, tree, ignore=ignored)
+        if not survives(tree, given.tests, given.deadline_s):
+            sys.exit("the tests fail, or take too long, without a mutant")
+        survivors = 0
+        for path, line, before, after, module in sample:
+            (tree / path).write_text(module)
+            if survives(tree, given.tests, given.deadline_s):
+                survivors += 1
+                print(f"{path}:{line}: {before!r} -> {after!r}", flush=True)
+            shutil.copy(ROOT / path, tree / path)
+    print(f"{len(sample) - survivors} of {len(sample)} mutants killed, of {len(found)} possible")
+
+
+if __name__ == "__main__":
+    main()
