@@ -101,6 +101,7 @@ RUN_BY = {
 NOT_RUN = {
     # A command, as a regular expression -> why no test runs it.
     r"unzip digit-recognizer\.zip .*": "Kaggle's archive; a test writes its like",
+    r"python -m tests.mutants .*": "takes minutes; its survivors are to be read",
     r"scontrol suspend|sbatch --time": "named in a sentence; alone they are no command",
     r"pip install .*": "installs from the network; .ci/run does so on a bare machine",
     r"pip (freeze|show) .*": "tells versions, changes nothing",
