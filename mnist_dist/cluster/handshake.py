@@ -1,23 +1,26 @@
-"""How a worker introduces itself, and whether it fits the others."""
+"""How a worker introduces itself, and whether it fits worker 0."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mnist_dist.cluster import address
 from mnist_dist.errors import UsageError, shorten
 
-PROTOCOL = "mnist_dist-3"
+PROTOCOL = "mnist_dist-4"
 
 
 class Handshake(NamedTuple):
-    """What a worker says first.
+    """The first message of a worker.
 
     Attributes:
-        rank: its number.
+        rank: the worker's number.
         host: its host's name.
         pid: its process.
         address: where the others' TensorFlow reaches it, host:port.
         devices: how many it has.
+        topology: digest of the addresses that it was started with, by `digest`.
         fingerprints: kind -> name -> value, the same on all workers.
     """
 
@@ -26,35 +29,41 @@ class Handshake(NamedTuple):
     pid: int
     address: str
     devices: int
+    topology: str
     fingerprints: Mapping[str, Mapping[str, str]]
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """The worker's name for messages."""
         return f"worker {self.rank} (host {self.host})"
 
-    def words(self, token: str) -> dict[str, Any]:
-        """As it is sent."""
+    def message(self, token: str) -> dict[str, Any]:
+        """Returns the message that is sent."""
         return {"protocol": PROTOCOL, "token": token, **self._asdict()}
 
 
-def read(word: Mapping[str, Any]) -> Handshake:
-    """A hello that came over the network.
+def digest(addresses: Sequence[str]) -> str:
+    """Returns a digest of a list of addresses."""
+    return hashlib.sha256(json.dumps(list(addresses)).encode()).hexdigest()
+
+
+def read(message: Mapping[str, Any]) -> Handshake:
+    """Reads a handshake that came over the network.
 
     Raises:
-        ValueError: a field that is missing or isn't what it has to be.
+        ValueError: a field is missing or has a wrong type.
     """
-    for name, kind in (("rank", int), ("pid", int), ("devices", int)):
-        if type(word.get(name)) is not kind or word[name] < 0:
-            raise ValueError(f"a hello whose {name} isn't a number")
-    for name in ("host", "address"):
-        if not isinstance(word.get(name), str) or len(word[name]) > address.LONGEST:
-            raise ValueError(f"a hello whose {name} isn't a name")
-    address.split(word["address"])
-    kinds = word.get("fingerprints")
+    for name in ("rank", "pid", "devices"):
+        if type(message.get(name)) is not int or message[name] < 0:
+            raise ValueError(f"a handshake whose {name} isn't a number")
+    for name in ("host", "address", "topology"):
+        if not isinstance(message.get(name), str) or len(message[name]) > address.LONGEST:
+            raise ValueError(f"a handshake whose {name} isn't a short text")
+    address.split(message["address"])
+    kinds = message.get("fingerprints")
     if not isinstance(kinds, dict) or not all(map(_is_fingerprint, kinds.values())):
-        raise ValueError("a hello whose fingerprints aren't names and values")
-    return Handshake(**{name: word[name] for name in Handshake._fields})
+        raise ValueError("a handshake whose fingerprints aren't names and values")
+    return Handshake(**{name: message[name] for name in Handshake._fields})
 
 
 def _is_fingerprint(values: Any) -> bool:
@@ -62,30 +71,39 @@ def _is_fingerprint(values: Any) -> bool:
 
 
 def compare(
-    hellos: Mapping[int, Handshake], theirs: Handshake, num_workers: int
+    admitted: Mapping[int, Handshake], newcomer: Handshake, num_workers: int
 ) -> UsageError | None:
-    """What is wrong with a worker that has come after others, of which worker 0 is the measure."""
-    mine, rank = hellos[0], theirs.rank
-    if rank in hellos:
-        other = hellos[rank]
+    """Returns what is wrong with a newcomer.
+
+    Args:
+        admitted: the workers so far, by rank. The newcomer must be equal to worker 0.
+        newcomer: another worker.
+        num_workers: of the run.
+    """
+    chief, rank = admitted[0], newcomer.rank
+    if rank in admitted:
+        other = admitted[rank]
         return UsageError(
             f"two workers have index {rank}: process {other.pid} on host {other.host} and "
-            f"process {theirs.pid} on host {theirs.host}; give each its own"
+            f"process {newcomer.pid} on host {newcomer.host}; give each its own"
         )
     if not 0 <= rank < num_workers:
-        return UsageError(f"{theirs.name}: the index is outside the {num_workers} workers")
-    if theirs.devices != mine.devices:
+        return UsageError(f"{newcomer.name}: the index is outside the {num_workers} workers")
+    if newcomer.devices != chief.devices:
         return UsageError(
-            f"{theirs.name} has {theirs.devices} device(s), worker 0 {mine.devices}; "
+            f"{newcomer.name} has {newcomer.devices} device(s), worker 0 {chief.devices}; "
             "give each worker the same number, with --gpus or the scheduler"
         )
-    for kind, values in mine.fingerprints.items():
-        there = theirs.fingerprints.get(kind, {})
-        for key in sorted({*values, *there}):
-            if values.get(key) != there.get(key):
+    if newcomer.fingerprints == chief.fingerprints:
+        return None
+    for kind, values in chief.fingerprints.items():
+        others = newcomer.fingerprints.get(kind, {})
+        for key in sorted({*values, *others}):
+            if values.get(key) != others.get(key):
                 flag = "--" if kind == "flags" else ""
                 return UsageError(
-                    f"{theirs.name} has {flag}{key}={shorten(str(there.get(key)))}, {mine.name} "
-                    f"{flag}{key}={shorten(str(values.get(key)))}; start all with the same {kind}"
+                    f"{newcomer.name} has {flag}{key}={shorten(str(others.get(key)))}, "
+                    f"{chief.name} {flag}{key}={shorten(str(values.get(key)))}; "
+                    f"start all with the same {kind}"
                 )
     return None

@@ -1,96 +1,84 @@
-"""Who is still there: heartbeats between worker 0 and the others, and what each ends with.
+"""The main thread's handle on the other workers, and how a lost worker ends this process.
 
-When a worker is lost, TensorFlow's collectives wait for it, for long or for ever. So a thread
-says who is gone, and at which step, and ends the process.
+When a worker is lost, TensorFlow's collectives wait for it, for long or for ever. So the event
+loop's thread says who is gone, and at which step, and ends the process.
 """
 
-import queue
+import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from mnist_dist import exits
-from mnist_dist.cluster.peer import Deadline, Peer
+from mnist_dist.cluster.event_loop import EventLoop
+from mnist_dist.cluster.group import BEAT_S, PARTING_S, Group
 from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, LONGEST, RunError, shorten
-
-BEAT_S = 1.0
-AFTER_S = 5.0
-ENDS = (EXIT_FAILED, EXIT_USAGE)
-NOTHING = object()  # no value came
 
 
 class Meeting:
-    """The workers of a run, met; worker 0 has a connection to each other, they have one to it.
+    """The workers of a run that have met. Its methods are for the main thread.
+
+    Args:
+        loop: in which the group's callbacks run.
+        group: the connections.
 
     Attributes:
         workers: "host:port" by rank, as TensorFlow is to use them.
     """
 
-    def __init__(
-        self, workers: tuple[str, ...], rank: int, name: str, peers: dict[int, Peer]
-    ) -> None:
-        self.workers = workers
-        self._rank = rank
-        self._name = name
-        self._peers = peers
-        self._step = 0
-        self._leaving = threading.Event()
-        self._ending = threading.Lock()
+    def __init__(self, loop: EventLoop, group: Group) -> None:
+        self.workers = group.workers
+        self._loop, self._group = loop, group
+        self._peer_timeout_s = 0.0
 
     def watch(self, peer_timeout_s: float) -> None:
-        """Begins to send and to expect heartbeats.
+        """Starts to send and to expect heartbeats; a lost worker ends this process from now on.
 
         Args:
             peer_timeout_s: silence after which a worker counts as lost.
         """
+
+        async def start() -> None:
+            self._group.watch(peer_timeout_s)
+            self._group.loss.add_done_callback(self._on_loss)
+
         self._peer_timeout_s = peer_timeout_s
-        threads = [threading.Thread(target=self._beat, daemon=True, name="heartbeat")]
-        for peer in self._peers.values():
-            threads.append(
-                threading.Thread(target=self._listen, args=(peer,), daemon=True, name="liveness")
-            )
-        for thread in threads:
-            thread.start()
+        self._loop.run(start())
 
     def report_step(self, step: int) -> None:
-        """Global steps that this worker has done; the others get to know it by heartbeat."""
-        self._step = step
+        """Sets the global step that the next heartbeat reports."""
+        self._group.step = step
 
-    def gather(self, value: Any, timeout_s: float) -> list[Any]:
-        """Every worker's value (JSON), by rank, once all have given one: a barrier, too.
+    def exchange(self, value: Any, combine: Callable[[list[Any]], Any], timeout_s: float) -> Any:
+        """Worker 0 combines the values of all workers; all get the result. A barrier, too.
+
+        Args:
+            value: this worker's (JSON).
+            combine: from the values by rank to the result (JSON); called on worker 0.
+            timeout_s: for all values to come.
 
         Raises:
-            RunError: a worker gave none within the time.
+            RunError: a worker gave no value within the time; the message names it.
         """
-        values = [value] * len(self.workers)
-        for peer in self._peers.values():
-            if self._rank:
-                peer.send({"gather": value})
-        # Worker 0 gives up first, since it knows who is missing.
-        countdown = Deadline(timeout_s + (AFTER_S if self._rank else 0.0))
-        for rank, peer in self._peers.items():
-            word = _next(peer.words, countdown)
-            if word is NOTHING:
-                raise RunError(f"{self._name}: after {timeout_s:g} s no word from {peer.name}")
-            values[rank] = word
-            if self._rank:
-                values = word
-        if not self._rank:
-            for peer in self._peers.values():
-                peer.send({"gathered": values})
+        return self._loop.run(self._group.exchange(value, combine, timeout_s))
+
+    def gather(self, value: Any, timeout_s: float) -> list[Any]:
+        """Returns every worker's value (JSON), by rank. Raises RunError as `exchange`."""
+        values = self.exchange(value, lambda values: values, timeout_s)
+        if not isinstance(values, list) or len(values) != len(self.workers):
+            raise RunError(
+                f"{self._group.name}: worker 0 sent other values than one of each worker"
+            )
         return values
 
     def fail(self, message: str, usage: bool = False) -> None:
         """Tells the others why this worker ends; they end, too."""
-        self._leaving.set()
-        code = EXIT_USAGE if usage else EXIT_FAILED
-        told = message if self._name in message else f"{self._name}: {message}"
-        for peer in self._peers.values():
-            peer.send({"lost": told, "code": code})
+        self._loop.run(self._group.fail(message, EXIT_USAGE if usage else EXIT_FAILED))
 
     def wait_for_cause(self, seconds: float) -> None:
-        """Lets the listening threads end this process with the cause of a failure, if they know.
+        """Waits for this process to be ended with the cause of a failure, if that is known.
 
-        TensorFlow may notice a lost worker a moment before they do, and can't name it.
+        TensorFlow may notice a lost worker a moment earlier, and can't name it.
         """
         threading.Event().wait(min(seconds, self._peer_timeout_s + 2 * BEAT_S))
 
@@ -100,66 +88,19 @@ class Meeting:
         Raises:
             RunError: a worker isn't done within the time that `watch` was given.
         """
-        self.gather("done", self._peer_timeout_s)
-        self._leaving.set()
-        if not self._rank:
-            countdown = Deadline(self._peer_timeout_s)
-            for peer in self._peers.values():
-                while not peer.gone.wait(countdown.slice()) and countdown.left() > 0:
-                    pass
+        self._loop.run(self._goodbye())
 
-    def _beat(self) -> None:
-        while not self._leaving.wait(BEAT_S):
-            for peer in self._peers.values():
-                peer.send({"beat": self._step})
+    async def _goodbye(self) -> None:
+        await self._group.exchange("done", lambda _: "done", self._peer_timeout_s, last=True)
+        if self._group.is_chief:
+            await self._group.parted(self._peer_timeout_s)
 
-    def _listen(self, peer: Peer) -> None:
-        try:
-            while True:
-                self._hear(peer, peer.receive(self._peer_timeout_s))
-        except TimeoutError:
-            silence = f"fell silent {self._peer_timeout_s:g} s ago, at step {peer.step}"
-            self._end(peer, f"{peer.name} {silence}", EXIT_FAILED)
-        except OSError:
-            peer.gone.set()
-            self._end(peer, f"{peer.name} is gone (last heard of at step {peer.step})", EXIT_FAILED)
-        except ValueError as error:
-            peer.gone.set()
-            self._end(peer, f"{peer.name} sent what is no message: {error}", EXIT_FAILED)
+    def _on_loss(self, loss: "asyncio.Future[tuple[str, int]]") -> None:
+        self._ending = asyncio.ensure_future(self._end(*loss.result()))
 
-    def _hear(self, peer: Peer, word: dict[str, Any]) -> None:
-        """One message. Raises ValueError where it has what none of ours has."""
-        if type(word.get("beat", 0)) is not int:
-            raise ValueError("a beat that isn't a step")
-        peer.step = word.get("beat", peer.step)
-        if "lost" in word:
-            if not isinstance(word["lost"], str) or word.get("code") not in ENDS:
-                raise ValueError("a loss without a cause")
-            self._end(peer, word["lost"], word["code"])
-        if "gather" in word and not self._rank:
-            peer.words.put(word["gather"])
-        if "gathered" in word and self._rank:
-            if not isinstance(word["gathered"], list) or len(word["gathered"]) != len(self.workers):
-                raise ValueError("other values than one of each worker")
-            peer.words.put(word["gathered"])
-
-    def _end(self, source: Peer, message: str, code: int) -> None:
-        """Ends this process because of a peer, unless it is leaving itself."""
-        if self._leaving.is_set() or not self._ending.acquire(blocking=False):
-            return
-        for peer in self._peers.values():
-            if peer is not source:
-                peer.send({"lost": message, "code": code})
-        line = shorten(f"{self._name}, step {self._step}: {message}", LONGEST)
+    async def _end(self, message: str, code: int) -> None:
+        """Ends this process, after the others have heard the cause."""
+        await self._group.parted(PARTING_S)
+        line = shorten(f"{self._group.name}, step {self._group.step}: {message}", LONGEST)
         # The main thread may hang in a collective, which nothing interrupts.
         exits.leave(code, f"mnist_dist: {line}")
-
-
-def _next(words: "queue.Queue[Any]", countdown: Deadline) -> Any:
-    """The next value, or NOTHING."""
-    while True:
-        try:
-            return words.get(timeout=countdown.slice())
-        except queue.Empty:
-            if countdown.left() <= 0:
-                return NOTHING

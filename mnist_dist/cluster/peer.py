@@ -1,108 +1,162 @@
-"""A connection to another worker, or to who knows whom: JSON objects, one a line."""
+"""A connection to another worker, or to a stranger."""
 
+import asyncio
 import contextlib
-import json
-import queue
-import select
-import socket
-import threading
-import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
-from mnist_dist import bounded
+from mnist_dist.cluster import messages
+from mnist_dist.cluster.deadline import Clock
 
-STRANGERS_BYTES = 2**20  # of a line; a hello has some kilobytes, and its flags may be long
-WORKERS_BYTES = 2**26  # the values of 10,000 workers, together
-SLICE_S = 0.5
-SEND_S = 10.0
+STRANGERS_BYTES = 2**17  # of a line; a hello has some kilobytes
+WORKERS_BYTES = 2**26  # the values of 10,000 workers together
+MOST_BUFFERED_BYTES = 2**25  # of one message to many workers
+DRAIN_S = 0.005
 
 
-class Deadline:
-    """Seconds to wait that pass only while this process runs.
+class Peer(asyncio.Protocol):
+    """The other end of a connection. For the event loop's thread only.
 
-    A process that was stopped (`scontrol suspend`, SIGSTOP, a debugger) has heard nobody
-    meanwhile: that is no silence of theirs. Ask `left` at least once a slice.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._left = seconds
-        self._seen = time.monotonic()
-
-    def left(self, most_s: float = 2 * SLICE_S) -> float:
-        """What is left, in seconds; more than `most_s` since the last question is a suspension."""
-        now = time.monotonic()
-        self._left -= min(now - self._seen, most_s)
-        self._seen = now
-        return self._left
-
-    def slice(self) -> float:
-        """How long to wait before `left` is asked again."""
-        return min(max(self._left, 0.01), SLICE_S)
-
-
-class Peer:
-    """The other end.
+    Args:
+        clock: measures when the other end was heard.
+        on_message: called with this peer and each message; a ValueError that it raises closes the
+            connection.
+        on_close: called once when the other end has closed, with this peer and "", or with the
+            reason why what it sent isn't a message. Not called after `close`.
 
     Attributes:
-        name: for messages, once it is known.
-        step: it has told that it has done.
-        words: values that it has given to `gather`.
-        gone: it has closed the connection.
-        most_bytes: of a line; little until it is known that the other end is a worker.
+        on_message, on_close: the arguments; they may be replaced.
+        rank: the worker's number, once known.
+        name: the worker's name for messages, once known.
+        step: the last global step that it reported.
+        heard_s: reading of the clock when something last came.
+        most_bytes: longest line that it may send; short until it is known to be a worker.
+        host: its address.
+        closed: whether one of the two ends has closed.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.name = ""
-        self.step = 0
-        self.words: queue.Queue[Any] = queue.Queue()
-        self.gone = threading.Event()
+    def __init__(
+        self,
+        clock: Clock,
+        on_message: Callable[["Peer", dict[str, Any]], None],
+        on_close: Callable[["Peer", str], None],
+    ) -> None:
+        self.on_message, self.on_close = on_message, on_close
+        self.rank, self.name, self.step, self.host = -1, "", 0, ""
+        self.heard_s = clock.seconds
         self.most_bytes = STRANGERS_BYTES
-        self._socket = connection
-        self._socket.settimeout(SEND_S)
+        self.closed = False
+        self._clock = clock
+        self._transport: asyncio.Transport | None = None
         self._received = bytearray()
-        self._readable = select.poll()
-        self._readable.register(connection, select.POLLIN)
-        self._sending = threading.Lock()
+        self._searched = 0  # bytes of it that hold no newline
 
-    def send(self, word: Mapping[str, Any]) -> None:
-        """Sends; a peer that is gone is noticed by who listens to it."""
-        with self._sending, contextlib.suppress(OSError):
-            self._socket.sendall((json.dumps(word) + "\n").encode())
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        self._transport = cast(asyncio.Transport, transport)
+        if self.closed:
+            self._transport.abort()
+        host, *_ = self._transport.get_extra_info("peername") or ("",)
+        self.host = host.removeprefix("::ffff:")
 
-    def receive(self, timeout_s: float) -> dict[str, Any]:
-        """The next word.
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        self.heard_s = self._clock.seconds
+        self._received += data
+        try:
+            while not self.closed and (end := self._received.find(b"\n", self._searched)) >= 0:
+                self._bound(end)
+                line = bytes(self._received[:end])
+                del self._received[: end + 1]
+                self._searched = 0
+                self.on_message(self, messages.unpack(line, self.most_bytes))
+            self._bound(len(self._received))
+            self._searched = len(self._received)
+        except ValueError as error:
+            self._end(str(error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio."""
+        self._end("")
+
+    def send(self, line: bytes) -> None:
+        """Sends a packed message. To a peer that has closed, nothing is sent."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(line)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that the network hasn't taken yet."""
+        if self.closed or self._transport is None:
+            return 0
+        return self._transport.get_write_buffer_size()
+
+    def close(self, flush: bool = True) -> None:
+        """Closes the connection.
+
+        Args:
+            flush: send first what is buffered.
+        """
+        self.closed = True
+        if self._transport is not None:
+            (self._transport.close if flush else self._transport.abort)()
+
+    def _bound(self, line_bytes: int) -> None:
+        if line_bytes > self.most_bytes:
+            raise ValueError(f"a line of more than {self.most_bytes:,} bytes")
+
+    def _end(self, problem: str) -> None:
+        if not self.closed:
+            self.close(flush=False)
+            self.on_close(self, problem)
+
+
+class Inbox:
+    """Takes a peer's messages, to be awaited one after another."""
+
+    def __init__(self) -> None:
+        self._queue = asyncio.Queue[dict[str, Any] | str]()
+
+    def on_message(self, peer: Peer, message: dict[str, Any]) -> None:
+        """For `Peer`."""
+        self._queue.put_nowait(message)
+
+    def on_close(self, peer: Peer, problem: str) -> None:
+        """For `Peer`."""
+        self._queue.put_nowait(problem)
+
+    async def receive(self) -> dict[str, Any]:
+        """Returns the next message.
 
         Raises:
-            ConnectionError: the other side has closed.
-            TimeoutError: the word wasn't whole within `timeout_s`.
-            ValueError: what came is no word.
+            ConnectionError: the other end has closed.
+            ValueError: what came isn't a message.
         """
-        countdown = Deadline(timeout_s)
-        while (end := self._received.find(b"\n")) < 0:
-            if len(self._received) > self.most_bytes:
-                raise ValueError(f"a line of more than {self.most_bytes:,} bytes")
-            if self._readable.poll(1000 * countdown.slice()):
-                part = self._socket.recv(2**16)
-                if not part:
-                    raise ConnectionResetError("closed")
-                self._received += part
-            if countdown.left() <= 0:
-                raise TimeoutError(f"no word within {timeout_s:g} s")
-        line = bytes(self._received[:end])
-        del self._received[: end + 1]
-        word = bounded.loads(line.decode())
-        if not isinstance(word, dict):
-            raise ValueError("a line that isn't a JSON object")
-        return word
+        message = await self._queue.get()
+        if isinstance(message, dict):
+            return message
+        if message:
+            raise ValueError(message)
+        raise ConnectionResetError("closed")
 
-    def is_gone(self) -> bool:
-        """Whether the other side has closed, asked at a time when it has nothing to say."""
-        try:
-            return bool(self._readable.poll(0)) and not self._socket.recv(1, socket.MSG_PEEK)
-        except OSError:
-            return True
+    def hand_over(self, peer: Peer) -> None:
+        """Passes what has come meanwhile to the peer's new `on_message` and `on_close`."""
+        with contextlib.suppress(asyncio.QueueEmpty):
+            while True:
+                message = self._queue.get_nowait()
+                if isinstance(message, dict):
+                    peer.on_message(peer, message)
+                else:
+                    peer.on_close(peer, message)
 
-    def close(self) -> None:
-        """Closes the connection."""
-        self._socket.close()
+
+async def send_to_all(peers: Iterable[Peer], line: bytes) -> None:
+    """Sends one packed message to many peers, and buffers at most MOST_BUFFERED_BYTES of it."""
+    behind = list[Peer]()
+    for peer in peers:
+        peer.send(line)
+        if peer.buffered_bytes:
+            behind.append(peer)
+        while len(behind) * len(line) > MOST_BUFFERED_BYTES:
+            behind = [peer for peer in behind if peer.buffered_bytes]
+            await asyncio.sleep(DRAIN_S)

@@ -1,10 +1,8 @@
-"""This worker's port and address, and whether it reaches the others'."""
+"""The port and the address on which a worker listens."""
 
-import contextlib
 import errno
 import ipaddress
 import socket
-from collections.abc import Callable, Sequence
 
 import psutil
 
@@ -12,29 +10,27 @@ from mnist_dist.cluster.address import split
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.errors import UsageError
 
-REACH_S = 5.0
-"""How long to wait for another host to answer a connection."""
-
 
 def candidates(topology: Topology, rank: int) -> list[tuple[str, int]]:
-    """The host of worker `rank` with each port that it may have, the first choice first."""
+    """Returns (host, port) for each port that worker `rank` may have, the first choice first."""
     host, port = split(topology.workers[rank])
     numbers = range(topology.port_candidates)
     return [(host, port + number * topology.num_workers) for number in numbers]
 
 
 def claim(topology: Topology, chosen: str = "") -> tuple[socket.socket, int]:
-    """A socket that listens on the first of this worker's ports that is free.
+    """Returns a socket that listens on the first of this worker's ports that is free.
 
-    It listens on the address of the interface that was chosen. Worker 0 does where its name leads
-    there: the others come by that. Else it is all of the host's addresses, IPv4 and IPv6.
+    It listens on the address of the chosen interface. Worker 0 does so only if its host's name
+    leads to that address, since the others connect by the name. Otherwise it listens on all of the
+    host's addresses, IPv4 and IPv6.
 
     Args:
-        topology: who runs where.
-        chosen: what `interface_address` gave.
+        topology: which workers run where.
+        chosen: the result of `interface_address`.
 
     Raises:
-        UsageError: none is free, or this user may not have it.
+        UsageError: no port is free, or this user may not use it.
     """
     ports = [port for _, port in candidates(topology, topology.rank)]
     address = chosen if topology.rank or chosen in _addresses(topology.host) else ""
@@ -56,10 +52,15 @@ def claim(topology: Topology, chosen: str = "") -> tuple[socket.socket, int]:
 
 
 def listen(port: int, backlog: int = 1, address: str = "") -> socket.socket:
-    """A socket that listens on a port of an address, or of all, IPv6 too where this machine has it.
+    """Returns a socket that listens on a port.
+
+    Args:
+        port: its number.
+        backlog: length of the accept queue.
+        address: one of this host's; empty for all, those of IPv6 too if it has any.
 
     Raises:
-        OSError: the port is in use, or this user may not have it.
+        OSError: the port is in use, or this user may not use it.
     """
     both = not address and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both or ":" in address else socket.AF_INET
@@ -78,10 +79,10 @@ def listen(port: int, backlog: int = 1, address: str = "") -> socket.socket:
 
 
 def interface_address(interface: str) -> str:
-    """The IPv4 address of a network interface, or else its IPv6 address; empty for no name.
+    """Returns the IPv4 address of a network interface, or else its IPv6 address; "" for no name.
 
     Raises:
-        UsageError: there is none of this name; the message lists those that are there.
+        UsageError: this host has no such interface; the message lists those that it has.
     """
     if not interface:
         return ""
@@ -97,7 +98,7 @@ def interface_address(interface: str) -> str:
 
 
 def _addresses(host: str) -> set[str]:
-    """Those that a name leads to here; none for a name that isn't known."""
+    """Returns the addresses of a host's name; none for an unknown name."""
     try:
         return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
     except (OSError, UnicodeError):
@@ -105,45 +106,5 @@ def _addresses(host: str) -> set[str]:
 
 
 def _link_local(address: str) -> bool:
-    """Whether an address is of no use to another host, which has its own names of interfaces."""
+    """Returns whether an IPv6 address is valid on one link only, so that others can't use it."""
     return ipaddress.ip_address(address).is_link_local and ":" in address
-
-
-def unreachable(
-    workers: Sequence[str], rank: int, wait_for_name: Callable[[str, str, socket.gaierror], bool]
-) -> str:
-    """Connects to every other worker, and says what is wrong with the first that fails, or "".
-
-    TensorFlow's collectives connect every worker with others, and wait without a word for one
-    whose name is unknown here or whose port a firewall shuts.
-
-    Args:
-        workers: host:port by rank.
-        rank: this worker's.
-        wait_for_name: called where a name isn't known, with worker, host and error; waits a
-            moment and says whether to try again.
-    """
-    for number, address in enumerate(workers):
-        if number == rank:
-            continue
-        problem = _try(f"worker {number}", address, wait_for_name)
-        if problem:
-            return f"can't reach worker {number} at {address} ({problem}); check name and firewall"
-    return ""
-
-
-def _try(
-    worker: str, address: str, wait_for_name: Callable[[str, str, socket.gaierror], bool]
-) -> str:
-    host, port = split(address)
-    while True:
-        try:
-            with contextlib.closing(socket.create_connection((host, port), timeout=REACH_S)):
-                return ""
-        except socket.gaierror as error:
-            if not wait_for_name(worker, host, error):
-                return error.strerror or str(error)
-        except OSError as error:
-            return error.strerror or str(error)
-        except UnicodeError as error:  # a name that isn't one: a label of over 63 characters
-            return str(error)

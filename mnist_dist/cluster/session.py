@@ -1,4 +1,4 @@
-"""Joining the other workers, agreeing with them, and leaving together; alone, all of it is easy."""
+"""Joins the other workers of a run, agrees with them, and leaves together with them."""
 
 import contextlib
 import socket
@@ -20,13 +20,13 @@ AGREE_TIMEOUT_S = 120.0
 
 
 class Terms(NamedTuple):
-    """On what terms the workers meet.
+    """Settings of the meeting.
 
     Attributes:
-        connect_timeout_s: how long to wait for all of them.
-        peer_timeout_s: silence after which one counts as lost.
-        interface: network interface between them; empty for that of the host's name.
-        fingerprints: kind -> name -> value, such as the flags: the same on all.
+        connect_timeout_s: how long to wait for all workers.
+        peer_timeout_s: silence after which a worker counts as lost.
+        interface: network interface between the workers; empty for that of the host's name.
+        fingerprints: kind -> name -> value, such as the flags, equal on all workers.
     """
 
     connect_timeout_s: float
@@ -36,12 +36,12 @@ class Terms(NamedTuple):
 
 
 class Session:
-    """This worker among all.
+    """This worker in its run, which may be alone.
 
     Attributes:
-        topology: who runs where.
-        devices: what the replicas run on.
-        placement: which replicas are here.
+        topology: which workers run where.
+        devices: the devices of the replicas.
+        placement: which replicas this worker has.
         worker_name: this worker's name for messages, such as "worker 1 (host n2)".
     """
 
@@ -60,44 +60,58 @@ class Session:
         """
         if self._meeting is None:
             return
-        values = self._meeting.gather(value, AGREE_TIMEOUT_S)
-        for rank, theirs in enumerate(values):
-            if theirs != values[0]:
-                raise RunError(
-                    f"{what} of worker {rank} ({self.topology.workers[rank]}) is {theirs}, of "
-                    f"worker 0 ({self.topology.workers[0]}) {values[0]}; all stop"
-                )
+        found = self._meeting.exchange(value, _first_difference, AGREE_TIMEOUT_S)
+        if found is not None:
+            rank, other, chief = found
+            raise RunError(
+                f"{what} of worker {rank} ({self.topology.workers[rank]}) is {other}, of "
+                f"worker 0 ({self.topology.workers[0]}) {chief}; all stop"
+            )
 
     def from_chief(self, make: Callable[[], Any]) -> Any:
-        """What worker 0 makes (JSON), on all workers; the others wait for it."""
+        """Returns what `make` returns on worker 0 (JSON); the others wait for it.
+
+        Raises:
+            RunError: a worker isn't at this point in time.
+        """
         if self._meeting is None:
             return make()
-        return self._meeting.gather(make() if self.topology.is_chief else None, AGREE_TIMEOUT_S)[0]
+        made = make() if self.topology.is_chief else None
+        return self._meeting.exchange(None, lambda _: made, AGREE_TIMEOUT_S)
 
     def report_step(self, step: int) -> None:
-        """Tells the others, with the next heartbeat, how far this worker is."""
+        """Reports the last global step of this worker with the next heartbeat."""
         if self._meeting is not None:
             self._meeting.report_step(step)
 
 
+def _first_difference(values: list[Any]) -> list[Any] | None:
+    """Returns rank, value and worker 0's value of the first worker that differs from worker 0."""
+    for rank, value in enumerate(values):
+        if value != values[0]:
+            return [rank, value, values[0]]
+    return None
+
+
 @contextlib.contextmanager
 def join(
-    wanted: Wanted, terms: Terms, topology: Topology, told: Callable[[], str] = str
+    wanted: Wanted, terms: Terms, topology: Topology, stop_signal: Callable[[], str] = str
 ) -> Iterator[Session]:
-    """This process's devices and, with other workers, the connection to them.
+    """Sets up this process's devices and, in a run of several workers, the connection to them.
 
     Args:
-        wanted: what the devices are chosen by.
-        terms: on what terms the workers meet.
-        topology: who runs where.
-        told: name of the signal that told this worker to stop; empty as long as there was none.
+        wanted: decides the devices.
+        terms: settings of the meeting.
+        topology: which workers run where.
+        stop_signal: returns the name of the signal that asked this process to stop, or "".
 
     Raises:
-        UsageError: devices that aren't there, workers started with different flags.
-        RunError: a worker that doesn't come, or is lost. ToldToStop: while waiting for one.
+        UsageError: a device isn't there, or workers were started with different flags.
+        RunError: a worker doesn't come, or is lost. ToldToStop: a signal came while waiting.
     """
     names = visible.local_devices(wanted, topology.num_workers)
-    meeting, workers = None, topology.workers
+    meeting: Meeting | None = None
+    workers = topology.workers
     if topology.num_workers > 1:
         meeting = rendezvous.meet(
             topology,
@@ -105,7 +119,7 @@ def join(
             terms.fingerprints,
             terms.connect_timeout_s,
             terms.interface,
-            told,
+            stop_signal,
         )
         workers = meeting.workers
         meeting.watch(terms.peer_timeout_s)

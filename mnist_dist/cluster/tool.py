@@ -1,4 +1,4 @@
-"""The meeting of workers that run a tool, such as the doctor, and no training."""
+"""The meeting of workers that run a tool, such as the doctor, in place of a training."""
 
 import contextlib
 import dataclasses
@@ -12,27 +12,27 @@ from mnist_dist.errors import RunError, UsageError
 
 @contextlib.contextmanager
 def met(  # noqa: PLR0913
-    where: Topology,
+    topology: Topology,
     tool: str,
     same: Mapping[str, Mapping[str, str]],
     connect_timeout_s: float,
     peer_timeout_s: float,
     interface: str,
 ) -> Iterator[Meeting]:
-    """All workers of the tool, together; they part at the end, and an error here is told to all.
+    """Lets the workers of a tool meet, and part at the end; an error in one ends all.
 
     Args:
-        where: which worker this is, of several.
-        tool: its name, which keeps its workers apart from a training's.
-        same: kind -> name -> value, what must be the same on all.
-        connect_timeout_s: how long to wait for all of them.
-        peer_timeout_s: silence after which one counts as lost.
-        interface: network interface between them; empty for that of the host's name.
+        topology: of several workers.
+        tool: the tool's name, which keeps its workers apart from those of a training.
+        same: kind -> name -> value, which must be equal on all workers.
+        connect_timeout_s: how long to wait for all workers.
+        peer_timeout_s: silence after which a worker counts as lost.
+        interface: network interface between the workers; empty for that of the host's name.
 
     Raises:
-        UsageError, RunError: they don't meet, differ, or one is lost.
+        UsageError, RunError: the workers don't meet, or differ, or one is lost.
     """
-    apart = dataclasses.replace(where, token=f"{where.token}-{tool}")
+    apart = dataclasses.replace(topology, token=f"{topology.token}-{tool}")
     meeting = rendezvous.meet(apart, 0, same, connect_timeout_s, interface)
     meeting.watch(peer_timeout_s)
     try:

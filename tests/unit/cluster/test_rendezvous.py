@@ -126,7 +126,8 @@ def test_an_unknown_host_of_another_worker_is_named_to_all(start):
     workers = [first, f"no-such-host.invalid:{second.split(':')[1]}"]
     for code, text in run_all(start, workers, [{"timeout_s": 2.0}] * 2):
         assert code == 1
-        assert f"worker 0 can't reach worker 1 at {workers[1]}" in text
+        assert f"worker 0 (host {socket.gethostname()}) can't reach worker 1 (host " in text
+        assert f"at {workers[1]}" in text
 
 
 def test_other_flags_are_named_to_all(start):
@@ -186,8 +187,8 @@ def test_another_run_without_candidates_is_said(start):
 def hello(**changes):
     """What worker 1 says first, with other fields, as a line."""
     word = {
-        "protocol": "mnist_dist-3", "token": "run-a", "rank": 1, "host": "n1", "pid": 1,
-        "address": "127.0.0.1:2000", "devices": 1,
+        "protocol": "mnist_dist-4", "token": "run-a", "rank": 1, "host": "n1", "pid": 1,
+        "address": "127.0.0.1:2000", "devices": 1, "topology": "",
         "fingerprints": {"flags": {"lr": "0.01"}, "versions": {}}, **changes,
     }  # fmt: skip
     given = {name: value for name, value in word.items() if value is not None}
@@ -201,17 +202,17 @@ STRANGERS = {
     b"[" * 100_000 + b"\n": "nested too deeply",
     b'{"a":' * 100_000 + b"\n": "nested too deeply",
     b'{"rank": ' + b"1" * 5000 + b"}\n": "a number of 5000 digits",
-    b"x" * 1_200_000: "a line of more than 1,048,576 bytes",
-    hello(rank=None): "a hello whose rank isn't a number",
-    hello(rank="1"): "a hello whose rank isn't a number",
-    hello(rank=True): "a hello whose rank isn't a number",
-    hello(rank=-1): "a hello whose rank isn't a number",
-    hello(host=["n1"]): "a hello whose host isn't a name",
-    hello(host="n" * 301): "a hello whose host isn't a name",
+    b"x" * 1_200_000: "a line of more than 131,072 bytes",
+    hello(rank=None): "a handshake whose rank isn't a number",
+    hello(rank="1"): "a handshake whose rank isn't a number",
+    hello(rank=True): "a handshake whose rank isn't a number",
+    hello(rank=-1): "a handshake whose rank isn't a number",
+    hello(host=["n1"]): "a handshake whose host isn't a short text",
+    hello(host="n" * 301): "a handshake whose host isn't a short text",
     hello(address="n1"): "isn't host:port",
-    hello(devices=[]): "a hello whose devices isn't a number",
-    hello(fingerprints=None): "a hello whose fingerprints",
-    hello(fingerprints={"flags": {"lr": {}}}): "a hello whose fingerprints",
+    hello(devices=[]): "a handshake whose devices isn't a number",
+    hello(fingerprints=None): "a handshake whose fingerprints",
+    hello(fingerprints={"flags": {"lr": {}}}): "a handshake whose fingerprints",
     hello(token="run-b"): "",
     hello(token=None): "",
     b"{}\n": "",
@@ -245,8 +246,8 @@ def test_a_worker_that_speaks_nonsense_later_is_named(start):
     chief = start(workers, 0)
     with occupied(int(workers[1].split(":")[1])), introduced(workers, 1) as (connection, lines):
         assert "try" in json.loads(lines.readline())
-        connection.sendall(b'{"tried": ""}\n')
-        assert "workers" in json.loads(lines.readline())
+        connection.sendall(b'{"tried": {}}\n')
+        assert "host" in json.loads(lines.readline())
         connection.sendall(b'{"beat": "soon"}\n')
         code, text = chief.end()
     assert code == 1
@@ -340,7 +341,7 @@ def test_a_worker_that_leaves_after_its_hello_is_named(start):
         assert "try" in json.loads(lines.readline())  # all have come; it leaves without an answer
     for code, text in [chief.end(), other.end()]:
         assert code == 1
-        assert "worker 1 came, but then was gone" in text
+        assert "worker 1 (host n1) came, but then was gone" in text
 
 
 def test_the_port_is_free_for_another_server_while_connections_stay(start):

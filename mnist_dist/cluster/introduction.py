@@ -1,0 +1,150 @@
+"""A worker finds worker 0, introduces itself, and hears whether all fit together."""
+
+import asyncio
+import random
+import socket
+
+from mnist_dist.cluster import addresses, messages, ports, reachability
+from mnist_dist.cluster.address import join
+from mnist_dist.cluster.admission import MISFIT_S
+from mnist_dist.cluster.connecting import connect
+from mnist_dist.cluster.deadline import RETRY_S, MeetingDeadline
+from mnist_dist.cluster.group import Group
+from mnist_dist.cluster.handshake import Handshake
+from mnist_dist.cluster.peer import WORKERS_BYTES, Inbox, Peer
+from mnist_dist.cluster.topology import TOKEN, Topology
+from mnist_dist.errors import RunError, UsageError
+
+CONNECT_S = 2.0
+ANSWER_S = 3.0  # for the first answer; doubled with each attempt up to LONGEST_ANSWER_S
+LONGEST_ANSWER_S = 30.0
+LONGEST_RETRY_S = 1.0
+ARRIVALS_PER_S = 4000  # at worker 0, whose accept queue is short; workers arrive at random
+
+_jitter = random.SystemRandom()  # not the seeded generator, which belongs to the user
+
+
+class Introduction:
+    """A worker's side of the meeting.
+
+    Args:
+        topology: of several workers, this one not worker 0.
+        own: what this worker says of itself.
+        deadline: until which all have to meet.
+    """
+
+    def __init__(self, topology: Topology, own: Handshake, deadline: MeetingDeadline) -> None:
+        self._topology, self._own, self._deadline = topology, own, deadline
+        self._inbox = Inbox()
+        self._reached = ""  # the address at which worker 0 answered
+        self._chief = f"worker 0 ({topology.workers[0]})"
+        self._advice = "look into its log, and whether this host can reach it"
+        self._seen = f"{self._chief} did not answer; {self._advice}"
+
+    async def find_chief(self) -> Peer:
+        """Returns the connection on which worker 0 has answered.
+
+        Raises:
+            RunError: none did in time; the message says what was seen.
+        """
+        deadline, answer_s, retry_s = self._deadline, ANSWER_S, RETRY_S
+        await deadline.pause(
+            _jitter.uniform(0, self._topology.num_workers / ARRIVALS_PER_S), self._chief
+        )
+        while not deadline.over(self._chief):
+            for host, port in ports.candidates(self._topology, 0):
+                try:
+                    peer = await self._introduce(host, port, answer_s)
+                except socket.gaierror as error:
+                    self._seen = (
+                        f"host '{host}' of worker 0 can't be found ({error.strerror}); "
+                        "check its name"
+                    )
+                    await deadline.wait_for_name("worker 0", host, error)
+                    break
+                except UnicodeError as error:  # such as a label of over 63 characters
+                    raise RunError(
+                        f"{self._own.name}: host '{host}' of worker 0: {error}"
+                    ) from error
+                if peer is not None:
+                    self._reached = join(host, port)
+                    return peer
+            answer_s = min(2 * answer_s, LONGEST_ANSWER_S)
+            await deadline.pause(_jitter.uniform(0.5, 1.0) * retry_s, self._chief)
+            retry_s = min(1.5 * retry_s, LONGEST_RETRY_S)
+        raise RunError(f"{self._own.name}: after {deadline.seconds:g} s {self._seen}")
+
+    async def hear_verdict(self, chief: Peer) -> Group:
+        """Does what worker 0 says until the verdict.
+
+        Raises:
+            UsageError, RunError: the verdict is an error, or worker 0 has left.
+        """
+        actual: tuple[str, ...] | None = None
+        more_s = reachability.TRY_S + MISFIT_S
+        try:
+            while True:
+                message = await self._deadline.within(
+                    self._inbox.receive(), "the other workers", more_s
+                )
+                if "error" in message:
+                    raise (UsageError if message.get("usage") else RunError)(str(message["error"]))
+                if "try" in message:
+                    actual = addresses.read(message["try"], self._topology.workers)
+                    failed = await self._failures(actual)
+                    chief.send(messages.pack({"tried": failed}))
+                elif actual is None or not isinstance(message.get("host"), str):
+                    raise ValueError("a verdict before the addresses")
+                else:
+                    return self._group(actual, chief, message["host"])
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{self._own.name}: {self._chief} left before all workers had met; "
+                "look into its log"
+            ) from error
+
+    async def _introduce(self, host: str, port: int, answer_s: float) -> Peer | None:
+        """One attempt; None if worker 0 doesn't answer there. Raises gaierror and UnicodeError."""
+        clock, inbox = self._deadline.clock, Inbox()
+        peer = Peer(clock, inbox.on_message, inbox.on_close)
+        admitted = False
+        try:
+            connection = await self._deadline.within(connect(host, port, CONNECT_S), self._chief)
+            await asyncio.get_running_loop().create_connection(lambda: peer, sock=connection)
+            peer.send(messages.pack(self._own.message(self._topology.token)))
+            answer = await self._deadline.within(
+                asyncio.wait_for(inbox.receive(), answer_s), self._chief
+            )
+            admitted = answer == {"met": True}
+            if answer == {"other": True}:
+                other = f"another run listens on port {port}, or has another {TOKEN}"
+                self._seen = f"{self._chief} did not answer; {other}; {self._advice}"
+        except (socket.gaierror, UnicodeError):
+            raise
+        except (OSError, ValueError):  # not there yet, or something else
+            pass
+        finally:
+            if not admitted:
+                peer.close(flush=False)
+        if not admitted:
+            return None
+        peer.most_bytes = WORKERS_BYTES
+        self._inbox = inbox
+        return peer
+
+    async def _failures(self, actual: tuple[str, ...]) -> dict[int, str]:
+        own, topology = self._own.rank, self._topology
+        tried = reachability.targets(topology.num_workers, own, topology.token)
+        reached = {0} if actual[0] == self._reached else set[int]()
+        others = [rank for rank in tried if rank not in reached]
+        return await self._deadline.within(
+            reachability.failures(actual, others, self._deadline),
+            "the other workers",
+            reachability.TRY_S,
+        )
+
+    def _group(self, actual: tuple[str, ...], chief: Peer, host: str) -> Group:
+        chief.rank, chief.name = 0, f"worker 0 (host {host})"
+        group = Group(actual, self._own.rank, self._own.name, {0: chief}, self._deadline.clock)
+        self._inbox.hand_over(chief)
+        return group

@@ -1,0 +1,107 @@
+"""Whether the workers reach each other: each tries a few, so that each is tried by a few.
+
+TensorFlow's collectives connect every worker with others, and wait without a word for one whose
+name is unknown or whose port a firewall closes. Trying all pairs would take N (N - 1) connections.
+"""
+
+import asyncio
+import random
+import socket
+from collections.abc import Collection, Mapping, Sequence
+
+from mnist_dist.cluster.address import split
+from mnist_dist.cluster.connecting import connect
+from mnist_dist.cluster.deadline import MeetingDeadline
+from mnist_dist.cluster.handshake import Handshake
+
+RANDOM = 2  # workers that each tries, beside its neighbours
+ATTEMPTS = 3
+ATTEMPT_S = 3.0
+PAUSE_S = 0.5  # between attempts, at most
+TRY_S = ATTEMPTS * (ATTEMPT_S + PAUSE_S) + 5.0  # for all workers together, names apart
+MOST_NAMES = 3
+
+_jitter = random.SystemRandom()  # not the seeded generator, which belongs to the user
+
+
+def targets(num_workers: int, rank: int, token: str) -> list[int]:
+    """Returns the workers that worker `rank` tries to reach.
+
+    They are worker 0, the neighbours in the ring of an all-reduce, and RANDOM others, which
+    (token, rank) decides.
+    """
+    chosen = random.Random(f"{token}/{rank}")  # noqa: S311 -- no secret
+    others = chosen.sample(range(num_workers), min(RANDOM, num_workers))
+    neighbours = ((rank - 1) % num_workers, (rank + 1) % num_workers)
+    return sorted({0, *neighbours, *others} - {rank})
+
+
+async def failures(
+    addresses: Sequence[str], tried: Collection[int], deadline: MeetingDeadline
+) -> dict[int, str]:
+    """Connects to some workers at the same time.
+
+    Args:
+        addresses: host:port by rank.
+        tried: ranks.
+        deadline: until which to wait for names that aren't known yet.
+
+    Returns:
+        rank -> why it can't be reached, without those that can.
+    """
+    reasons = await asyncio.gather(*(_try(rank, addresses[rank], deadline) for rank in tried))
+    return {rank: reason for rank, reason in zip(tried, reasons, strict=True) if reason}
+
+
+async def _try(rank: int, address: str, deadline: MeetingDeadline) -> str:
+    """Returns why a worker can't be reached, or "".
+
+    Several attempts, since a full accept queue (net.core.somaxconn) drops connections.
+    """
+    host, port = split(address)
+    reason, attempts = "", 0
+    while attempts < ATTEMPTS:
+        try:
+            (await connect(host, port, ATTEMPT_S)).close()
+            return ""
+        except socket.gaierror as error:
+            if not await deadline.wait_for_name(f"worker {rank}", host, error):
+                return error.strerror or str(error)
+            continue
+        except OSError as error:
+            reason = error.strerror or str(error)
+        except UnicodeError as error:  # not a host name, such as a label of over 63 characters
+            return str(error)
+        attempts += 1
+        await asyncio.sleep(_jitter.uniform(0.2, 1.0) * PAUSE_S)
+    return reason
+
+
+def describe(
+    failed: Mapping[int, Mapping[int, str]], workers: Mapping[int, Handshake]
+) -> str | None:
+    """Returns who can't reach whom, or None if all could.
+
+    Args:
+        failed: rank -> rank of the worker it can't reach -> why.
+        workers: by rank.
+    """
+    by_target = dict[int, dict[int, str]]()
+    for rank, reasons in sorted(failed.items()):
+        for target, reason in reasons.items():
+            by_target.setdefault(target, {})[rank] = reason
+    if not by_target:
+        return None
+    # The one that most workers fail to reach is the likeliest cause.
+    target = max(by_target, key=lambda rank: (len(by_target[rank]), -rank))
+    (first, reason), *rest = by_target[target].items()
+    also = [f"worker {rank}" for rank in by_target[target] if rank != first]
+    more = f" and {len(rest) - MOST_NAMES} more" if len(rest) > MOST_NAMES else ""
+    also_text = f", nor can {', '.join(also[:MOST_NAMES])}{more}" if also else ""
+    others = sorted(set(by_target) - {target})
+    other_text = f"; unreached too: worker {', '.join(map(str, others[:MOST_NAMES]))}"
+    other_text += f" and {len(others) - MOST_NAMES} more" if len(others) > MOST_NAMES else ""
+    return (
+        f"{workers[first].name} can't reach {workers[target].name} at {workers[target].address} "
+        f"({reason}){also_text}{other_text if others else ''}; check name and firewall"
+    )
