@@ -1,19 +1,22 @@
 """What others wrote, made up: never anything but the package's own error, quickly, in a line."""
 
+import asyncio
+import base64
 import contextlib
 import json
-import socket
 import time
+import zlib
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mnist_dist import flags, requeue
-from mnist_dist.cluster import handshake, rendezvous
-from mnist_dist.cluster.deadline import MeetingDeadline
+from mnist_dist.cluster import handshake, reachability
+from mnist_dist.cluster.deadline import Clock, MeetingDeadline
+from mnist_dist.cluster.group import Group
 from mnist_dist.cluster.hostlist import expand_hostlist
-from mnist_dist.cluster.liveness import Meeting
+from mnist_dist.cluster.introduction import Introduction
 from mnist_dist.cluster.peer import Peer
 from mnist_dist.cluster.topology import Topology, from_environment
 from mnist_dist.errors import TextRequested, UsageError
@@ -116,78 +119,93 @@ def test_flags_and_flagfiles(tmp_path, words, in_a_file):
         read(flags.parse, words)
 
 
-good_hello = handshake.Handshake(1, "n1", 7, "n1:2000", 1, {"flags": {}}).words("token")
-hellos = st.dictionaries(st.sampled_from([*good_hello, "other"]), JSON, max_size=3).map(
-    lambda changed: {**good_hello, **changed}
+good_handshake = handshake.Handshake(
+    1, "n1", 7, "n1:2000", 1, "", {"flags": {}}
+).message("token")  # fmt: skip
+handshakes = st.dictionaries(st.sampled_from([*good_handshake, "other"]), JSON, max_size=3).map(
+    lambda changed: {**good_handshake, **changed}
+)
+
+
+def compressed(text):
+    """The same line as a long message is sent."""
+    data = base64.b64encode(zlib.compress(text.encode(errors="replace"))).decode()
+    return json.dumps({"zlib": data})
+
+
+def lines(messages):
+    """Messages, as text and compressed, and what isn't a message."""
+    text = st.one_of(messages.map(json.dumps), RAW)
+    return text | text.map(compressed)
+
+
+def receive(peer, text):
+    """What a peer does with a line that comes over the network, and with the end of it."""
+    peer.data_received((text + "\n").encode(errors="replace"))
+    peer.connection_lost(None)
+
+
+@fuzzed()
+@example(json.dumps({"zlib": base64.b64encode(zlib.compress(bytes(10**9))).decode()}))
+@given(lines(handshakes))
+def test_handshakes(text):
+    """A line as worker 0 reads it from a stranger."""
+    found = []
+    peer = Peer(Clock(), lambda _, message: found.append(handshake.read(message)), lambda *_: None)
+    with bounded():
+        receive(peer, text)
+        for newcomer in found:
+            problem = handshake.compare({0: newcomer._replace(rank=0)}, newcomer, 2)
+            assert isinstance(problem, UsageError | None)
+
+
+messages_later = st.dictionaries(
+    st.sampled_from(["beat", "lost", "code", "value", "result", "other"]), JSON, max_size=4
 )
 
 
 @fuzzed()
-@given(st.one_of(hellos.map(json.dumps), RAW))
-def test_meeting_messages(text):
-    """A line over a real connection, read as worker 0 reads a hello."""
-    near, far = socket.socketpair()
-    peer = Peer(near)
-    with bounded(), contextlib.closing(far), contextlib.suppress(OSError, ValueError):
-        far.settimeout(0.1)
-        far.sendall((text + "\n").encode(errors="replace"))
-        far.shutdown(socket.SHUT_WR)
-        found = handshake.read(peer.receive(1.0))
-        assert isinstance(
-            handshake.compare({0: found._replace(rank=0)}, found, 2), UsageError | None
-        )
-    peer.close()
-
-
-words = st.dictionaries(
-    st.sampled_from(["beat", "lost", "code", "gather", "gathered", "other"]), JSON, max_size=4
-)
-
-
-@fuzzed()
-@given(st.one_of(words.map(json.dumps), RAW), st.sampled_from([0, 1]))
+@given(lines(messages_later), st.sampled_from([0, 1]))
 def test_messages_after_the_meeting(text, rank):
-    """Heartbeats, values and losses: what none of ours says is told from silence, and ends it."""
-    ended = []
-    near, far = socket.socketpair()
-    peer = Peer(near)
-    meeting = Meeting(("n1:2000", "n2:2000"), rank, "me", {1 - rank: peer})
-    with pytest.MonkeyPatch.context() as patch, bounded(), contextlib.closing(far):
-        patch.setattr(meeting, "_end", lambda *end: ended.append(end))
-        meeting._peer_timeout_s = 1.0
-        far.settimeout(0.1)
-        with contextlib.suppress(OSError):
-            far.sendall((text + "\n").encode(errors="replace"))
-        far.shutdown(socket.SHUT_WR)
-        meeting._listen(peer)
-        assert ended
-        assert all(code in (1, 2) and isinstance(message, str) for _, message, code in ended)
-    peer.close()
+    """Whatever comes, the end of the connection or the message itself ends the run."""
+
+    async def loss():
+        peer = Peer(Clock(), lambda *_: None, lambda *_: None)
+        group = Group(("n1:2000", "n2:2000"), rank, "me", {1 - rank: peer}, Clock())
+        receive(peer, text)
+        return await group.loss
+
+    with bounded():
+        message, code = asyncio.run(loss())
+        assert code in (1, 2)
+        assert isinstance(message, str)
 
 
 verdicts = st.dictionaries(
-    st.sampled_from(["error", "usage", "try", "workers", "host"]),
-    st.one_of(JSON, st.lists(addresses, max_size=3)),
+    st.sampled_from(["error", "usage", "try", "host"]),
+    st.one_of(JSON, st.lists(addresses, max_size=3), st.dictionaries(DIGITS, addresses)),
     max_size=4,
 )
 
 
 @fuzzed()
-@given(st.one_of(verdicts.map(json.dumps), RAW))
-def test_what_worker_0_says_until_the_verdict(text):
-    near, far = socket.socketpair()
-    peer = Peer(near)
-    topology = Topology(("n1:2000", "n2:2000"), 1, "tf_config", "token")
-    waiting = MeetingDeadline("me", 0.1, str)
-    with pytest.MonkeyPatch.context() as patch, bounded(), contextlib.closing(far):
-        patch.setattr(rendezvous.ports, "unreachable", lambda *_: "")
-        far.settimeout(0.1)
-        with contextlib.suppress(OSError):
-            far.sendall((text + "\n").encode(errors="replace"))
-        far.shutdown(socket.SHUT_WR)
-        met = rendezvous._hear(topology, handshake.read(good_hello), peer, waiting)
-        assert len(met.workers) == 2
-    peer.close()
+@given(lines(verdicts))
+def test_what_worker_0_says_until_the_verdict(monkeypatch, text):
+    async def verdict():
+        deadline = MeetingDeadline("me", 0.1, Clock(), str)
+        topology = Topology(("n1:2000", "n2:2000"), 1, "tf_config", "token")
+        introduction = Introduction(topology, handshake.read(good_handshake), deadline)
+        inbox = introduction._inbox
+        peer = Peer(deadline.clock, inbox.on_message, inbox.on_close)
+        receive(peer, text)
+        return await introduction.hear_verdict(peer)
+
+    async def reached(*_):
+        return {}
+
+    monkeypatch.setattr(reachability, "failures", reached)
+    with bounded():
+        assert len(asyncio.run(verdict()).workers) == 2
 
 
 records = st.dictionaries(st.sampled_from(["job", "step", "tries"]), JSON, max_size=3)
