@@ -140,5 +140,5 @@ def _ignore(peer: Peer, problem: str) -> None:
     pass
 
 
-def _unexpected(peer: Peer, message: dict[str, Any]) -> None:
+def _unexpected(_peer: Peer, _message: dict[str, Any]) -> None:
     raise ValueError("a message before it was asked for")

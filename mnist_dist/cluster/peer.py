@@ -75,7 +75,7 @@ class Peer(asyncio.Protocol):
         except ValueError as error:
             self._end(str(error))
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """Called by asyncio."""
         self._end("")
 
@@ -117,11 +117,11 @@ class Inbox:
     def __init__(self) -> None:
         self._queue = asyncio.Queue[dict[str, Any] | str]()
 
-    def on_message(self, peer: Peer, message: dict[str, Any]) -> None:
+    def on_message(self, _peer: Peer, message: dict[str, Any]) -> None:
         """For `Peer`."""
         self._queue.put_nowait(message)
 
-    def on_close(self, peer: Peer, problem: str) -> None:
+    def on_close(self, _peer: Peer, problem: str) -> None:
         """For `Peer`."""
         self._queue.put_nowait(problem)
 
