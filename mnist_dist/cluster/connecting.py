@@ -7,6 +7,8 @@ import socket
 import threading
 from typing import Any
 
+NO_ANSWER = "no answer"  # how the reason of a time-out begins
+
 
 async def connect(host: str, port: int, timeout_s: float) -> socket.socket:
     """Returns a connected socket.
@@ -30,7 +32,7 @@ async def connect(host: str, port: int, timeout_s: float) -> socket.socket:
             await asyncio.wait_for(loop.sock_connect(connection, address), timeout_s)
         except TimeoutError:
             connection.close()
-            problem = TimeoutError(f"no answer within {timeout_s:g} s")
+            problem = TimeoutError(f"{NO_ANSWER} within {timeout_s:g} s")
         except OSError as error:
             connection.close()
             problem = error

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Collection, Mapping, Sequence
 
 from mnist_dist.cluster.address import split
-from mnist_dist.cluster.connecting import connect
+from mnist_dist.cluster.connecting import NO_ANSWER, connect
 from mnist_dist.cluster.deadline import MeetingDeadline
 from mnist_dist.cluster.handshake import Handshake
 
@@ -92,8 +92,14 @@ def describe(
             by_target.setdefault(target, {})[rank] = reason
     if not by_target:
         return None
-    # The one that most workers fail to reach is the likeliest cause.
-    target = max(by_target, key=lambda rank: (len(by_target[rank]), -rank))
+
+    # The one that most workers fail to reach is the likeliest cause; among equals, one for which
+    # there is a reason: a time-out may be the way back that is closed.
+    def likeliness(rank: int) -> tuple[int, bool, int]:
+        reasons = by_target[rank].values()
+        return len(reasons), any(not reason.startswith(NO_ANSWER) for reason in reasons), -rank
+
+    target = max(by_target, key=likeliness)
     (first, reason), *rest = by_target[target].items()
     also = [f"worker {rank}" for rank in by_target[target] if rank != first]
     more = f" and {len(rest) - MOST_NAMES} more" if len(rest) > MOST_NAMES else ""

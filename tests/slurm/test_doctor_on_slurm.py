@@ -88,5 +88,5 @@ def test_two_nodes_that_do_not_reach_each_other(cluster, examine):
     finally:
         cluster.run("ip", "route", "del", "unreachable", f"{address}/32", inside="n2")
     assert done.returncode != 0
-    assert "worker 1 can't reach worker 2 at n3:" in done.stderr
+    assert "worker 1 (host n2) can't reach worker 2 (host n3) at n3:" in done.stderr
     assert "check name and firewall" in done.stderr
