@@ -25,7 +25,7 @@ ROOMS = [
     "flags",
     "devices network",
     "data",
-    "cluster",
+    "cluster launch",
     "training",
     "assembly run_files",
     "auto_precision",
@@ -76,6 +76,7 @@ INSIDE = {
         "rendezvous",
         "session tool",
     ],
+    "launch": ["decision"],
     "training": [
         "diverged early_stopping loss_scale optim plan precision_choice save_deadline schedule "
         "step_records stop weights_digest",
@@ -336,6 +337,7 @@ LIGHT = """
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.failures devices.nvidia devices.processor devices.startup_messages devices.resources
     devices.timing_fit
+    launch.decision
     network.architecture network.describe network.own_file
     run.atomic run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner
     run.pictures run.digest run.plot_style run.result run.store run.text_table run.versions

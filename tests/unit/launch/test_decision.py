@@ -1,0 +1,123 @@
+"""The rows of the table of decisions, and what each of them depends on."""
+
+import pytest
+
+from mnist_dist.launch import decision
+from mnist_dist.launch.decision import Action, End, How, Situation
+
+HOSTS = ("a", "b", "c", "d")
+
+
+def situation(*ways, **changes):
+    """Four hosts with a worker each, all of which answer; the workers ended in these ways."""
+    ends = [End(rank, HOSTS[rank], how) for rank, how in enumerate(ways)]
+    usual = {"hosts": HOSTS, "losses": {}, "progress": True, "tries": 0, "max_restarts": 3}
+    return Situation(ends, **{**usual, **changes})
+
+
+FEW = "{} workers can be started here, {} are wanted"
+LATE = "9 s are left of the time limit"
+REFUSED = "another try would be refused, too"
+TRIED = "{} restarts brought no newer checkpoint"
+LOST_ONE = (How.FAILED, How.FAILED, How.KILLED, How.FAILED)
+
+
+@pytest.mark.parametrize("requeue", [False, True])
+@pytest.mark.parametrize(
+    ("ways", "changes", "action", "reason"),
+    [
+        ([How.DONE] * 4, {}, "DONE", "finished"),
+        ([How.DONE] * 4, {"stop_requested": True, "progress": False}, "DONE", "finished"),
+        ([How.FAILED, How.REFUSED], {}, "REFUSED", REFUSED),
+        ([How.REFUSED], {"stop_requested": True}, "REFUSED", REFUSED),
+        ([How.SAVED] * 4, {"stop_requested": True}, "REQUEUE", "asked to stop"),
+        ([How.KILLED], {"stop_requested": True, "tries": 9}, "REQUEUE", "asked to stop"),
+        (LOST_ONE, {"progress": False, "tries": 3}, "GIVE_UP", TRIED.format(3)),
+        (LOST_ONE, {"progress": False, "max_restarts": 0}, "GIVE_UP", TRIED.format(0)),
+        (LOST_ONE, {"time_left_s": 9.0, "least_time_s": 10.0}, "REQUEUE", LATE),
+        (LOST_ONE, {"hosts": ("a",), "min_workers": 2}, "REQUEUE", FEW.format(1, 2)),
+        (LOST_ONE, {"hosts": ()}, "REQUEUE", FEW.format(0, 1)),
+        (LOST_ONE, {"shards": 2, "replicas": 4}, "REQUEUE", FEW.format(0, 1)),
+        (LOST_ONE, {}, "AGAIN", "worker 2 (c) killed"),
+        (LOST_ONE, {"progress": False, "tries": 2}, "AGAIN", "worker 2 (c) killed"),
+        (LOST_ONE, {"time_left_s": 120.0, "least_time_s": 120.0}, "AGAIN", "worker 2 (c) killed"),
+        ([How.SAVED] * 4, {}, "AGAIN", "saved when told to stop"),
+        ([How.DONE, How.SILENT, How.LOST], {}, "AGAIN", "workers 1 (b) silent, 2 (c) lost"),
+        ([How.FAILED, How.DONE], {}, "AGAIN", "worker 0 (a) failed"),
+    ],
+)  # fmt: skip
+def test_the_table(ways, changes, action, reason, requeue):
+    decided = decision.decide(situation(*ways, can_requeue=requeue, **changes))
+    if action == "REQUEUE" and not requeue:
+        action = "GIVE_UP"
+    assert (decided.action, decided.reason) == (Action[action], reason)
+    assert bool(decided.hosts) == (action == "AGAIN")
+
+
+def test_progress_starts_the_count_of_tries_anew():
+    assert decision.decide(situation(*LOST_ONE, tries=3)).tries == 0
+    assert decision.decide(situation(*LOST_ONE, tries=1, progress=False)).tries == 2
+
+
+def test_it_goes_on_on_the_hosts_that_answer():
+    decided = decision.decide(situation(*LOST_ONE, hosts=("a", "b", "d")))
+    assert (decided.hosts, decided.idle) == (("a", "b", "d"), ())
+
+
+def test_a_sound_host_gets_its_worker_back():
+    assert decision.decide(situation(*LOST_ONE)).hosts == HOSTS
+
+
+def test_a_host_that_loses_workers_twice_is_left_out():
+    decided = decision.decide(situation(*LOST_ONE, losses={"c": 1}))
+    assert (decided.hosts, decided.idle) == (("a", "b", "d"), ("c",))
+    assert decided.losses == {"c": 2}
+
+
+def test_a_failure_of_the_program_is_not_blamed_on_its_host():
+    decided = decision.decide(situation(How.FAILED, How.SAVED, losses={"a": 1}))
+    assert (decided.hosts, decided.losses) == (HOSTS, {"a": 1})
+
+
+def test_the_only_host_is_never_left_out():
+    """As on one machine, where all workers share it."""
+    ends = [End(rank, "a", How.KILLED) for rank in range(2)]
+    decided = decision.decide(Situation(ends, ("a", "a"), {"a": 5}, True, 0, 3))
+    assert (decided.action, decided.hosts) == (Action.AGAIN, ("a", "a"))
+
+
+def test_spares_replace_lost_hosts():
+    hosts = ("a", "b", "d", "spare")
+    decided = decision.decide(situation(*LOST_ONE, hosts=hosts, most_workers=4))
+    assert (decided.hosts, decided.idle) == (hosts, ())
+    decided = decision.decide(situation(*LOST_ONE, hosts=hosts, most_workers=3))
+    assert (decided.hosts, decided.idle) == (("a", "b", "d"), ("spare",))
+
+
+def test_shards_choose_the_number_of_workers():
+    decided = decision.decide(situation(*LOST_ONE, hosts=("a", "b", "d"), shards=8))
+    assert (decided.hosts, decided.idle) == (("a", "b"), ("d",))
+
+
+@pytest.mark.parametrize(
+    ("most", "shards", "replicas", "number"),
+    [(7, 0, 3, 7), (7, 8, 1, 4), (8, 8, 1, 8), (9, 8, 1, 8), (7, 8, 4, 2), (1, 8, 3, 0),
+     (0, 8, 1, 0)],
+)  # fmt: skip
+def test_allowed(most, shards, replicas, number):
+    assert decision.allowed(most, shards, replicas) == number
+
+
+@pytest.mark.parametrize(
+    ("returncode", "how"),
+    [(0, "DONE"), (75, "SAVED"), (2, "REFUSED"), (126, "REFUSED"), (127, "REFUSED"), (1, "FAILED"),
+     (128, "FAILED"), (-9, "KILLED"), (137, "KILLED")],
+)  # fmt: skip
+def test_how_a_process_ended(returncode, how):
+    assert decision.how(returncode) is How[how]
+
+
+def test_a_long_list_of_lost_workers_is_cut():
+    ends = [End(rank, f"n{rank}", How.LOST) for rank in range(9)]
+    reason = decision.decide(Situation(ends, ("x",), {}, True, 0, 3)).reason
+    assert reason.endswith("3 (n3) lost and 5 more")
