@@ -3,6 +3,7 @@
 #
 #   launch/local.sh -n 4 -- --epochs=1
 #   launch/local.sh -n 2 -- --flagfile=configs/notebook.cfg --run_dir=runs/two
+#   launch/local.sh -n 4 --restarts=3 -- --checkpoint_every_steps=100     again after a failure
 #   launch/local.sh -n 2 -m bench -- --no_gpu     (or -m doctor)
 #
 # Each worker's lines begin with its number. A worker that fails ends all; Ctrl-C saves and ends,

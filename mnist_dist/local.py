@@ -4,34 +4,15 @@ from mnist_dist import exits
 
 exits.begin(__name__)
 
-import contextlib
-import ctypes
-import functools
-import itertools
-import json
-import os
-import random
-import secrets
-import signal
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Sequence
-from types import FrameType
-from typing import IO
+from pathlib import Path
 
-import psutil
-
-from mnist_dist.cluster.ports import listen
-from mnist_dist.cluster.topology import FIRST_PORT, LAST_PORT, TOKEN
-from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE, UsageError
+from mnist_dist import flags
+from mnist_dist.errors import UsageError
+from mnist_dist.launch.processes import Workers
+from mnist_dist.launch.supervisor import supervise
 from mnist_dist.run.command import Parser, answered
-
-POLL_S = 0.05
-LIBC = ctypes.CDLL(None)
-PR_SET_PDEATHSIG = 1
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,6 +28,13 @@ def _command(argv: Sequence[str]) -> int:
         "--grace", type=float, default=20.0, help="seconds for the others to end when one failed"
     )
     parser.add_argument(
+        "--restarts",
+        type=int,
+        default=0,
+        help="start all again from the newest checkpoint after a failure, so many times in a row "
+        "without a newer one (default 0)",
+    )
+    parser.add_argument(
         "-m",
         "--module",
         default="train",
@@ -57,165 +45,24 @@ def _command(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     if given.workers < 1:
         raise UsageError(f"-n {given.workers}: give 1 or more workers")
-    command = [sys.executable, "-u", "-m", f"mnist_dist.{given.module}", *given.flags]
-    return Workers(command, given.workers).wait(given.grace)
-
-
-class Workers:
-    """The started workers.
-
-    Args:
-        command: run by each, with a TF_CONFIG of its own.
-        number: of workers.
-    """
-
-    def __init__(self, command: Sequence[str], number: int) -> None:
-        self._told, self._interrupts = 0, 0
-        self._processes, self._readers = list[subprocess.Popen[str]](), list[threading.Thread]()
-        for name in SIGNALS:  # before the first start, so that no worker is left behind
-            if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
-                signal.signal(name, self._heard)
-        self._token = secrets.token_hex(16)  # which keeps other users' processes out
-        addresses = [f"localhost:{port}" for port in free_ports(number)]
-        for rank, cores in enumerate(divide(available_cores(), number)):
-            task = {"type": "worker", "index": rank}
-            config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-            self._processes.append(self._start(rank, command, config, cores))
-        if self._told:
-            self._send(self._told)
-
-    def wait(self, grace_s: float) -> int:
-        """Waits until all have ended; `grace_s` after one has failed, the others are killed."""
-        first, deadline = 0, float("inf")
-        while None in (codes := [process.poll() for process in self._processes]):
-            failed = [rank for rank, code in enumerate(codes) if code]
-            if failed and not first:
-                first = exit_code(self._processes[failed[0]].returncode)
-                deadline = time.monotonic() + grace_s
-                if first != EXIT_SAVED:
-                    _say_end(failed[0], self._processes[failed[0]].returncode)
-                    self._send(signal.SIGTERM)
-                    self._send(signal.SIGCONT)  # a stopped one would hear nothing
-            if time.monotonic() > deadline or self._interrupts > 2:  # see training/stop.py
-                self._kill()
-            time.sleep(POLL_S)
-        self._kill()  # what they started and left, which would hold their output open
-        for reader in self._readers:
-            reader.join()
-        return first or max(exit_code(process.returncode) for process in self._processes)
-
-    def _start(
-        self, rank: int, command: Sequence[str], config: str, cores: set[int]
-    ) -> subprocess.Popen[str]:
-        before = available_cores()
-        set_cores(cores)  # inherited: the worker has them from its first thread on
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, "TF_CONFIG": config, TOKEN: self._token},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # Ctrl-C comes to this process, which passes it on
-            preexec_fn=functools.partial(_end_with, os.getpid()),
+    if given.restarts < 0:
+        raise UsageError(f"--restarts={given.restarts}: give 0 or more")
+    if given.restarts and given.module != "train":
+        raise UsageError(
+            f"--restarts={given.restarts} with -m {given.module}: only a training starts again; "
+            "leave out one of the two"
         )
-        set_cores(before)
-        for stream, to in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
-            reader = threading.Thread(target=_prefix, args=(rank, stream, to), daemon=True)
-            reader.start()
-            self._readers.append(reader)
-        return process
-
-    def _heard(self, number: int, _frame: FrameType | None) -> None:
-        self._told = number
-        self._interrupts += number == signal.SIGINT
-        self._send(number)
-
-    def _send(self, number: int) -> None:
-        for process in self._processes:
-            if process.poll() is None:
-                process.send_signal(number)
-
-    def _kill(self) -> None:
-        """Ends the processes of all workers, and what these have started, still theirs or not."""
-        sessions = {process.pid for process in self._processes}
-        for member in psutil.process_iter():
-            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-                above = {parent.pid for parent in member.parents()}
-                if os.getsid(member.pid) in sessions or above & sessions:
-                    member.kill()
-
-
-def _end_with(launcher: int) -> None:
-    """Has Linux send this process SIGTERM when its launcher ends, even if that is killed."""
-    if sys.platform == "linux":
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != launcher:
-            os._exit(128 + signal.SIGTERM)
-
-
-def _say_end(rank: int, returncode: int) -> None:
-    """Names who failed first, which may have had no time to say anything."""
-    if returncode == EXIT_USAGE:  # it has said why, in a line
-        return
-    how = f"ended with exit code {returncode}"
-    if returncode < 0:
-        how = f"was ended by {signal.Signals(-returncode).name}"
-    print(
-        f"local.sh: worker {rank} {how}; the others are told to stop", file=sys.stderr, flush=True
-    )
-
-
-def exit_code(returncode: int) -> int:
-    """A process's end as a shell says it: 128 and the signal's number if there was one."""
-    return 128 - returncode if returncode < 0 else returncode
-
-
-def available_cores() -> set[int]:
-    """The cores that this process may use; empty where the system doesn't say."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-
-
-def set_cores(cores: set[int]) -> None:
-    """Keeps this process, and those it starts, on some cores; all if the set is empty."""
-    if cores:
-        os.sched_setaffinity(0, cores)
-
-
-def divide(cores: set[int], number: int) -> list[set[int]]:
-    """The cores of each of a number of workers: neighbours together, shared if there are fewer."""
-    ordered = sorted(cores)
-    if len(ordered) < number:
-        return [{ordered[rank % len(ordered)]} if ordered else set() for rank in range(number)]
-    borders = [len(ordered) * rank // number for rank in range(number + 1)]
-    return [set(ordered[a:b]) for a, b in itertools.pairwise(borders)]
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports of this machine that nobody listens on, out of reach of outgoing connections.
-
-    Raises:
-        OSError: there are not as many.
-    """
-    found: list[int] = []
-    candidates = iter(random.sample(range(FIRST_PORT, LAST_PORT), LAST_PORT - FIRST_PORT))
-    while len(found) < number:
-        port = next(candidates, None)
-        if port is None:
-            raise OSError(f"no {number} free ports from {FIRST_PORT} to {LAST_PORT}")
-        try:
-            listen(port).close()
-        except OSError:
-            continue
-        found.append(port)
-    return found
-
-
-def _prefix(rank: int, stream: IO[str], to: IO[str]) -> None:
-    for line in stream:
-        to.write(f"[{rank}] {line}" if line.endswith("\n") else f"[{rank}] {line}\n")
-        to.flush()
+    command = [sys.executable, "-u", "-m", f"mnist_dist.{given.module}", *given.flags]
+    if not given.restarts:
+        return Workers(command, given.workers, given.grace).run()
+    config = flags.parse(given.flags)
+    if config.resume == "never":
+        raise UsageError(
+            f"--restarts={given.restarts} with --resume=never: each restart would begin anew; "
+            "leave out one of the two"
+        )
+    workers = Workers(command, given.workers, given.grace)
+    return supervise(workers, given.workers, Path(config.checkpoint_dir), given.restarts)
 
 
 if __name__ == "__main__":

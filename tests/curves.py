@@ -29,10 +29,10 @@ for arguments in json.loads(sys.argv[1]):
 """
 LOCAL = """
 import subprocess, sys
-from mnist_dist.local import Workers
+from mnist_dist.launch.processes import Workers
 from tests import warm
 subprocess.Popen = warm.Popen
-sys.exit(Workers(sys.argv[2:], int(sys.argv[1])).wait(20))
+sys.exit(Workers(sys.argv[2:], int(sys.argv[1]), 20).run())
 """
 
 

@@ -70,7 +70,7 @@ RUN_BY = {
         "tests/process/demo/test_demo.py::test_strokes_are_read_while_one_draws"
     ),
     r"launch/local\.sh -n \d+ -- .*": (
-        "tests/process/cluster/test_local_launcher.py::test_a_training_of_two_workers"
+        "tests/process/launch/test_local_launcher.py::test_a_training_of_two_workers"
     ),
     r"sbatch (--[\w=-]+ )*launch/train\.slurm.*": (
         "tests/slurm/test_training_jobs.py::test_the_curve_of_a_single_process"

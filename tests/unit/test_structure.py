@@ -25,7 +25,8 @@ ROOMS = [
     "flags",
     "devices network",
     "data",
-    "cluster launch",
+    "cluster",
+    "launch",
     "training",
     "assembly run_files",
     "auto_precision",
@@ -76,7 +77,7 @@ INSIDE = {
         "rendezvous",
         "session tool",
     ],
-    "launch": ["decision"],
+    "launch": ["decision", "processes", "supervisor"],
     "training": [
         "diverged early_stopping loss_scale optim plan precision_choice save_deadline schedule "
         "step_records stop weights_digest",
@@ -118,7 +119,7 @@ ENVIRONMENT = {
     "train": "passes the launch variables on to topology",
     "doctor.__main__": "the same",
     "bench.__main__": "the same",
-    "local": "starts workers, whose TF_CONFIG it sets",
+    "launch.processes": "starts workers, whose TF_CONFIG it sets",
     "devices.nvidia": "which of the machine's GPUs CUDA shows",
     "devices.multi_worker": "TensorFlow is told the cluster by TF_CONFIG",
     "devices.startup_messages": "log level, oneDNN and XLA, read by TensorFlow at import",
@@ -337,7 +338,7 @@ LIGHT = """
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.failures devices.nvidia devices.processor devices.startup_messages devices.resources
     devices.timing_fit
-    launch.decision
+    launch.decision launch.processes launch.supervisor
     network.architecture network.describe network.own_file
     run.atomic run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner
     run.pictures run.digest run.plot_style run.result run.store run.text_table run.versions

@@ -239,3 +239,61 @@ def test_a_worker_killed_in_start_up_is_named_and_the_other_leaves_at_once(tmp_p
         r"worker 1 \(localhost:\d+\)",
         second,
     )
+
+
+def test_a_killed_worker_is_started_again_and_the_bits_are_the_same(tmp_path):
+    """The real trainer, one of whose workers is killed after its first checkpoint."""
+    flags = [
+        "--max_steps=60",
+        "--validation_size=500",
+        "--no_gpu",
+        "--conv_filters=4",
+        "--shards=2",
+    ]
+    flags += ["--dense_units=16", "--log_interval=1", "--batch_size=50"]
+    flags += ["--checkpoint_every_steps=5", "--steps_per_loop=5"]
+
+    def start(folder):
+        return subprocess.Popen(
+            ["bash", str(SCRIPT), "-n2", "--restarts=2", "--", *flags, f"--run_dir={folder}"],
+            env={**os.environ, "MNIST_DIST_PYTHON": sys.executable},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    undisturbed = start(tmp_path / "undisturbed")
+    assert undisturbed.wait(240) == 0, undisturbed.stderr.read()
+    disturbed = start(tmp_path / "disturbed")
+    checkpoints = tmp_path / "disturbed" / "checkpoints"
+    wait_for("a checkpoint", lambda: list(checkpoints.glob("ckpt-*")), 240)
+    worker = psutil.Process(disturbed.pid).children()[1]
+    worker.kill()
+    _, errors = disturbed.communicate(timeout=240)
+    assert disturbed.returncode == 0, errors
+    assert re.search(
+        r"local\.sh: worker 1 \(localhost\) killed: starts again from step [1-9]\d*\n", errors
+    )
+
+    def weights(run):
+        return json.loads((tmp_path / run / "result.json").read_text())["weights_sha256"]
+
+    assert weights("disturbed") == weights("undisturbed")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--restarts=-1"], "--restarts=-1: give 0 or more"),
+        (["--restarts=1", "-m", "doctor"], "--restarts=1 with -m doctor: only a training "),
+        (["--restarts=1", "--", "--resume=never"], "--restarts=1 with --resume=never: each "),
+        (["--restarts=1", "--", "--nonsense"], "--nonsense"),
+    ],
+)
+def test_wrong_restarts(arguments, reason):
+    done = subprocess.run(
+        ["bash", str(SCRIPT), "-n2", *arguments],
+        env={**os.environ, "MNIST_DIST_PYTHON": sys.executable},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
