@@ -1,5 +1,7 @@
 """Data that the tests of several folders share."""
 
+import signal
+
 import pytest
 
 from tests.mnist_files import cut
@@ -11,3 +13,7 @@ def subset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("subset")
     cut(folder, 3000, 1003)
     return folder
+
+
+# Under nohup, the processes that tests start would ignore SIGHUP, too.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -21,10 +21,10 @@ def hosts(environment: Mapping[str, str], tasks: int, rank: int) -> list[str]:
     """
     listed = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
     nodes, node = expand_hostlist(listed), number(environment, "SLURM_NODEID")
-    told = environment.get("MNIST_DIST_HOSTS", "")
+    given_hosts = environment.get("MNIST_DIST_HOSTS", "")
     distribution = environment.get("SLURM_DISTRIBUTION", "block").partition(":")[0]
-    if told:
-        by_rank = expand_hostlist(told)
+    if given_hosts:
+        by_rank = expand_hostlist(given_hosts)
     elif distribution == "arbitrary":
         raise UsageError(
             "SLURM: with --distribution=arbitrary no task can know the others' hosts; list the "

@@ -84,8 +84,8 @@ class OwnArchitecture:
             if trace.tb_frame.f_code.co_filename == self.path:
                 line = trace.tb_lineno
             trace = trace.tb_next
-        where = f"line {line}: " if line else ""
-        return f"{where}{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        place = f"line {line}: " if line else ""
+        return f"{place}{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def read(

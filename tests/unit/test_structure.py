@@ -262,6 +262,9 @@ BANNED = {
     "Waiting": "a Deadline",
     "Countdown": "a Deadline",
     "at_step": "report_step",
+    "told": "stop_requested, signal_name, or what it is",
+    "where": "topology, worker_name, or what it is",
+    "elsewhere": "a free folder, or what it is",
     "seal": "a digest",
     "rewind": "truncate",
 }
