@@ -33,7 +33,7 @@ class Turnstile(Stop):
         self._over, self._workers = over, workers
 
     @property
-    def name(self) -> str:
+    def signal_name(self) -> str:
         """Empty as long as there are turns."""
         if not self._training():
             return ""
@@ -44,17 +44,17 @@ class Turnstile(Stop):
         self._left -= 1
         return ""
 
-    @name.setter
-    def name(self, value: str) -> None:
+    @signal_name.setter
+    def signal_name(self, value: str) -> None:
         """No signal is listened for."""
 
     def _training(self) -> bool:
         """Not while this worker waits for the others, when a name is looked for, too."""
         if self._workers == 1:
             return True
-        from mnist_dist.devices import multi_worker
+        from mnist_dist.devices import tensorflow_private
 
-        return multi_worker.joined()
+        return tensorflow_private.is_worker()
 
 
 def main(job: Job, turns: Turns) -> None:

@@ -24,7 +24,7 @@ def test_the_bar(tmp_path, small):
     for stage in ("reading the data", "importing TensorFlow", "building the network"):
         assert stage in drawn
     bars = [part for part in drawn if part.startswith("step ")]
-    form = r"step (\d+)/80 \|[#-]{20}\|(.*)"
+    form = r"step (\d+)/80 \|[█▉▊▋▌▍▎▏ ]{20}\|(.*)"
     found = [re.fullmatch(form, bar) for bar in bars]
     assert all(found), bars
     steps = [int(bar[1]) for bar in found]

@@ -39,7 +39,8 @@ def test_the_notebooks_lines(base, every, subset):
         r"Using device /cpu:0, and data format channels_last\.",
         r"Replicas: 1 over 1 worker\(s\); (\d+) of (\d+) cores of \S+, \d+ % CPU and \d+ MiB so "
         r"far; precision float32\.",
-        rf"Data: IDX files in {re.escape(str(subset))}: 2500 train, 500 validation, 1003 test\.",
+        rf"Data: IDX files in {re.escape(str(subset))}: 2500 train, 500 validation, 1003 test, "
+        r"28x28x1, 10 classes \(0 to 9\)\.",
     ]
     losses = every.losses()
     for epoch in (1, 2):
@@ -326,7 +327,7 @@ def test_max_steps_in_mid_epoch(every, trainer, small):
 
 def test_without_a_validation_split(trainer, subset):
     run = trainer(*SMALL, f"--data_dir={subset}", "--validation_size=0", "--max_steps=2")
-    assert ": 3000 train, 0 validation, 1003 test." in run.out
+    assert ": 3000 train, 0 validation, 1003 test, 28x28x1, 10 classes (0 to 9)." in run.out
     assert "Validation" not in run.out
     assert run.metrics("validation") == []
     assert run.result()["validation_accuracy"] is None
