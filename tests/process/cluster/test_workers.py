@@ -92,11 +92,11 @@ def test_other_flags_on_one_worker_are_refused_on_all(workers):
 def test_other_data_on_one_worker_are_refused_on_all(workers, tmp_path):
     """The same flags, but another folder of that name, as on a local disk of each node."""
     source = ROOT / "mnist_dist" / "data" / "mnist"
-    for rank, train in enumerate(("train", "t10k")):  # worker 1 has the test set in its place
+    for rank, split in enumerate(("train", "t10k")):  # worker 1 has the test set in its place
         folder = tmp_path / str(rank) / "data"
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("images-idx3-ubyte", "labels-idx1-ubyte"):
-            shutil.copyfile(source / f"{train}-{name}.gz", folder / f"train-{name}.gz")
+            shutil.copyfile(source / f"{split}-{name}.gz", folder / f"train-{name}.gz")
             shutil.copyfile(source / f"t10k-{name}.gz", folder / f"t10k-{name}.gz")
     found = ends(workers(*[("--data_dir=data",)] * 2))
     for code, _, errors in found:
