@@ -12,12 +12,12 @@ import argparse
 import ipaddress
 
 from mnist_dist.demo import server
-from mnist_dist.devices.startup_messages import without_startup_messages
 from mnist_dist.errors import UsageError
 from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.console import Console
 from mnist_dist.use import handwriting, origin
 from mnist_dist.use.find import find
+from mnist_dist.use.loading import import_tensorflow
 
 HIGHEST_PORT = 65535
 
@@ -64,11 +64,11 @@ def _run(args: argparse.Namespace) -> int:
         )
     with Console() as console, server.listening(args.host, args.port) as listener:
         console.stage("importing TensorFlow")
-        with without_startup_messages(made.one_dnn):
-            from mnist_dist.demo.classifier import Classifier
+        import_tensorflow(made.one_dnn)
+        from mnist_dist.demo.classifier import Classifier
 
-            console.stage("loading the network")
-            classifier = Classifier(made)
+        console.stage("loading the network")
+        classifier = Classifier(made)
         console.stage("")
         console.line(f"Draw at {listener.url}  (Ctrl-C ends it)")
         if not ipaddress.ip_address(args.host).is_loopback:
