@@ -1,4 +1,4 @@
-"""Contestants side by side: each in processes of its own, compared first, then timed in turns."""
+"""Runs contestants in separate processes: compares their results, then times them in turns."""
 
 import contextlib
 import dataclasses

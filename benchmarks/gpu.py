@@ -1,4 +1,4 @@
-"""What this program does on a GPU, and whether it is right there: one table, beside PyTorch.
+"""Times and checks this program on a GPU, beside PyTorch; prints one table.
 
     python benchmarks/gpu.py [--parts=steps,torch,runs,checks] [--budget_s=600] [--cpu]
 

@@ -1,4 +1,4 @@
-"""One training step in many variants, ms: they are compiled side by side and timed in turns.
+"""Times variants of one training step in ms; they are compiled side by side and timed in turns.
 
     python benchmarks/gpu_steps.py [--cpu] [--kernels]
 

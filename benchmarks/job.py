@@ -1,4 +1,4 @@
-"""What a contestant is asked to do; it goes to its processes as JSON."""
+"""A contestant's task, which its processes receive as JSON."""
 
 import dataclasses
 import json

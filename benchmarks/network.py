@@ -1,4 +1,4 @@
-"""Is the bench's prediction true? Two and three workers over links of a known rate and delay.
+"""Compares the bench's prediction with two and three workers over links of known rate and delay.
 
     python -m benchmarks.network [--settings=200:0,200:2] [--mtu=9000] [FLAG-OF-THE-TRAINER ...]
 

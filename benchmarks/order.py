@@ -1,4 +1,4 @@
-"""In which order contestants are timed."""
+"""The order in which contestants are timed."""
 
 import random
 from collections.abc import Sequence

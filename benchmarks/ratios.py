@@ -1,4 +1,4 @@
-"""What a comparison comes to: medians of paired ratios, how sure they are, and how far apart."""
+"""Medians of paired ratios, with confidence intervals and ranges."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How fast this program is beside others, on this machine: `python -m benchmarks.run [NAME]`.
+"""Compares this program's speed with others' on this machine: `python -m benchmarks.run [NAME]`.
 
     python -m benchmarks.run step --batches=64,256        # one suite; all of them without a name
     python -m benchmarks.run step --quick                 # whether it works, in a minute

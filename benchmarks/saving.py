@@ -1,4 +1,4 @@
-"""What saving costs the loop: the notebook's network, saved every 100 steps.
+"""Measures what saving costs the training loop: the notebook's network, saved every 100 steps.
 
     python -m benchmarks.saving [--max_steps=1600] [--every=100]
 

@@ -1,4 +1,4 @@
-"""Kills a training at random, again and again, and compares what it comes to with one left alone.
+"""Kills a training at random many times, and compares its result with an undisturbed one.
 
     python -m benchmarks.soak --kills=100 [--workers=3] [--seed=0] [--max_steps=600]
 

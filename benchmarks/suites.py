@@ -1,4 +1,4 @@
-"""What is compared with what; every suite is one function, its comparisons one table each."""
+"""The suites: each is a function, and each of its comparisons is a table."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""A comparison's outcome as a table and as JSON."""
+"""A comparison's result as a table and as JSON."""
 
 import importlib.metadata
 import os

@@ -1,4 +1,4 @@
-"""From a process's start to its first evaluation on the test set at 99.0 %: whole recipes."""
+"""Times whole recipes from process start to the first test evaluation at 99.0 % or more."""
 
 import importlib.util
 import os

@@ -1,7 +1,7 @@
-"""How a command's process begins and ends, whatever becomes of its outputs.
+"""How a command's process begins and ends, even if its outputs can't be written.
 
-Standard output and error may be closed, on a full disk, or a pipe that nobody reads. None of that
-ends a run or keeps a process from ending: what can't be written is dropped.
+Standard output and error may be closed, on a full disk, or a pipe that nobody reads. Such an output
+neither ends a run nor keeps a process from ending: the text is dropped.
 """
 
 import contextlib

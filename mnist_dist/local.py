@@ -1,4 +1,4 @@
-"""Starts N workers on this machine and ends with them: launch/local.sh."""
+"""Starts N workers on this machine and waits for them: launch/local.sh."""
 
 from mnist_dist import exits
 

@@ -1,8 +1,8 @@
 """The process that measures one number of replicas: `python -m mnist_dist.bench.child TASK FLAGS`.
 
-Two strategies of different size don't get along in one process, so each has one of its own, which
-start.py starts. TASK is JSON; the output is one line of JSON. It then stays till its standard input
-ends: a worker that leaves while others still talk would leave them with errors.
+Two strategies of different size don't work in one process, so start.py starts a process for each.
+TASK is JSON; the output is one line of JSON. The process then stays until its standard input ends,
+since a worker that ends while others still communicate would cause errors in them.
 """
 
 from mnist_dist import exits

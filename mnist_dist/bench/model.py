@@ -133,12 +133,12 @@ def doubling(most: int) -> list[int]:
 def fit_ring(rows: Iterable[tuple[int, int, float]]) -> Ring:
     """Latency and bandwidth by least squares of relative errors.
 
-    Of each number of replicas, the largest size counts as much as all others together: it is the
-    gradients' own, and what is predicted.
+    For each number of replicas, the largest size has the weight of all others together, since it
+    is the size of the gradients, for which the prediction is made.
 
     Args:
-        rows: replicas (2 or more), bytes and seconds of an all-reduce. With a single number of
-            replicas, the cost of a launch can't be separated from the latency and is part of it.
+        rows: replicas (2 or more), bytes and seconds of an all-reduce. If all rows have the same
+            number of replicas, the fitted latency includes the cost of a launch.
     """
     table = np.array(list(rows), float)
     replicas, sizes, seconds = table.T

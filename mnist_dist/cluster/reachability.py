@@ -1,7 +1,8 @@
-"""Whether the workers reach each other: each tries a few, so that each is tried by a few.
+"""Checks that the workers can connect to each other. Each worker tries a few others.
 
-TensorFlow's collectives connect every worker with others, and wait without a word for one whose
-name is unknown or whose port a firewall closes. Trying all pairs would take N (N - 1) connections.
+TensorFlow's collectives connect the workers with each other. If a worker's name is unknown or a
+firewall blocks its port, they wait for ever and print nothing. Checking all pairs would take
+N (N - 1) connections.
 """
 
 import asyncio
@@ -44,10 +45,10 @@ async def failures(
     Args:
         addresses: host:port by rank.
         tried: ranks.
-        deadline: until which to wait for names that aren't known yet.
+        deadline: how long to retry a name that doesn't resolve yet.
 
     Returns:
-        rank -> why it can't be reached, without those that can.
+        rank -> reason, for the workers that can't be reached.
     """
     reasons = await asyncio.gather(*(_try(rank, addresses[rank], deadline) for rank in tried))
     return {rank: reason for rank, reason in zip(tried, reasons, strict=True) if reason}

@@ -1,4 +1,4 @@
-"""The workers meet over plain TCP before TensorFlow starts, which would wait without a word.
+"""The workers meet over plain TCP before TensorFlow starts, which would wait for them silently.
 
 Worker 0 listens on its port; the others introduce themselves. Worker 0 compares them with itself,
 has each try to reach a few others, and sends all of them a verdict. The connections stay open, and
@@ -29,13 +29,13 @@ def meet(  # noqa: PLR0913
     interface: str = "",
     stop_signal: Callable[[], str] = str,
 ) -> Meeting:
-    """Waits until all workers are here and agree.
+    """Waits until all workers have connected and agree.
 
     Args:
-        topology: of two workers or more.
-        devices: how many this worker has: the same number on all.
-        fingerprints: kind -> name -> value, in which all workers have to be equal.
-        connect_timeout_s: how long to wait for the last one.
+        topology: has at least two workers.
+        devices: the number of devices of this worker; it must be the same on all workers.
+        fingerprints: kind -> name -> value; all workers must have equal values.
+        connect_timeout_s: how long to wait for the last worker, in seconds.
         interface: network interface whose address the others are to use; empty: the host's name.
         stop_signal: returns the name of the signal that asked this process to stop, or "".
 

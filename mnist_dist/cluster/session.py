@@ -86,7 +86,11 @@ class Session:
 
 
 def _first_difference(values: list[Any]) -> list[Any] | None:
-    """Returns rank, value and worker 0's value of the first worker that differs from worker 0."""
+    """Finds the first worker whose value isn't worker 0's.
+
+    Returns:
+        Its rank, its value and worker 0's value; None if all are equal.
+    """
     for rank, value in enumerate(values):
         if value != values[0]:
             return [rank, value, values[0]]

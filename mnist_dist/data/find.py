@@ -16,12 +16,12 @@ READ = (
     f"IDX files ({idx_files.IDX_FILES[0]} and so on), an .npz (x_train, y_train, …), train.csv, "
     "folders of pictures by class (train/0/…), or train-….parquet; docs/data.md has the list"
 )
-"""What is read, for a message."""
+"""The formats that are read, for error messages."""
 
 EMBEDDED = "to use the embedded MNIST leave --data_dir out; nothing is downloaded into the folder"
 LISTED = 5
 MOST_FOLDERS = 100
-"""Folders below the one that was given that are looked into."""
+"""The largest number of subfolders that are searched."""
 
 
 def find(folder: Path, given: bool) -> Found | None:
@@ -29,8 +29,8 @@ def find(folder: Path, given: bool) -> Found | None:
 
     Args:
         folder: where to look; or an .npz file.
-        given: whether the user named the folder. Then it must hold one set, or one folder in it
-            must. The default folder may hold other things, and may be missing.
+        given: whether the user named the folder. If so, the folder itself or exactly one of its
+            subfolders must hold one data set. The default folder may hold anything or be missing.
 
     Returns:
         The set; None where the default folder holds none.
@@ -100,7 +100,7 @@ def _exists(folder: Path) -> bool:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """The entries of a folder that aren't hidden; of an .npz, itself."""
+    """The entries of a folder that aren't hidden; for an .npz file, only that file."""
     if folder.suffix == ".npz" and folder.is_file():
         return [folder]
     if not folder.is_dir():

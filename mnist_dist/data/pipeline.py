@@ -1,9 +1,9 @@
 """Blocks of training steps for this worker's replicas, prefetched by one thread.
 
-The images are indexable (in memory or mapped), so a block is gathered by indexing: only the rows
-that a replica trains on are copied. Shapes never change: where a replica has fewer rows than its
-block has room for (uneven division, an epoch's last batch), the other rows are zero and `real`
-says how many count, so that TensorFlow traces each function once.
+The images are an array in memory or a mapped file. A block is gathered by indexing it, so only the
+rows that a replica trains on are copied. Blocks have a fixed shape, so TensorFlow traces each
+function once. If a replica has fewer rows than its block (uneven division, the last batch of an
+epoch), the remaining rows are zero, and `real` is the number of rows that count.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator

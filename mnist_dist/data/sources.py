@@ -111,11 +111,11 @@ def load(  # noqa: PLR0913
 
 
 def load_unlabelled(data_dir: str) -> tuple[Unlabelled, str]:
-    """The test images of a folder for which predictions are wanted; labels aren't needed.
+    """Reads the test images of a folder to predict their classes; labels are optional.
 
     Returns:
-        The images without labels, or those of the labelled test set if there are no others; and
-        the origin, for messages.
+        The images of the unlabelled test set, or of the labelled one if there is no other; and the
+        origin of the data, for messages.
 
     Raises:
         UsageError: the folder has no set, or a set without test images.

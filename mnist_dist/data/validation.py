@@ -21,11 +21,12 @@ def held_out(
         origin: of the data, for messages.
 
     Returns:
-        The rest and the held-out images, both in the order of the training set. The first images
-        are views; drawn ones, and the rest, are copies.
+        The remaining training images and the validation images, each in the order of the training
+        set. A split by position returns views of the training set; a shuffled one returns copies.
 
     Raises:
-        UsageError: no image would be left, or the first images miss a class, or have all of one.
+        UsageError: no training image would be left, or the first images lack a class or contain
+            every image of one.
     """
     count = len(train.labels)
     if not 0 <= size < count:

@@ -9,13 +9,12 @@ import numpy as np
 def costs(
     columns: np.ndarray, seconds: np.ndarray, weights: np.ndarray | None = None
 ) -> list[float]:
-    """Non-negative least squares of relative errors: the x >= 0 with columns x nearest to seconds.
+    """Fits columns @ x = seconds, x >= 0, by non-negative least squares of the relative errors.
 
     Args:
-        columns: float [rows, unknowns], how often a row has each cost.
+        columns: float [rows, unknowns], how often each cost occurs in a row.
         seconds: float [rows], measured, above 0.
-        weights: float [rows], by which relative errors are multiplied before they are squared;
-            None for 1 each.
+        weights: float [rows], factors of the relative errors before squaring; None for 1 each.
 
     Returns:
         x, one number for each unknown. The problem is small, so all subsets of unknowns that are

@@ -1,4 +1,4 @@
-"""Checks what would run here, and whether it would work, before a job is paid for.
+"""Checks what would run here, and whether it would work, before a job is submitted.
 
 In an allocation: srun python -m mnist_dist.doctor, with the flags of the run. It checks each
 worker's devices, cores, memory, versions, flags and data, the checkpoint folder and the network
@@ -120,7 +120,7 @@ def _examine(config: Config, group: Group, console: Console, burn_in_s: float) -
 
 
 def _facts(config: Config, group: Group, console: Console) -> dict[str, Any]:
-    """Returns what this worker knows of itself: see `facts`, `gpu` and `connectivity`."""
+    """Returns this worker's facts: see `facts`, `gpu` and `connectivity`."""
     topology, gather = group.topology, group.gather
     own = facts.machine(config, topology) | facts.data(config)
     console.line(header(config, own))

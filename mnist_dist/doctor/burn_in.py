@@ -30,8 +30,8 @@ def devices(config: Config, built: Devices, cores: int, seconds: float) -> list[
     Args:
         config: the run's flags.
         built: the devices.
-        cores: the most that a worker of the cluster has, to keep busy.
-        seconds: how long after the first round; the last round is completed.
+        cores: the largest number of cores that a worker of the cluster has; all are kept busy.
+        seconds: duration after the first round; a round that has begun is completed.
 
     Returns:
         For each device: "device", "kind" (devices of a kind give the same bits), and "digests",

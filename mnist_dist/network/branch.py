@@ -1,4 +1,4 @@
-"""Rows that go through the network in operations of their own, so that their bits are their own."""
+"""Computes one shard's rows by separate operations, so that no other rows affect their bits."""
 
 import contextlib
 from collections.abc import Callable, Sequence

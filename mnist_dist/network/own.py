@@ -1,4 +1,4 @@
-"""A user's own network, with the promises of the built-in one: same images, same bits."""
+"""A user's own network, with the built-in one's guarantee: the same images give the same bits."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
-"""Positions of a replica's rows in the global batch, and the random numbers that follow.
+"""Positions of a replica's rows in the global batch, and random numbers derived from them.
 
 Randomness is stateless: a counter-based generator (Philox 4x32-10, Salmon et al. 2011, "Parallel
-random numbers: as easy as 1, 2, 3") is started at the position of a row in the global batch, so
-a row's numbers don't depend on the replica that draws them.
+random numbers: as easy as 1, 2, 3") starts at the row's position in the global batch. So a row's
+random numbers don't depend on the replica that draws them.
 """
 
 from collections.abc import Callable, Sequence

@@ -42,7 +42,7 @@ def _run(argv: list[str]) -> int:
 
 
 def report(run_dirs: Sequence[str], form: str = "html", output: str | None = None) -> None:
-    """Writes a report and says in a line what it answers.
+    """Writes a report and prints its answer in one line.
 
     Args:
         run_dirs: folders of runs.
@@ -51,7 +51,7 @@ def report(run_dirs: Sequence[str], form: str = "html", output: str | None = Non
 
     Raises:
         UsageError: no finished run there, no place for the file, no matplotlib for html.
-        RunError: the file can't be written after all.
+        RunError: the file can't be written.
     """
     if form == "html" and not find_spec("matplotlib"):
         raise UsageError(
@@ -103,7 +103,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _say(text: str) -> None:
-    """Prints, also where the terminal doesn't know all characters."""
+    """Prints, and replaces characters that the terminal can't show."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "replace").decode(encoding), end="")
 

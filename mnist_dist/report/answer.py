@@ -57,7 +57,11 @@ def rankings(runs: Sequence[Run]) -> list[Ranking]:
 
 
 def answer(settings: Sequence[Setting]) -> Answer:
-    """Compares settings of one data set, the best of which comes first."""
+    """Compares the settings of one data set.
+
+    Args:
+        settings: with the best first.
+    """
     best = settings[0]
     spread = best.deviation if best.deviation is not None else best.binomial
     seeds = len(best.test)

@@ -21,7 +21,7 @@ class PlainLog(LogFormatter):
     """Labels of a logarithmic axis as plain numbers: 0.2 in place of 2x10^-1."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
-        """The label of a tick that is to have one."""
+        """Returns the label of a tick."""
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 

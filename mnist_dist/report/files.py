@@ -69,7 +69,7 @@ def number(value: Any) -> bool:
 
 
 def lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    """The whole lines of metrics.jsonl or times.jsonl, with what is used of them.
+    """Reads the complete lines of metrics.jsonl or times.jsonl, and keeps the keys that are used.
 
     Those that can't be read are left out; `notes` gets a line about them.
     """

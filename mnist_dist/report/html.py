@@ -61,7 +61,7 @@ def page(rankings: Sequence[Ranking], runs: Sequence[Run]) -> str:
 
 
 def _ranking(ranking: Ranking) -> list[str]:
-    """What is to be said of one data set."""
+    """The section of one data set."""
     _, settings, answer = ranking
     runs = [run for setting in settings for run in setting.runs]
     colours = [*COLOURS[: len(settings)], *[REST] * max(len(settings) - len(COLOURS), 0)]

@@ -166,7 +166,7 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
 
 
 def by_validation(runs: Sequence[Run]) -> bool:
-    """Whether all have a validation accuracy to be ranked by, of as many images."""
+    """Whether all have a validation accuracy, of the same number of images, to rank them by."""
     held_out = [run.config.get("validation_size") for run in runs]
     scored = all(run.result["validation_accuracy"] is not None for run in runs)
     return scored and all(size == held_out[0] for size in held_out)
@@ -179,7 +179,7 @@ def same_test_labels(runs: Sequence[Run]) -> bool:
 
 
 def differing_flags(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """The flags that don't have the same value in all that have one, in the order of the flags."""
+    """The flags whose known values differ, in the order of the flags."""
     names = list(dict.fromkeys(name for config in configs for name in config))
     values = {name: [c[name] for c in configs if c.get(name) is not None] for name in names}
     return [name for name in names if any(value != values[name][0] for value in values[name])]

@@ -66,7 +66,7 @@ class Checkpoints:
             clear(self.folder, [])
 
     def prune(self) -> None:
-        """Deletes old checkpoints, as after a save: a run may have been killed before it did.
+        """Deletes old checkpoints that a run left because it was killed between save and deletion.
 
         Raises:
             RunError: they can't be deleted.

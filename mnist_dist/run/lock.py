@@ -197,13 +197,13 @@ class Lock:
             os.close(handle)
 
     def _write(self, handle: int) -> None:
-        """Writes in place and always the same length, so that a full disk doesn't matter."""
+        """Overwrites the lock in place with text of a fixed length, which works on a full disk."""
         self._beats += 1
         line = json.dumps({**self._owner._asdict(), "beat": f"{self._beats:012d}"}) + "\n"
         os.write(handle, line.encode())
 
     def _read(self, number: int) -> tuple[str | None, Owner | None]:
-        """A lock's text, None if there is no file; its owner, None if the text isn't complete."""
+        """Reads a lock: its text, or None without a file; its owner, or None if the text is cut."""
         try:
             text = bounded.read_text(self._path(number), MOST_BYTES)
         except FileNotFoundError:

@@ -76,11 +76,11 @@ class Loop:
     blocks: Blocks
 
     def run(self, progress: Progress) -> tuple[str, Evaluation | None]:
-        """Trains on from `progress` and keeps it up to date.
+        """Continues training from `progress` and updates it.
 
         Returns:
-            Why training stopped: completed, max_steps, patience or preempted; and the final
-            weights' score on the test set, or None if it wasn't computed after the last step.
+            Why training stopped: completed, max_steps, patience or preempted; and the test score
+            of the final weights, or None if the test set wasn't scored after the last step.
 
         Raises:
             RunError: a loss that isn't finite, a full disk.
@@ -192,7 +192,7 @@ class Loop:
         return stop_requested
 
     def _train_block(self, steps: range, block: Any) -> bool:
-        """Trains and logs a block; returns whether a worker was told to stop before it began."""
+        """Trains and logs a block. Returns whether a worker had a stop request before the block."""
         dtype = self.steps.dtype
         rates = np.zeros(self.trainset.block_steps)
         rates[: len(steps)] = [self.schedule.rate(step) for step in steps]
@@ -274,6 +274,6 @@ class Loop:
 
 
 def score_line(split: str, score: dict[str, float]) -> str:
-    """The notebook's line for the test set, and its like for the validation set."""
+    """The notebook's line for the test set; the validation set has one of the same form."""
     name = {"test": "Test set", "validation": "Validation set"}[split]
     return f"{name}: Average loss: {score['loss']:.4f}, Accuracy: {100 * score['accuracy']:4f}%\n"

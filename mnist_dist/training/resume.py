@@ -110,11 +110,11 @@ def _check_state(saved: Saved) -> None:
     Progress.restored(saved.state)
     for name in ("identity", "written"):
         if not isinstance(saved.state.get(name), dict):
-            raise ValueError(f"its state isn't one of this program (no {name})")
+            raise ValueError(f"its state wasn't written by this program (no {name})")
 
 
 def _set_aside(loop: Loop, paths: list[Path]) -> str:
-    """Moves checkpoints and files aside, one new folder for each of theirs; returns the places."""
+    """Moves files aside, each into a new folder beside it; returns the new folders' names."""
     if not loop.files.checkpoints.chief:
         return ""
     folders = [loop.files.checkpoints.folder, loop.files.events.folder]

@@ -1,4 +1,4 @@
-"""What the host learns of each training step, and its layout in the tensor that carries it.
+"""The record of each training step that the host receives, and its layout in a tensor.
 
 One row a step: [loss, accuracy, stop requests, a flag for each replica, gradient norm]. A whole
 block's rows reach the host as one tensor, so a GPU is waited for once a block.

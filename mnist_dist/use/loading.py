@@ -1,4 +1,4 @@
-"""`mnist_dist.load`: refuses what is no run before it imports TensorFlow."""
+"""`mnist_dist.load`: checks that the folder holds a run before it imports TensorFlow."""
 
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ def load(run_dir: str, tta: bool = False) -> "Model":
 
 
 def import_tensorflow(one_dnn: bool) -> None:
-    """Imports TensorFlow without its greetings.
+    """Imports TensorFlow without its start-up messages.
 
     Args:
         one_dnn: whether the run computed with oneDNN's kernels, which is settled at import.

@@ -38,7 +38,7 @@ class Prediction(NamedTuple):
 
 
 class Model:
-    """A run's network with the weights that the run's scores are of.
+    """A run's network with the weights for which the run reports its scores.
 
     With --ema these are the averages, with --patience those of the best step.
 

@@ -46,7 +46,7 @@ class Origin(NamedTuple):
 
 
 def read(found: Found) -> Origin:
-    """The checkpoint that the run's scores are of: the best with --patience, else the newest.
+    """The checkpoint that the reported scores belong to: the best with --patience, else the newest.
 
     Raises:
         UsageError: it is damaged, of another version, or of another run than the result.json that

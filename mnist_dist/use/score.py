@@ -17,10 +17,10 @@ from mnist_dist.use.model import Model
 
 
 class _Sequential:
-    """Steps and ReplicaPlacement of the run's replicas, whose blocks one device scores in turn.
+    """Stands in for the run's replicas: one device scores their blocks one after another.
 
-    Each block has the shape that it had in the run. The rounding of the losses depends on that
-    shape, so the numbers are the run's, whatever it was trained on.
+    Rounding depends on the shape of a block, and each block has the shape that it had in the run.
+    So the losses are those of the run, whatever devices it was trained on.
     """
 
     def __init__(self, steps: Steps, placement: ReplicaPlacement, replicas: int) -> None:
