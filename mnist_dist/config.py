@@ -15,7 +15,7 @@ CHECKPOINT_DIR = "/tmp/tensorflow/mnist/checkpoints/"
 BUILT_IN = (*("conv_filters", "kernel_size", "dense_units", "dropout", "batch_norm", "residual"),)
 """Flags of the built-in network, which --network takes the place of."""
 
-FOLDERS = ("data_dir", "class_names", "run_dir", "output_dir", "checkpoint_dir")
+FOLDERS = ("data_dir", "class_names", "init_from", "run_dir", "output_dir", "checkpoint_dir")
 
 
 def _flag(
@@ -60,6 +60,7 @@ class Config:
     batch_size: int = _flag(64, "Training", "the global batch, in images over all replicas", numbers=True, low=1)
     accumulate_steps: int = _flag(1, "Training", "micro-batches that make up one global batch, to save memory", low=1)
     seed: int = _flag(0, "Training", "decides order, initial weights, dropout and augmentation", numbers=True, low=0, high=2**31 - 1)
+    init_from: str = _flag("", "Training", "a run's folder, to start from its weights, by the names of layers; a layer of another shape, and the last one for other classes, starts anew; empty: --seed decides all weights")
     precision: str = _flag("float32", "Training", "arithmetic of the layers; auto: measured; tf32: float32 by a GPU's tensor cores; float64: to compare curves", numbers=True, choices=("float32", "tf32", "mixed_bfloat16", "mixed_float16", "float64", "auto"))
     eager: bool = _flag(False, "Training", "run without a graph, for a debugger")
     xla: str = _flag("auto", "Training", "compile the steps by XLA, for a single replica; auto: on a GPU", choices=("auto", "on", "off"))

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from mnist_dist.errors import RunError, UsageError
 from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.console import Console
+from mnist_dist.run.find import find
 from mnist_dist.run.folders import writable
 from mnist_dist.use import origin
-from mnist_dist.use.find import find
 from mnist_dist.use.loading import import_tensorflow
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_dist import flags
@@ -24,6 +25,9 @@ from mnist_dist.network.describe import table
 from mnist_dist.run.command import answered
 from mnist_dist.run.console import Console
 from mnist_dist.run.result import Result
+from mnist_dist.run.store import Saved
+from mnist_dist.training import starting_weights
+from mnist_dist.training.starting_weights import StartingWeights
 from mnist_dist.training.stop import INTERRUPTED, Stop
 
 if TYPE_CHECKING:
@@ -79,6 +83,7 @@ def _run(
     data = None if config.dataset else _load(config)
     if config.network and data:
         own_file.read(config.network, data.train.images.shape[1:], data.num_classes)
+    located = starting_weights.locate(config.init_from, Path(config.checkpoint_dir), config.resume)
     with without_startup_messages(one_dnn_has(config.precision), wanted=config.verbosity > 0):
         console.stage("importing TensorFlow")
         import tensorflow as tf
@@ -106,13 +111,18 @@ def _run(
         computing, why = _with_precision(config, data, joined)
         made = assembly.assemble(computing, data, joined.devices)
         joined.agree("the file of --network", str(made.architecture.identity))
+        start = _starting_weights(located, data, made, joined)
+        identity = {**made.architecture.identity, **start.identity}
         files = run_files.files(config, made.state, topology.is_chief, check_lock, console)
         header = log_header.lines(joined, made.arithmetic, why, data.source)
         for line in (*header, *run_files.remarks(config)):
             console.line(line)
-        loop = _loop(config, data, joined, made, files, stop)
+        loop = _loop(config, data, joined, made, identity, files, stop)
         other_command = run_files.command_in_new_folder(config)
-        progress = resume.begin(loop, config.resume, joined.agree, other_command)
+        progress = resume.begin(
+            *(loop, config.resume, joined.agree, other_command),
+            start=lambda: start.assign(made.state, console.line),
+        )
         facts = finish.Facts(
             num_replicas=joined.placement.replicas,
             num_workers=topology.num_workers,
@@ -120,7 +130,7 @@ def _run(
             deterministic=made.arithmetic.deterministic,
             parameters=sum(stage.parameters for stage in made.state.network.stages),
             class_names=list(data.class_names),
-            config={**config.as_dict(), **made.architecture.identity},
+            config={**config.as_dict(), **identity},
         )
         return finish.finish(loop, progress, facts)
 
@@ -138,11 +148,21 @@ def _with_precision(config: Config, data: ImageData, joined: "Session") -> tuple
     return dataclasses.replace(config, precision=precision), why
 
 
+def _starting_weights(
+    located: Saved | str, data: ImageData, made: "Assembly", joined: "Session"
+) -> StartingWeights:
+    """The weights of --init_from, which all workers must have alike."""
+    start = starting_weights.read(located, made.state.network, data.class_names)
+    joined.agree("the weights of --init_from", start.digest)
+    return start
+
+
 def _loop(  # noqa: PLR0913
     config: Config,
     data: ImageData,
     joined: "Session",
     made: "Assembly",
+    more_identity: Mapping[str, str],
     files: "Files",
     stop: Stop,
 ) -> "Loop":
@@ -164,7 +184,7 @@ def _loop(  # noqa: PLR0913
         save_deadline=run_files.save_deadline_check(config, files.console),
         identity={
             **run_files.identity(config, made.arithmetic.precision, data),
-            **made.architecture.identity,
+            **more_identity,
         },
         origin=run_files.origin(config, made.architecture, placement.replicas, data.class_names),
         kernels=run_files.kernels(devices, made.arithmetic),

@@ -15,8 +15,8 @@ from mnist_dist.demo import server
 from mnist_dist.errors import UsageError
 from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.console import Console
+from mnist_dist.run.find import find
 from mnist_dist.use import handwriting, origin
-from mnist_dist.use.find import find
 from mnist_dist.use.loading import import_tensorflow
 
 HIGHEST_PORT = 65535

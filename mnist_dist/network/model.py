@@ -33,6 +33,7 @@ class Network:
         variables: name -> Keras variable, the same names and shapes in any layout and precision.
         trainable: the names of the variables that gradients are taken of.
         dtype: of the variables, logits, losses and sums: "float32", or "float64".
+        head: the layer that computes the logits; its variables' names begin with it.
         stages: the network as a table, from the images to the logits.
 
     Raises:
@@ -42,6 +43,7 @@ class Network:
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
         self.stages = architecture.stages
+        self.head = self.stages[-1].name
         self.variables: dict[str, keras.Variable] = {}
         self.trainable: list[str] = []
         self.dtype = "float64" if architecture.precision == "float64" else "float32"

@@ -36,6 +36,7 @@ class OwnNetwork:
         variables: name -> Keras variable.
         trainable: the names of the variables that gradients are taken of.
         dtype: of the logits, losses and sums: "float32", or "float64".
+        head: the last layer with weights; its variables' names begin with it.
         stages: the network as a table.
 
     Raises:
@@ -52,6 +53,7 @@ class OwnNetwork:
             self._check(layer)
         weights = [(f"{layer.name}/{_tail(v)}", v) for layer in layers for v in layer.variables]
         self.trainable = [name for name, _ in weights]
+        self.head = weights[-1][0].partition("/")[0] if weights else ""
         self._norms: dict[int, BatchNorm] = {}
         self._streams: dict[int, int] = {}
         self.variables: dict[str, keras.Variable] = {}

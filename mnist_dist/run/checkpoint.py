@@ -4,7 +4,8 @@ A save copies the variables and returns; a thread writes the copy while training
 has the format on the disk.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
@@ -126,11 +127,7 @@ class Checkpoints:
         """
         prefix = str(saved.path / "weights")
         shapes = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
-        saved_shapes = {
-            key.split("/")[1].replace(".S", "/"): shape
-            for key, shape in shapes.items()
-            if key.startswith("variables/")
-        }
+        saved_shapes = {name: shapes[key] for name, key in _keys(shapes).items()}
         is_old = not saved_shapes.keys().isdisjoint(self._old_names.values())
         names = self._old_names if is_old else {}
         variables = {names.get(name, name): v for name, v in self.variables.items()}
@@ -175,6 +172,23 @@ class Checkpoints:
             reason = " ".join(str(error).split())
             target = self.folder / f"ckpt-{step}"
             raise RunError(f"step {step}: could not save {target}: {reason}") from error
+
+
+def arrays(saved: Saved) -> dict[str, np.ndarray]:
+    """A checkpoint's variables, name -> array, whatever network they belong to."""
+    reader = tf.train.load_checkpoint(str(saved.path / "weights"))
+    keys = _keys(reader.get_variable_to_shape_map())
+    return {name: reader.get_tensor(key) for name, key in sorted(keys.items())}
+
+
+def _keys(keys: Iterable[str]) -> dict[str, str]:
+    """The name of each variable -> TensorFlow's key, in which a dot escapes dots and slashes."""
+    unescaped = {".S": "/", "..": "."}
+    return {
+        re.sub(r"\.[S.]", lambda found: unescaped[found[0]], key.split("/")[1]): key
+        for key in keys
+        if key.startswith("variables/")
+    }
 
 
 def _write_weights(place: Path, copies: dict[str, np.ndarray]) -> None:

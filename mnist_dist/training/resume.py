@@ -17,7 +17,11 @@ CommandFor = Callable[[Iterable[str]], str]
 
 
 def begin(
-    loop: Loop, mode: str, agree: Callable[[str, Any], None], other_command: CommandFor
+    loop: Loop,
+    mode: str,
+    agree: Callable[[str, Any], None],
+    other_command: CommandFor,
+    start: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Restores the newest whole checkpoint, if there is one and --resume allows it.
 
@@ -26,6 +30,7 @@ def begin(
         mode: --resume: auto, never or must.
         agree: checks that all workers have the same value of what it is given.
         other_command: gives the command to suggest if the checkpoint is of another run.
+        start: called if there is nothing to restore; may change the initial weights.
 
     Raises:
         UsageError: --resume=must without a checkpoint; a checkpoint of another model, other flags
@@ -51,6 +56,7 @@ def begin(
         moved = _set_aside(loop, old)
         if moved:
             console.line(f"Begins anew: what was there is in {moved}.")
+        start()
         shape = loop.data.train.images.shape[1:]
         flags = {"epochs": loop.plan.epochs, **loop.identity}
         loop.files.events.begin(flags, lambda: loop.steps.graph(shape))

@@ -1,7 +1,9 @@
 """All that training changes: weights, optimizer, loss scale; with the names in a checkpoint."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from mnist_dist.network import own
@@ -31,6 +33,18 @@ class State(NamedTuple):
         """Name -> the name in older checkpoints, where it is another."""
         names = self.optimizer.old_names
         return {f"optimizer/{name}": f"optimizer/{old}" for name, old in names.items()}
+
+    def assign(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Sets variables of the network, and their averages, on every replica.
+
+        Args:
+            weights: name of a variable of the network -> its value, of the same shape.
+        """
+        averages = self.optimizer.variables
+        for name, values in weights.items():
+            self.network.variables[name].assign(values.astype(self.network.dtype))
+            if f"average/{name}" in averages:
+                averages[f"average/{name}"].assign(values.astype(self.network.dtype))
 
 
 def build(

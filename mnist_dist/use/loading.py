@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from mnist_dist.devices.startup_messages import without_startup_messages
+from mnist_dist.run.find import find
 from mnist_dist.use import origin
-from mnist_dist.use.find import find
 
 if TYPE_CHECKING:
     from mnist_dist.use.model import Model

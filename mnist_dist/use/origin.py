@@ -11,9 +11,8 @@ from mnist_dist.devices.startup_messages import one_dnn_has
 from mnist_dist.errors import UsageError
 from mnist_dist.network.architecture import Architecture
 from mnist_dist.network.own_file import OwnArchitecture
-from mnist_dist.run import store
+from mnist_dist.run.find import Found, scored
 from mnist_dist.run.store import Saved
-from mnist_dist.use.find import Found
 
 
 class Origin(NamedTuple):
@@ -52,10 +51,7 @@ def read(found: Found) -> Origin:
         UsageError: it is damaged, of another version, or of another run than the result.json that
             named it.
     """
-    saved = _whole(found, found.newest_step)
-    best = saved.state.get("best_step")
-    if found.step is None and best not in (None, saved.step):
-        saved = _whole(found, best)
+    saved = scored(found)
     identity, origin = saved.state["identity"], saved.state.get("origin")
     if origin is None:
         raise UsageError(
@@ -72,19 +68,6 @@ def read(found: Found) -> Origin:
         identity["data"],
         tuple(origin.get("class_names", ())),  # missing in older checkpoints
     )
-
-
-def _whole(found: Found, step: int) -> Saved:
-    """The checkpoint of a step; never an older one in its place, which has other weights."""
-    saved, damaged = store.newest(found.folder, step)
-    if saved is None:
-        missing = {found.folder / f"ckpt-{step}": "it isn't there"}
-        path, reason = next(iter((damaged or missing).items()))
-        paths = reversed(store.visible(found.folder))
-        others = [other.name for other in paths if store.step_of(other) != step]
-        way = f"give one of the others: {', '.join(others)}" if others else "train again"
-        raise UsageError(f"{path}: {reason}; {way}")
-    return saved
 
 
 def _same_run(found: Found, identity: dict[str, Any]) -> None:

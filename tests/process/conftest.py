@@ -45,3 +45,13 @@ def every(trainer, small):
     run = trainer(*small, "--epochs=2", "--log_interval=1")
     assert run.code == 0, run.err
     return run
+
+
+@pytest.fixture(scope="session")
+def rich(trainer, small):
+    """All that changes which weights count: averages, and a best step that isn't the last."""
+    flags = ("--batch_norm", "--residual", "--ema=0.9", "--patience=2", "--min_delta=0.5")
+    run = trainer(*small, *flags, "--epochs=4", "--monitor=validation_accuracy")
+    assert run.code == 0, run.err
+    assert (run.result()["steps"], run.result()["stopped"]) == (120, "patience")
+    return run

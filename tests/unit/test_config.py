@@ -74,6 +74,7 @@ WITHOUT = {
         "data_dir",
         "dataset",
         "gpus",
+        "init_from",
         "interface",
         "run_dir",
         "output_dir",

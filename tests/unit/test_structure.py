@@ -40,7 +40,7 @@ INSIDE = {
     "run": [
         "atomic bar digest folders frames owner plot_style result text_table trace versions",
         "console lock logs pictures store",
-        "command tensorboard truncation",
+        "command find tensorboard truncation",
         "events checkpoint",
     ],
     "devices": [
@@ -82,7 +82,7 @@ INSIDE = {
         "diverged early_stopping loss_scale optim plan precision_choice save_deadline schedule "
         "step_records stop weights_digest",
         "progress replica state",
-        "shards log_header",
+        "log_header shards starting_weights",
         "steps",
         "evaluation",
         "loop",
@@ -100,8 +100,7 @@ INSIDE = {
         "__main__",
     ],
     "use": [
-        "find handwriting",
-        "origin",
+        "handwriting origin",
         "model",
         "loading score serving device",
         "classify score_report",
@@ -336,7 +335,7 @@ LIGHT = """
     __main__ bounded config errors flagfile flags requeue local train
     report.__main__ report.html doctor.__main__ doctor.gpu
     bench.__main__ bench.child demo.__main__ demo.server
-    __init__ evaluate export use.find use.handwriting use.loading use.origin
+    __init__ evaluate export use.handwriting use.loading use.origin
     cluster.job cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.failures devices.nvidia devices.processor devices.startup_messages devices.resources
@@ -344,9 +343,9 @@ LIGHT = """
     launch.decision launch.processes launch.supervisor
     network.architecture network.describe network.own_file
     run.atomic run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner
-    run.pictures run.digest run.plot_style run.result run.store run.text_table run.versions
+    run.pictures run.digest run.find run.plot_style run.result run.store run.text_table run.versions
     training.precision_choice training.save_deadline training.early_stopping training.plan
-    training.schedule training.stop
+    training.schedule training.starting_weights training.stop
 """
 
 

@@ -4,16 +4,6 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def rich(trainer, small):
-    """All that changes which weights count: averages, and a best step that isn't the last."""
-    flags = ("--batch_norm", "--residual", "--ema=0.9", "--patience=2", "--min_delta=0.5")
-    run = trainer(*small, *flags, "--epochs=4", "--monitor=validation_accuracy")
-    assert run.code == 0, run.err
-    assert (run.result()["steps"], run.result()["stopped"]) == (120, "patience")
-    return run
-
-
-@pytest.fixture(scope="session")
 def reader(trainer):
     """A small network that has seen MNIST once, and reads."""
     flags = ("--no_gpu", "--conv_filters=8,16", "--kernel_size=3", "--dense_units=64")

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from mnist_dist.errors import RunError, UsageError
 from mnist_dist.run import frames, lock, logs, store
+from mnist_dist.run.find import find
 from mnist_dist.run.owner import Owner
 from mnist_dist.training.progress import Progress
-from mnist_dist.use.find import find
 from tests.unit.hostile import bounded, damaged, damaged_json, fuzzed
 
 PROGRESS = {

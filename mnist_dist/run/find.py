@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from mnist_dist import bounded
 from mnist_dist.errors import UsageError, shorten
 from mnist_dist.run import store
+from mnist_dist.run.store import Saved
 
 MOST_BYTES = 1 << 24  # of a result.json
 NAMED = 5  # runs in a message
@@ -64,6 +65,32 @@ def find(run_dir: str) -> Found:
         f"{run_dir}: no run is there: neither checkpoints (ckpt-STEP, or checkpoints/ckpt-STEP) "
         f"nor a result.json that names them; {WANTED}"
     )
+
+
+def scored(found: Found) -> Saved:
+    """The checkpoint that the run's scores are of: the best with --patience, else the newest.
+
+    Raises:
+        UsageError: it is damaged, of another version, or may not be read.
+    """
+    saved = _whole(found, found.newest_step)
+    best = saved.state.get("best_step")
+    if found.step is None and best not in (None, saved.step):
+        saved = _whole(found, best)
+    return saved
+
+
+def _whole(found: Found, step: int) -> Saved:
+    """The checkpoint of a step; never an older one in its place, which has other weights."""
+    saved, damaged = store.newest(found.folder, step)
+    if saved is None:
+        missing = {found.folder / f"ckpt-{step}": "it isn't there"}
+        path, reason = next(iter((damaged or missing).items()))
+        paths = reversed(store.visible(found.folder))
+        others = [other.name for other in paths if store.step_of(other) != step]
+        way = f"give one of the others: {', '.join(others)}" if others else "train again"
+        raise UsageError(f"{path}: {reason}; {way}")
+    return saved
 
 
 def _holds_run(folder: Path) -> bool:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mnist_dist.errors import UsageError
-from mnist_dist.use.find import find
+from mnist_dist.run.find import find
 
 
 @pytest.fixture
