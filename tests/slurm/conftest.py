@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests import warm
@@ -48,11 +49,15 @@ def _empty_queue(request):
 
 @pytest.fixture
 def submit(cluster, tmp_path):
-    """Gives a job to the cluster: submit(options, script, flags) -> Job."""
+    """Gives a job to the cluster: submit(options, script, flags) -> Job.
 
-    def give(options, script="launch/train.slurm", flags=(), **environment):
+    hold_at: global steps ("20" or "20,40") at which its trainers wait: `Job.held`.
+    """
+
+    def give(options, script="launch/train.slurm", flags=(), hold_at="", **environment):
+        hold = f" {ROOT}/tests/slurm/hold.py {tmp_path} {hold_at}" if hold_at else ""
         environment = {
-            "MNIST_DIST_PYTHON": sys.executable,
+            "MNIST_DIST_PYTHON": sys.executable + hold,
             "MNIST_DIST_RUNS": str(tmp_path / "all runs"),
             **environment,
         }
@@ -115,17 +120,25 @@ class Job:
             raise AssertionError(f"{error}\n{self.log[-4000:]}") from error
         return self
 
-    def wait_step(self, step):
-        """Waits until the run has logged a step."""
+    def held(self, step, tasks):
+        """Waits until all trainers hold at a step of `hold_at`; returns their processes by rank.
+
+        A trainer goes on when it is told to stop, or by `release`.
+        """
+        paths = [self._folder / f"held-{self.number}-{step}-{rank}" for rank in range(tasks)]
 
         def there():
-            return list(self._folder.glob("all runs/*")) and max(self.losses(), default=0) >= step
+            return all(path.exists() and path.read_text().endswith("\n") for path in paths)
 
         try:
-            wait_for(f"step {step}", there, 240)
-        except TimeoutError as error:
+            wait_for(f"{tasks} tasks that hold at step {step}", there, 240)
+            return [psutil.Process(int(path.read_text())) for path in paths]
+        except (TimeoutError, psutil.NoSuchProcess) as error:
             raise AssertionError(f"{error}\n{self.log[-4000:]}") from error
-        return self
+
+    def release(self, step):
+        """Lets the trainers that hold at a step go on."""
+        (self._folder / f"release-{self.number}-{step}").touch()
 
     def losses(self):
         """The training's loss by step; a step twice is an error."""

@@ -3,8 +3,6 @@
 The curves are compared as in test_training_jobs.py.
 """
 
-import os
-import signal
 import time
 
 import psutil
@@ -15,11 +13,12 @@ from tests.waiting import wait_for
 
 
 def test_the_time_limit(submit, alone):
-    slow = ("--eager", "--accumulate_steps=25", "--steps_per_loop=1")  # a minute isn't enough
-    flags = [*FLAGS, f"--max_steps={STEPS}", *slow]
-    job = submit(["--nodes=1", "--time=1", "--signal=USR1@20"], flags=flags)
+    options = ["--nodes=1", "--time=1", "--signal=USR1@20"]
+    job = submit(options, flags=[*FLAGS, f"--max_steps={STEPS}"], hold_at="20,60")
+    job.held(20, tasks=1)
     job.wait_log("train.slurm: attempt 2", deadline_s=120)
-    job.wait_log("Goes on from")
+    job.held(60, tasks=1)
+    assert "Goes on from" in job.log
     assert "Stopped by SIGUSR1" in job.log
     job.cluster.ask("scancel", job.number)
     job.wait("CANCELLED").wait_log("state COMPLETING: left to SLURM")  # it isn't requeued
@@ -29,20 +28,20 @@ def test_the_time_limit(submit, alone):
 
 
 def test_a_worker_killed(cluster, submit, alone):
-    flags = [*FLAGS, "--max_steps=100", "--eager", "--checkpoint_every_steps=25"]
-    job = submit(["--nodes=2"], flags=flags).wait_step(30)
-    os.kill(trainer_on(cluster, "n2"), signal.SIGKILL)
+    flags = [*FLAGS, "--max_steps=60", "--checkpoint_every_steps=10"]
+    job = submit(["--nodes=2"], flags=flags, hold_at="20")
+    job.held(20, tasks=2)[1].kill()
     job.wait_log("train.slurm: requeued").wait()
     assert "worker 1" in job.log
     assert "n2" in job.log
     assert job.log.count("train.slurm: attempt") == 2
-    assert_same_curve(job, alone, 100)
+    assert_same_curve(job, alone, 60)
 
 
 def test_a_node_cut_off_the_network(cluster, submit, alone):
-    flags = [*FLAGS, "--max_steps=100", "--eager", "--checkpoint_every_steps=25"]
-    job = submit(["--nodes=3"], flags=flags).wait_step(30)
-    cut_off = psutil.Process(trainer_on(cluster, "n3"))
+    flags = [*FLAGS, "--max_steps=60", "--checkpoint_every_steps=10"]
+    job = submit(["--nodes=3"], flags=flags, hold_at="20")
+    cut_off = job.held(20, tasks=3)[2]
     cluster.set_link("n3", "down")
     try:
         job.wait_log("worker 2")  # the others say who is gone
@@ -52,15 +51,15 @@ def test_a_node_cut_off_the_network(cluster, submit, alone):
     finally:
         cluster.set_link("n3", "up")
     job.wait_log("train.slurm: attempt 2", deadline_s=120).wait(deadline_s=200)
-    assert_same_curve(job, alone, 100)
+    assert_same_curve(job, alone, 60)
 
 
 @pytest.mark.parametrize("partition", ["low", "grace"])
 def test_preempted_by_a_job_of_higher_priority(cluster, submit, alone, partition):
     """Without a grace time SLURM ends it, for which KillWait gives time, and requeues it itself."""
     options = ["--nodes=1", "--nodelist=n1", f"--partition={partition}"]
-    flags = [*FLAGS, "--max_steps=100", "--eager", "--checkpoint_every_steps=10"]
-    job = submit(options, flags=flags).wait_step(20)
+    job = submit(options, flags=[*FLAGS, "--max_steps=60"], hold_at="20")
+    job.held(20, tasks=1)
     first = ["--nodes=1", "--nodelist=n1", "--partition=high", "--exclusive", "--wrap=exit"]
     cluster.ask("sbatch", "--parsable", "--output=/dev/null", *first)
     job.wait_log("train.slurm: attempt 2").wait_log("Goes on from")
@@ -68,22 +67,23 @@ def test_preempted_by_a_job_of_higher_priority(cluster, submit, alone, partition
     assert ("train.slurm: requeued" in job.log) == (partition == "grace")
     job.wait_log("train.slurm: finished").wait()
     assert job.log.count("train.slurm: attempt") == 2
-    assert_same_curve(job, alone, 100)
+    assert_same_curve(job, alone, 60)
 
 
 def test_suspended_and_resumed(cluster, submit, alone):
     """For longer than --peer_timeout: nobody was silent, since nobody ran."""
-    job = submit(["--nodes=2"], flags=[*FLAGS, "--max_steps=100", "--eager"]).wait_step(20)
+    job = submit(["--nodes=2"], flags=[*FLAGS, "--max_steps=60"], hold_at="20")
+    job.held(20, tasks=2)
     cluster.ask("scontrol", "suspend", job.number)
     job.wait("SUSPENDED")
     resume = time.monotonic() + 10
     wait_for("more than the peer timeout", lambda: time.monotonic() > resume, 20)
-    assert max(job.losses()) < 100
+    job.release(20)
     cluster.ask("scontrol", "resume", job.number)
     job.wait()
     assert job.log.count("train.slurm: attempt") == 1
     assert "silent" not in job.log
-    assert_same_curve(job, alone, 100)
+    assert_same_curve(job, alone, 60)
 
 
 def trainers_on(cluster, node):
@@ -96,8 +96,3 @@ def trainers_on(cluster, node):
         if "mnist_dist.train" in words and "python" in words[0]:
             found.append(pid)
     return found
-
-
-def trainer_on(cluster, node):
-    [pid] = trainers_on(cluster, node)
-    return pid

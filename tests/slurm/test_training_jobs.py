@@ -40,28 +40,30 @@ def test_two_jobs_at_once_on_the_same_nodes(submit, alone):
 
 def test_a_signal_saves_and_requeues(cluster, submit, alone):
     """USR2; SIGTERM is what preemption sends: test_interrupted_jobs.py."""
-    job = submit(["--nodes=2"], flags=[*FLAGS, "--max_steps=100", "--eager"]).wait_step(20)
+    job = submit(["--nodes=2"], flags=[*FLAGS, "--max_steps=60"], hold_at="20")
+    job.held(20, tasks=2)
     cluster.ask("scancel", "--signal=USR2", job.number)
     job.wait_log("train.slurm: requeued").wait()
     assert job.log.count("train.slurm: attempt") == 2
     assert "Stopped by SIGUSR2" in job.log
     assert "Goes on from" in job.log
-    assert_same_curve(job, alone, 100)
+    assert_same_curve(job, alone, 60)
     job.wait()  # a finished job is never requeued
     assert cluster.job(job.number)["Restarts"] == "1"
 
 
 def test_requeued_by_the_operator(cluster, submit, alone):
-    job = submit(["--nodes=1"], flags=[*FLAGS, "--max_steps=100", "--eager"]).wait_step(20)
+    job = submit(["--nodes=1"], flags=[*FLAGS, "--max_steps=60"], hold_at="20")
+    job.held(20, tasks=1)
     cluster.ask("scontrol", "requeue", job.number)
     job.wait_log("train.slurm: attempt 2").wait_log("train.slurm: finished").wait()
     assert job.log.count("train.slurm: attempt") == 2
     assert "left to SLURM" in job.log
-    assert_same_curve(job, alone, 100)
+    assert_same_curve(job, alone, 60)
     cluster.ask("scontrol", "requeue", job.number)  # of a finished run: it says so
     job.wait_log("train.slurm: attempt 3").wait_log("train.slurm: finished", times=2).wait()
     assert "This run is finished" in job.log
-    assert_same_curve(job, alone, 100)
+    assert_same_curve(job, alone, 60)
 
 
 def test_names_that_resolve_late(cluster, submit, alone):
