@@ -236,7 +236,7 @@ def test_the_pages_examples(exported, rich, reader, images, tmp_path):
     """Each Python block of docs/use.md, in a process of its own kind: one for all."""
     load, served, lite, names = snippets()
     assert len([line for line in names.splitlines() if line]) == 5
-    names = names.replace("RUN_DIR/ckpt-STEP", str(rich.folder / "ck/ckpt-40"))
+    names = names.replace("RUN_DIR/checkpoints/ckpt-STEP", str(rich.folder / "ck/ckpt-40"))
     wanted = sorted(
         f"model/{name}"
         for conv in ("conv1", "conv2")
