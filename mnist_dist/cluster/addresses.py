@@ -31,13 +31,21 @@ def read(value: Any, given: Sequence[str]) -> tuple[str, ...]:
         ValueError: `value` isn't one address for each worker.
     """
     if isinstance(value, Mapping):
-        known = dict(enumerate(given))
-        value = list({**known, **{read_rank(k, len(given)): v for k, v in value.items()}}.values())
+        changed = {read_rank(rank, len(given)): address for rank, address in value.items()}
+        addresses = list(given)
+        for rank, address in changed.items():
+            addresses[rank] = _checked(address)
+        return tuple(addresses)
     if not isinstance(value, list) or len(value) != len(given):
         raise ValueError("other addresses than one of each worker")
-    for address in value:
-        split(address if isinstance(address, str) else "")
-    return tuple(value)
+    return tuple(map(_checked, value))
+
+
+def _checked(address: Any) -> str:
+    """Returns an address that came over the network. Raises ValueError if it isn't host:port."""
+    text = address if isinstance(address, str) else ""
+    split(text)
+    return text
 
 
 def read_rank(text: str, num_workers: int) -> int:

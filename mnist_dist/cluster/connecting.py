@@ -29,7 +29,8 @@ async def connect(host: str, port: int, timeout_s: float) -> socket.socket:
         connection = socket.socket(family, kind, protocol)
         connection.setblocking(False)
         try:
-            await asyncio.wait_for(loop.sock_connect(connection, address), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await loop.sock_connect(connection, address)
         except TimeoutError:
             connection.close()
             problem = TimeoutError(f"{NO_ANSWER} within {timeout_s:g} s")

@@ -6,7 +6,6 @@ thread only.
 
 import asyncio
 import itertools
-import math
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -145,11 +144,14 @@ class Group:
 
     async def _find_silent(self, timeout_s: float) -> None:
         while not self._leaving:
-            await asyncio.sleep(min(TICK_S * math.ceil(len(self._peers) / 1000), BEAT_S))
+            silence_s = 0.0  # the longest
             for peer in self._peers.values():
+                silence_s = max(silence_s, self._clock.seconds - peer.heard_s)
                 if self._clock.seconds - peer.heard_s > timeout_s:
                     silence = f"fell silent {timeout_s:g} s ago, at step {peer.step}"
                     self._lose(peer, f"{peer.name} {silence}", EXIT_FAILED)
+            # Nobody can be silent for too long before then.
+            await asyncio.sleep(max(timeout_s - silence_s, TICK_S))
 
     def _on_message(self, peer: Peer, message: dict[str, Any]) -> None:
         """One message. Raises ValueError for what isn't one of ours."""

@@ -19,7 +19,7 @@ CONNECT_S = 2.0
 ANSWER_S = 3.0  # for the first answer; doubled with each attempt up to LONGEST_ANSWER_S
 LONGEST_ANSWER_S = 30.0
 LONGEST_RETRY_S = 1.0
-ARRIVALS_PER_S = 4000  # at worker 0, whose accept queue is short; workers arrive at random
+ARRIVALS_PER_S = 2000  # at worker 0, whose accept queue may be short (net.core.somaxconn)
 
 _jitter = random.SystemRandom()  # not the seeded generator, which belongs to the user
 
@@ -35,6 +35,7 @@ class Introduction:
 
     def __init__(self, topology: Topology, own: Handshake, deadline: MeetingDeadline) -> None:
         self._topology, self._own, self._deadline = topology, own, deadline
+        self._packed = messages.pack(own.message(topology.token))
         self._inbox = Inbox()
         self._reached = ""  # the address at which worker 0 answered
         self._chief = f"worker 0 ({topology.workers[0]})"
@@ -48,9 +49,8 @@ class Introduction:
             RunError: none did in time; the message says what was seen.
         """
         deadline, answer_s, retry_s = self._deadline, ANSWER_S, RETRY_S
-        await deadline.pause(
-            _jitter.uniform(0, self._topology.num_workers / ARRIVALS_PER_S), self._chief
-        )
+        arrival_s = self._topology.num_workers / ARRIVALS_PER_S
+        await deadline.pause(_jitter.uniform(0, arrival_s), self._chief)
         while not deadline.over(self._chief):
             for host, port in ports.candidates(self._topology, 0):
                 try:
@@ -71,7 +71,7 @@ class Introduction:
                     return peer
             answer_s = min(2 * answer_s, LONGEST_ANSWER_S)
             await deadline.pause(_jitter.uniform(0.5, 1.0) * retry_s, self._chief)
-            retry_s = min(1.5 * retry_s, LONGEST_RETRY_S)
+            retry_s = min(1.5 * retry_s, max(LONGEST_RETRY_S, arrival_s))
         raise RunError(f"{self._own.name}: after {deadline.seconds:g} s {self._seen}")
 
     async def hear_verdict(self, chief: Peer) -> Group:
@@ -109,9 +109,7 @@ class Introduction:
         peer = Peer(clock, inbox.on_message, inbox.on_close)
         admitted = False
         try:
-            connection = await self._deadline.within(connect(host, port, CONNECT_S), self._chief)
-            await asyncio.get_running_loop().create_connection(lambda: peer, sock=connection)
-            peer.send(messages.pack(self._own.message(self._topology.token)))
+            await self._deadline.within(self._connect(peer, host, port), self._chief)
             answer = await self._deadline.within(
                 asyncio.wait_for(inbox.receive(), answer_s), self._chief
             )
@@ -131,6 +129,14 @@ class Introduction:
         peer.most_bytes = WORKERS_BYTES
         self._inbox = inbox
         return peer
+
+    async def _connect(self, peer: Peer, host: str, port: int) -> None:
+        """Connects a peer to an address and sends the introduction."""
+        connection = await connect(host, port, CONNECT_S)
+        # At once, since worker 0 waits for a second only and this process may be busy.
+        sent = connection.send(self._packed)
+        await asyncio.get_running_loop().create_connection(lambda: peer, sock=connection)
+        peer.send(self._packed[sent:])
 
     async def _failures(self, actual: tuple[str, ...]) -> dict[int, str]:
         own, topology = self._own.rank, self._topology

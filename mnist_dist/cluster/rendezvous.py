@@ -6,6 +6,7 @@ group.py watches over them. docs/meeting.md describes the protocol.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from mnist_dist.cluster.handshake import Handshake, digest
 from mnist_dist.cluster.introduction import Introduction
 from mnist_dist.cluster.liveness import Meeting
 from mnist_dist.cluster.topology import Topology
+
+ARRIVALS = 128  # that are accepted before anything else is done
 
 
 def meet(  # noqa: PLR0913
@@ -86,15 +89,17 @@ async def rendezvous(
     if topology.is_chief:
         return await reception.receive(topology, own, listener, deadline)
     introduction = Introduction(topology, own, deadline)
-    server = await asyncio.get_running_loop().create_server(_Closing, sock=listener)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(listener, _close_arrivals, listener)
     try:
         return await introduction.hear_verdict(await introduction.find_chief())
     finally:
-        server.close()
+        loop.remove_reader(listener)
+        listener.close()
 
 
-class _Closing(asyncio.Protocol):
-    """Connections to a worker other than worker 0, which are attempts to reach it."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
+def _close_arrivals(listener: socket.socket) -> None:
+    """Closes connections to a worker other than worker 0, which are attempts to reach it."""
+    with contextlib.suppress(OSError):  # there are no more
+        for _ in range(ARRIVALS):
+            listener.accept()[0].close()
