@@ -6,6 +6,9 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 """Wrong input: nothing was started and nothing was overwritten."""
 
+EXIT_WRONG_BITS = 76
+"""This worker computed wrong bits, or may have: a launcher leaves its host out."""
+
 EXIT_SAVED = 75
 """Stopped by a signal after saving (EX_TEMPFAIL of sysexits.h): a launcher requeues on it."""
 
@@ -36,6 +39,18 @@ class RunError(Exception):
 
     def __str__(self) -> str:
         return shorten(super().__str__(), LONGEST)
+
+
+class BitsDiffer(RunError):
+    """Replicas have different bits where they must be equal; raised on all workers at one step.
+
+    Attributes:
+        exit_code: EXIT_WRONG_BITS on a worker that is to blame or may be, else EXIT_FAILED.
+    """
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 class ToldToStop(RunError):

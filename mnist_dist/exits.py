@@ -21,6 +21,7 @@ from mnist_dist.errors import (
     EXIT_INTERRUPTED,
     EXIT_SAVED,
     EXIT_USAGE,
+    EXIT_WRONG_BITS,
     shorten,
 )
 
@@ -92,7 +93,7 @@ def end(main: Callable[[list[str]], int], needs_output: bool = True) -> NoReturn
         _leave_by(type(error), error, error.__traceback__)
     # Python's own end waits for the thread of a slow save and takes TensorFlow apart, whose
     # allocator aborts the process if a GPU's memory was full. So a failed command skips it.
-    if code in (EXIT_FAILED, EXIT_INTERRUPTED):
+    if code in (EXIT_FAILED, EXIT_WRONG_BITS, EXIT_INTERRUPTED):
         leave(code)
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()

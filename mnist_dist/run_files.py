@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mnist_dist.cluster.job import Job
+from mnist_dist.cluster.session import Session
 from mnist_dist.config import Config
 from mnist_dist.data.sources import ImageData
-from mnist_dist.devices import hardware
+from mnist_dist.devices import hardware, resources
 from mnist_dist.devices.arithmetic import Arithmetic
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.flags import command_line
@@ -23,6 +24,7 @@ from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
 from mnist_dist.run.owner import Owner
 from mnist_dist.run.trace import Trace
+from mnist_dist.training.bit_checks import BitChecks
 from mnist_dist.training.early_stopping import EarlyStopping
 from mnist_dist.training.loop import Files
 from mnist_dist.training.save_deadline import SaveDeadlineCheck
@@ -88,6 +90,21 @@ def kernels(devices: Devices, arithmetic: Arithmetic) -> dict[str, str]:
     """What decides the last bits of a run besides its flags: name -> value."""
     chosen = {"data_format": arithmetic.layout, "xla": "on" if arithmetic.xla else "off"}
     return {**chosen, **hardware.arithmetic(devices.names[0])}
+
+
+def bit_checks(
+    config: Config, state: State, devices: Devices, arithmetic: Arithmetic, joined: Session
+) -> BitChecks:
+    """The comparisons of bits between replicas.
+
+    Only replicas of one kind of hardware promise equal bits; without --shards, the number of
+    threads decides bits, too.
+    """
+    threads = "" if config.shards else f", {resources.cores()} threads"
+    kinds = [", ".join(hardware.arithmetic(name).values()) + threads for name in devices.names]
+    if not arithmetic.deterministic:
+        kinds = []
+    return BitChecks(joined.placement, state.variables, kinds, joined.exchange)
 
 
 def identity(config: Config, precision: str, data: ImageData) -> dict[str, Any]:

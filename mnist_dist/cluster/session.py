@@ -1,6 +1,7 @@
 """Joins the other workers of a run, agrees with them, and leaves together with them."""
 
 import contextlib
+import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from mnist_dist.devices import failures, resources, strategy, visible
 from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.devices.visible import Wanted
-from mnist_dist.errors import RunError, UsageError
+from mnist_dist.errors import BitsDiffer, RunError, UsageError
 
 AGREE_TIMEOUT_S = 120.0
 
@@ -79,6 +80,19 @@ class Session:
         made = make() if self.topology.is_chief else None
         return self._meeting.exchange(None, lambda _: made, AGREE_TIMEOUT_S)
 
+    def exchange(self, value: Any, combine: Callable[[list[Any]], Any]) -> Any:
+        """Returns what `combine` makes of all workers' values (JSON), on each worker.
+
+        It waits as long as the others live: worker 0 may be waiting for a slow disk.
+
+        Args:
+            value: this worker's.
+            combine: called on worker 0 with the values by rank.
+        """
+        if self._meeting is None:
+            return combine([value])
+        return self._meeting.exchange(value, combine, math.inf)
+
     def report_step(self, step: int) -> None:
         """Reports the last global step of this worker with the next heartbeat."""
         if self._meeting is not None:
@@ -132,6 +146,10 @@ def join(
         yield Session(topology, devices, meeting)
         if meeting is not None:
             meeting.goodbye()
+    except BitsDiffer:  # which all workers raise at this step, each with its own exit code
+        if meeting is not None:
+            meeting.goodbye()
+        raise
     except (RunError, UsageError) as error:
         if meeting is not None:
             meeting.fail(str(error), usage=isinstance(error, UsageError))

@@ -20,10 +20,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE
+from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE, EXIT_WRONG_BITS
 
 MOST_KILLS = 2
-"""A host on which so many workers were lost is left out, as long as another one is left."""
+"""A host on which so many workers were lost is left out, as long as another one is left.
+
+A host that computed wrong bits is left out after the first time.
+"""
 
 NOT_STARTED = (EXIT_USAGE, 126, 127)
 """Exit codes that another try doesn't change: usage; a shell's for a program it can't run."""
@@ -39,9 +42,10 @@ class How(enum.Enum):
     KILLED = "killed"
     LOST = "lost"
     SILENT = "silent"
+    WRONG_BITS = "computed wrong bits"
 
 
-HOST_TO_BLAME = (How.KILLED, How.LOST, How.SILENT)
+HOST_TO_BLAME = (How.KILLED, How.LOST, How.SILENT, How.WRONG_BITS)
 """The worker's own program isn't the cause, so its host may be."""
 
 
@@ -131,6 +135,8 @@ def decide(now: Situation) -> Decision:
     tries = 0 if now.progress else now.tries + 1
     losses = Counter(now.losses)
     losses.update(end.host for end in now.ends if end.how in HOST_TO_BLAME)
+    wrong = {end.host for end in now.ends if end.how is How.WRONG_BITS}
+    losses.update(dict.fromkeys(wrong, MOST_KILLS))  # at once: a wrong sum spoils all results
     ways = {end.how for end in now.ends}
 
     def chosen(action: Action, reason: str) -> Decision:
@@ -185,6 +191,8 @@ def how(returncode: int) -> How:
         return How.DONE
     if returncode == EXIT_SAVED:
         return How.SAVED
+    if returncode == EXIT_WRONG_BITS:
+        return How.WRONG_BITS
     if returncode in NOT_STARTED:
         return How.REFUSED
     return How.KILLED if returncode < 0 or returncode > 128 else How.FAILED

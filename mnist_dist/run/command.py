@@ -15,6 +15,7 @@ from mnist_dist.errors import (
     EXIT_INTERRUPTED,
     EXIT_SAVED,
     EXIT_USAGE,
+    BitsDiffer,
     RunError,
     TextRequested,
     ToldToStop,
@@ -156,6 +157,9 @@ def answered(command: Callable[[], int], interrupted: str = "interrupted") -> in
     except ToldToStop as error:
         complain(error)
         return EXIT_SAVED
+    except BitsDiffer as error:
+        complain(error)
+        return error.exit_code
     except (UsageError, RunError) as error:
         complain(error)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED

@@ -9,6 +9,7 @@ class Result:
     """The keys of result.json, described in docs/files.md, and the history.
 
     Attributes:
+        bit_checks: comparisons of bits, all of which found them equal.
         stopped: why the run ended: completed, max_steps, patience or preempted.
         history: the rows of metrics.jsonl, in order.
     """
@@ -28,6 +29,7 @@ class Result:
     parameters: int
     class_names: list[str]
     weights_sha256: str
+    bit_checks: int
     data: str
     stopped: str
     config: dict[str, Any]

@@ -57,6 +57,8 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
             score = test
             events.predictions(lambda path: score.save(path, loop.data.test))
     result = _result(loop, progress, stopped, facts)
+    if progress.bit_checks:
+        console.line(f"Comparisons of bits: {progress.bit_checks:,} checks, 0 differ.")
     console.line(f"weights_sha256: {result.weights_sha256}")
     if not finished or events.incomplete:
         events.result(result.as_dict())
@@ -107,6 +109,7 @@ def _result(loop: Loop, progress: Progress, stopped: str, facts: Facts) -> Resul
         train_seconds=progress.train_seconds,
         images_per_s=images / max(progress.train_seconds, 1e-9),
         weights_sha256=digest(loop.files.checkpoints.variables, WEIGHTS),
+        bit_checks=progress.bit_checks,
         data=loop.data.fingerprint,
         stopped=stopped,
         versions=versions(),

@@ -21,6 +21,7 @@ from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
 from mnist_dist.run.trace import Trace
 from mnist_dist.training import step_records
+from mnist_dist.training.bit_checks import BitChecks
 from mnist_dist.training.diverged import batch_of, diverged
 from mnist_dist.training.early_stopping import EarlyStopping
 from mnist_dist.training.evaluation import Evaluation, evaluate, on_any_worker
@@ -55,6 +56,7 @@ class Loop:
         kernels: what decides the last bits besides the flags.
         worker_name: this worker and its host, for messages.
         report_step: reports progress to the other workers.
+        bit_checks: compares what must be equal on all replicas.
         blocks: makes the block of a range of steps on the devices.
     """
 
@@ -73,6 +75,7 @@ class Loop:
     kernels: dict[str, str]
     worker_name: str
     report_step: Callable[[int], None]
+    bit_checks: BitChecks
     blocks: Blocks
 
     def run(self, progress: Progress) -> tuple[str, Evaluation | None]:
@@ -119,12 +122,15 @@ class Loop:
         return progress.stopped or "preempted", test
 
     def save(self, progress: Progress) -> None:
-        """Writes the run's files and then a checkpoint, in the background.
+        """Compares the replicas; then writes the run's files and, in the background, a checkpoint.
 
         Raises:
+            BitsDiffer: the replicas' weights or optimizers differ.
             RunError: a weight isn't finite, since the last update was too large; or the previous
                 save failed.
         """
+        with self._saving():
+            progress.bit_checks += self.bit_checks.compare_copies(progress.step)
         for name, variable in self.files.checkpoints.variables.items():
             if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
                 batch = batch_of(progress.step - 1, self.trainset, self.placement)
@@ -168,7 +174,7 @@ class Loop:
         for steps, block in blocks:
             waited = time.monotonic() - started
             self.files.trace.at(steps.start)
-            stop_requested = self._train_block(steps, block)
+            stop_requested, save_requested = self._train_block(steps, block)
             progress.step = steps.stop
             self.files.trace.at(steps.stop)
             self.report_step(progress.step)
@@ -183,7 +189,7 @@ class Loop:
             self.save_deadline.check(now - started, self.files.checkpoints.took_s)
             if self.plan.evaluation_due(progress.step):
                 break
-            if self.plan.save_due(progress.step, self.files.checkpoints.age_s()):
+            if self.plan.save_due(progress.step, save_requested):
                 self.save(progress)
             started = time.monotonic()
         self.files.console.line(
@@ -191,19 +197,27 @@ class Loop:
         )
         return stop_requested
 
-    def _train_block(self, steps: range, block: Any) -> bool:
-        """Trains and logs a block. Returns whether a worker had a stop request before the block."""
+    def _train_block(self, steps: range, block: Any) -> tuple[bool, bool]:
+        """Trains and logs a block.
+
+        Returns:
+            Whether a worker had a stop request, and whether worker 0 asked for a save, before the
+            block.
+        """
         dtype = self.steps.dtype
         rates = np.zeros(self.trainset.block_steps)
         rates[: len(steps)] = [self.schedule.rate(step) for step in steps]
-        stop = tf.constant(1.0 if self.stop.signal_name else 0.0, dtype)
-        rows = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), stop)
+        checkpoints = self.files.checkpoints
+        save = checkpoints.chief and self.plan.save_request(checkpoints.age_s())
+        requests = tf.constant(step_records.requests(bool(self.stop.signal_name), save), dtype)
+        rows = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), requests)
         records = step_records.unpack(rows.numpy(), steps)
         for record, rate in zip(records, rates, strict=False):
             self._check_finite(record)
             self._log(record, float(rate))
         self.files.console.advance(len(steps), records[-1].loss)
-        return any(record.stop_requested for record in records)
+        last = records[-1]
+        return last.stop_requested, last.save_requested
 
     def _check_finite(self, record: StepRecord) -> None:
         """Raises RunError if a step's loss or a replica's own gradient isn't finite."""

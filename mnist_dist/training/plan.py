@@ -47,11 +47,24 @@ class Plan(NamedTuple):
         """Whether the run is scored after `step` global steps."""
         return step >= self.last_step or self.epoch_ended(step)
 
-    def save_due(self, step: int, age_s: float = 0.0) -> bool:
-        """Whether an additional save is due after `step` global steps, `age_s` after the last."""
-        every, every_s = self.checkpoint_every_steps, self.checkpoint_every_s
-        due = (every and step % every == 0) or (every_s and age_s >= every_s)
+    def save_due(self, step: int, requested: bool = False) -> bool:
+        """Whether an additional save is due after `step` global steps.
+
+        Args:
+            step: global steps done.
+            requested: worker 0 has asked all workers to save: see `save_request`.
+        """
+        every = self.checkpoint_every_steps
+        due = requested or (every and step % every == 0)
         return bool(due) and not self.evaluation_due(step)
+
+    def save_request(self, age_s: float) -> bool:
+        """Whether worker 0 asks for a save, `age_s` seconds after the last one began.
+
+        The workers' clocks differ, and all must take part in a save's comparison. So worker 0 sends
+        its request along with the sums of a step, and the save is at the end of that block.
+        """
+        return bool(self.checkpoint_every_s) and age_s >= self.checkpoint_every_s
 
     def blocks(self, step: int) -> Iterator[range]:
         """Blocks of the steps from `step` on; what is due is due at a block's end."""

@@ -67,7 +67,7 @@ class Replica:
         Args:
             block: this replica's block.
             k: int32 scalar.
-            stop: dtype scalar, 1 if this worker is told to stop.
+            stop: dtype scalar, this worker's `step_records.requests`.
         """
         context = tf.distribute.get_replica_context()
 

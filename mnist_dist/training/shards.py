@@ -52,7 +52,7 @@ class Shards:
         Args:
             block: this replica's block.
             k: int32 scalar.
-            stop: dtype scalar, 1 if this worker is told to stop.
+            stop: dtype scalar, this worker's `step_records.requests`.
         """
         total = tf.cast(block.total[k], self._dtype)
         own_shards = range(block.real.shape[1])

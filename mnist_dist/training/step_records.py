@@ -12,6 +12,9 @@ import tensorflow as tf
 
 from mnist_dist.run.tensorboard import SUMMARY_STEPS
 
+SAVE = 2.0**-11
+"""A replica's share of a step's requests that asks for a save; a stop is 1."""
+
 
 class StepRecord(NamedTuple):
     """One global step.
@@ -21,6 +24,7 @@ class StepRecord(NamedTuple):
         loss: mean over the global batch, in nats.
         accuracy: share of right answers in the global batch, 0..1.
         stop_requested: whether any worker had been told to stop before the block.
+        save_requested: whether worker 0 had asked for a save before the block.
         nonfinite_replicas: the replicas whose own gradients weren't finite.
         gradient_norm: the global norm of the applied gradient; None for a step whose norm isn't
             computed (see `has_norm`).
@@ -30,6 +34,7 @@ class StepRecord(NamedTuple):
     loss: float
     accuracy: float
     stop_requested: bool
+    save_requested: bool
     nonfinite_replicas: tuple[int, ...]
     gradient_norm: float | None
 
@@ -37,6 +42,16 @@ class StepRecord(NamedTuple):
 def width(replicas: int) -> int:
     """Numbers in a row."""
     return 4 + replicas
+
+
+def requests(stop: bool, save: bool) -> float:
+    """One number for a worker's requests; the sum over all replicas is exact in float32.
+
+    Args:
+        stop: all shall stop after this block.
+        save: all shall save after this block; only worker 0 may ask for it, on up to 2,047 devices.
+    """
+    return float(stop) + SAVE * save
 
 
 def has_norm(step: int | tf.Tensor) -> bool | tf.Tensor:
@@ -49,7 +64,7 @@ def sums(scores: tf.Tensor, stop: tf.Tensor, nonfinite: tf.Tensor) -> tf.Tensor:
 
     Args:
         scores: dtype [2], loss and right answers.
-        stop: dtype scalar, 1 if this worker is told to stop.
+        stop: dtype scalar, this worker's `requests`.
         nonfinite: dtype [replicas], 1 in this replica's place if its gradients aren't finite.
     """
     return tf.concat([scores, [stop], nonfinite], 0)
@@ -67,5 +82,6 @@ def unpack(rows: np.ndarray, steps: Sequence[int]) -> list[StepRecord]:
         loss, accuracy, stop, *nonfinite, norm = map(float, values)
         replicas = tuple(number for number, flag in enumerate(nonfinite) if flag)
         known = norm if has_norm(step) else None
-        records.append(StepRecord(step, loss, accuracy, bool(stop), replicas, known))
+        asked = stop >= 1.0, stop % 1.0 > 0.0
+        records.append(StepRecord(step, loss, accuracy, *asked, replicas, known))
     return records

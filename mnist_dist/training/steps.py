@@ -50,7 +50,7 @@ class Steps:
             block: this worker's replicas' Blocks, distributed.
             rates: dtype [K], the learning rate of each step.
             count: int32 scalar, how many of the block's K steps to run.
-            stop: dtype scalar, 1 if this worker is told to stop.
+            stop: dtype scalar, this worker's `step_records.requests`.
 
         Returns:
             dtype [K, width]: a row for each step, which `step_records.unpack` reads; rows past

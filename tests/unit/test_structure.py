@@ -79,9 +79,9 @@ INSIDE = {
     ],
     "launch": ["decision", "processes", "supervisor"],
     "training": [
-        "diverged early_stopping loss_scale optim plan precision_choice save_deadline schedule "
-        "step_records stop weights_digest",
-        "progress replica state",
+        "bit_digest bit_verdict diverged early_stopping loss_scale optim plan precision_choice "
+        "save_deadline schedule step_records stop weights_digest",
+        "bit_checks progress replica state",
         "log_header shards starting_weights",
         "steps",
         "evaluation",
@@ -344,8 +344,8 @@ LIGHT = """
     network.architecture network.describe network.own_file
     run.atomic run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner
     run.pictures run.digest run.find run.plot_style run.result run.store run.text_table run.versions
-    training.precision_choice training.save_deadline training.early_stopping training.plan
-    training.schedule training.starting_weights training.stop
+    training.bit_verdict training.precision_choice training.save_deadline training.early_stopping
+    training.plan training.schedule training.starting_weights training.stop
 """
 
 

@@ -74,6 +74,18 @@ def test_a_host_that_loses_workers_twice_is_left_out():
     assert decided.losses == {"c": 2}
 
 
+def test_a_host_that_computed_wrong_bits_is_left_out_at_once():
+    decided = decision.decide(situation(How.FAILED, How.FAILED, How.WRONG_BITS, How.FAILED))
+    assert (decided.hosts, decided.idle) == (("a", "b", "d"), ("c",))
+    assert decided.reason == "worker 2 (c) computed wrong bits"
+
+
+def test_two_hosts_that_differ_without_a_majority_are_both_kept():
+    ends = [End(rank, host, How.WRONG_BITS) for rank, host in enumerate("ab")]
+    decided = decision.decide(Situation(ends, ("a", "b"), {}, True, 0, 3))
+    assert (decided.action, decided.hosts) == (Action.AGAIN, ("a", "b"))
+
+
 def test_a_failure_of_the_program_is_not_blamed_on_its_host():
     decided = decision.decide(situation(How.FAILED, How.SAVED, losses={"a": 1}))
     assert (decided.hosts, decided.losses) == (HOSTS, {"a": 1})
@@ -110,7 +122,8 @@ def test_allowed(most, shards, replicas, number):
 
 @pytest.mark.parametrize(
     ("returncode", "how"),
-    [(0, "DONE"), (75, "SAVED"), (2, "REFUSED"), (126, "REFUSED"), (127, "REFUSED"), (1, "FAILED"),
+    [(0, "DONE"), (75, "SAVED"), (76, "WRONG_BITS"),
+     (2, "REFUSED"), (126, "REFUSED"), (127, "REFUSED"), (1, "FAILED"),
      (128, "FAILED"), (-9, "KILLED"), (137, "KILLED")],
 )  # fmt: skip
 def test_how_a_process_ended(returncode, how):

@@ -32,6 +32,7 @@ def test_what_is_due_cuts():
 def test_a_checkpoint_by_time():
     """Not where the epoch's end saves anyway, and not without a limit."""
     timed = plan()._replace(checkpoint_every_s=60.0)
-    assert [timed.save_due(4, age_s) for age_s in (59.9, 60.0)] == [False, True]
-    assert not timed.save_due(10, 99.0)
-    assert not plan().save_due(4, 1e9)
+    assert [timed.save_request(age_s) for age_s in (59.9, 60.0)] == [False, True]
+    assert not plan().save_request(1e9)
+    assert timed.save_due(4, requested=True)
+    assert not timed.save_due(10, requested=True)
