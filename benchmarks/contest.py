@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 from benchmarks.job import Job
 from benchmarks.order import abba
+from mnist_dist.devices.resources import available_cores, divide, set_cores
 from mnist_dist.errors import RunError
-from mnist_dist.launch.processes import available_cores, divide, free_ports, set_cores
+from mnist_dist.launch.processes import free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
 AGREE = {"float32": 1e-4, "mixed_bfloat16": 5e-2}

@@ -30,7 +30,7 @@ from mnist_dist.cluster import deadline, handshake, messages, ports
 from mnist_dist.cluster.deadline import Clock, MeetingDeadline
 from mnist_dist.cluster.group import Group
 from mnist_dist.cluster.peer import Peer
-from mnist_dist.cluster.rendezvous import meet, rendezvous
+from mnist_dist.cluster.rendezvous import Terms, meet, rendezvous
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.config import Config
 
@@ -72,7 +72,7 @@ def chief(job: Job, results: Any) -> None:
     job.start.wait()
     before, began = time.process_time(), time.monotonic()
     try:
-        meeting = meet(job.topology(0), 1, fingerprints(), TIMEOUT_S)
+        meeting = meet(job.topology(0), 1, Terms(TIMEOUT_S, TIMEOUT_S, "", fingerprints()))
     except Exception as error:
         results.put({"failed": f"worker 0: {error}"})
         return

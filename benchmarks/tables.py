@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.contest import Comparison, Outcome
 from benchmarks.ratios import ratio
 from mnist_dist.devices.processor import CACHES, CPUINFO, processor
-from mnist_dist.launch.processes import available_cores
+from mnist_dist.devices.resources import available_cores
 from mnist_dist.run.versions import versions
 
 BUSY = 0.5

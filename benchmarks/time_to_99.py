@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.contest import ROOT
 from benchmarks.ratios import ratio
+from mnist_dist.devices.resources import available_cores
 from mnist_dist.errors import RunError
-from mnist_dist.launch.processes import available_cores
 
 GOAL_PERCENT = 99.0
 SCORE = re.compile(r"^Test set: .*Accuracy: ([\d.]+)%")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from mnist_dist.cluster.session import Terms
+from mnist_dist.cluster.rendezvous import Terms
 from mnist_dist.config import Config
 from mnist_dist.data import device_blocks
 from mnist_dist.data.device_blocks import Blocks
@@ -44,7 +44,8 @@ def terms(config: Config) -> Terms:
     """How the workers meet: time limits, and what has to be equal on all of them."""
     flags = {name: str(value) for name, value in config.as_dict().items()}
     fingerprints = {"flags": flags, "versions": versions()}
-    return Terms(config.connect_timeout, config.peer_timeout, config.interface, fingerprints)
+    limits = config.connect_timeout, config.peer_timeout
+    return Terms(*limits, config.interface, fingerprints, config.meeting_folder)
 
 
 class Assembly(NamedTuple):

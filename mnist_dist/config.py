@@ -103,7 +103,7 @@ class Config:
     nondeterministic: bool = _flag(False, "Devices", "faster kernels on GPUs; the last digits then differ from run to run")
     gpu_memory_mib: int = _flag(0, "Devices", "the most memory of a GPU to use, in MiB; 0: as much as is needed", low=0)
     strategy: str = _flag("auto", "Devices", "how replicas are made", choices=("auto", "one", "mirrored", "multi_worker"))
-    cluster: str = _flag("auto", "Devices", "how the other workers are found; none: this process only", choices=("auto", "slurm", "tf_config", "none"))
+    cluster: str = _flag("auto", "Devices", "how the other workers are found: auto takes what the process was started with; none: this process only", choices=("auto", "tf_config", "slurm", "mpi", "flux", "rank", "kubernetes", "none"))
     interface: str = _flag("", "Devices", "network interface between workers, such as ib0; empty: that of the host name")
     connect_timeout: float = _flag(300.0, "Devices", "seconds to wait for all workers at the start", above=0.0)
     peer_timeout: float = _flag(30.0, "Devices", "seconds without a message after which a worker counts as lost", low=2.0)
@@ -166,6 +166,11 @@ class Config:
             self._check_shards()
         if not self.checkpoint_dir:
             raise UsageError("--checkpoint_dir is empty; give a folder to save in")
+
+    @property
+    def meeting_folder(self) -> str:
+        """A folder that all workers see, in which they may find worker 0."""
+        return self.run_dir or self.checkpoint_dir
 
     @property
     def data_flags(self) -> tuple[str, str, int, bool, int | None, str]:

@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 from mnist_dist import flags
 from mnist_dist.bench import plan, result, start
 from mnist_dist.bench.page import text
-from mnist_dist.cluster import tool
+from mnist_dist.cluster import host_share, tool
+from mnist_dist.cluster.rendezvous import Terms
 from mnist_dist.cluster.topology import Topology, from_environment
 from mnist_dist.config import Config
 from mnist_dist.errors import UsageError
@@ -122,7 +123,11 @@ def bench(config: Config, options: Options, topology: Topology, console: Console
     given = {name: str(value) for name, value in config.as_dict().items()}
     same = {"flags": given, "versions": versions()}
     limits = config.connect_timeout, config.peer_timeout
-    with tool.met(topology, "bench", same, *limits, config.interface) as meeting:
+    terms = Terms(*limits, config.interface, same, config.meeting_folder)
+    with tool.met(topology, "bench", terms) as meeting:
+        _, gpus = host_share.take(meeting, topology, config.no_gpu, config.gpus)
+        if gpus != config.gpus:
+            options = options._replace(flags=(*options.flags, f"--gpus={gpus}"))
         gather = functools.partial(meeting.gather, timeout_s=LEVEL_S)
         return _measure(config, options, topology, console, meeting.workers, gather)
 

@@ -32,3 +32,11 @@ def split(address: str) -> tuple[str, int]:
 def join(host: str, port: int) -> str:
     """The inverse of `split`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether a host's name or address leads to its own host, on every host."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -35,6 +35,8 @@ def read(value: Any, given: Sequence[str]) -> tuple[str, ...]:
         addresses = list(given)
         for rank, address in changed.items():
             addresses[rank] = _checked(address)
+        if not all(addresses):
+            raise ValueError("not the address of each worker")
         return tuple(addresses)
     if not isinstance(value, list) or len(value) != len(given):
         raise ValueError("other addresses than one of each worker")

@@ -1,9 +1,11 @@
 """Worker 0 admits the other workers of its run, and drops everybody else."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 from mnist_dist.cluster import handshake, messages
+from mnist_dist.cluster.address import is_loopback, join, split
 from mnist_dist.cluster.deadline import Deadline, MeetingDeadline
 from mnist_dist.cluster.handshake import Handshake
 from mnist_dist.cluster.peer import WORKERS_BYTES, Peer
@@ -73,21 +75,33 @@ class Admission:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """host:port by rank of all workers, once all have come."""
-        return tuple(self.handshakes[rank].address for rank in sorted(self.handshakes))
+        """host:port by rank of all workers, once all have come.
+
+        Where not all addresses were known before, worker 0's is the one to which most workers of
+        other hosts have come. Workers of its own host, which may have come by loopback, get it too.
+        """
+        given = [self.handshakes[rank].address for rank in sorted(self.handshakes)]
+        if self._topology.addresses_known:
+            return tuple(given)
+        peers = self.peers.values()
+        remote = [peer for peer in peers if peer.host != peer.own_host]
+        [(chief, _)] = Counter(peer.own_host for peer in remote or peers).most_common(1)
+        found = [split(address) for address in given]
+        found[0] = (chief, found[0][1])
+        return tuple(join(chief if is_loopback(host) else host, port) for host, port in found)
 
     def absence(self, seconds: float) -> RunError:
         """Returns the error for workers that haven't come after `seconds`."""
         return RunError(
             f"after {seconds:g} s {self.missing()} did not come; look into their logs, and "
-            f"whether they can reach worker 0 ({self._topology.workers[0]})"
+            f"whether they can reach {self._topology.worker_name(0)}"
         )
 
     def missing(self) -> str:
         """Names the workers that haven't come."""
-        workers = self._topology.workers
-        missing = [rank for rank in range(len(workers)) if rank not in self.handshakes]
-        names = ", ".join(f"worker {rank} ({workers[rank]})" for rank in missing[:MOST_NAMES])
+        everyone = range(self._topology.num_workers)
+        missing = [rank for rank in everyone if rank not in self.handshakes]
+        names = ", ".join(map(self._topology.worker_name, missing[:MOST_NAMES]))
         more = len(missing) - MOST_NAMES
         return names + (f" and {more} more" if more > 0 else "")
 

@@ -19,7 +19,7 @@ class Handshake(NamedTuple):
         host: its host's name.
         pid: its process.
         address: where the others' TensorFlow reaches it, host:port.
-        devices: how many it has.
+        devices: how many it has; 0 if that isn't known yet.
         topology: digest of the addresses that it was started with, by `digest`.
         fingerprints: kind -> name -> value, the same on all workers.
     """

@@ -3,8 +3,9 @@
 import asyncio
 import random
 import socket
+from pathlib import Path
 
-from mnist_dist.cluster import addresses, messages, ports, reachability
+from mnist_dist.cluster import addresses, meeting_file, messages, ports, reachability
 from mnist_dist.cluster.address import join
 from mnist_dist.cluster.admission import MISFIT_S
 from mnist_dist.cluster.connecting import connect
@@ -29,16 +30,24 @@ class Introduction:
 
     Args:
         topology: of several workers, this one not worker 0.
-        own: what this worker says of itself.
+        own: what this worker says of itself; an address without a host becomes that from which
+            it reaches worker 0.
         deadline: until which all have to meet.
+        file: by which worker 0 is found; None if the topology has its address.
     """
 
-    def __init__(self, topology: Topology, own: Handshake, deadline: MeetingDeadline) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        own: Handshake,
+        deadline: MeetingDeadline,
+        file: Path | None = None,
+    ) -> None:
         self._topology, self._own, self._deadline = topology, own, deadline
-        self._packed = messages.pack(own.message(topology.token))
+        self._file, self._token = file, topology.token
         self._inbox = Inbox()
         self._reached = ""  # the address at which worker 0 answered
-        self._chief = f"worker 0 ({topology.workers[0]})"
+        self._chief = topology.worker_name(0)
         self._advice = "look into its log, and whether this host can reach it"
         self._seen = f"{self._chief} did not answer; {self._advice}"
 
@@ -52,7 +61,10 @@ class Introduction:
         arrival_s = self._topology.num_workers / ARRIVALS_PER_S
         await deadline.pause(_jitter.uniform(0, arrival_s), self._chief)
         while not deadline.over(self._chief):
-            for host, port in ports.candidates(self._topology, 0):
+            unknown: tuple[str, socket.gaierror] | None = None
+            for host, port in self._candidates():
+                if unknown and unknown[0] == host:
+                    continue
                 try:
                     peer = await self._introduce(host, port, answer_s)
                 except socket.gaierror as error:
@@ -60,8 +72,8 @@ class Introduction:
                         f"host '{host}' of worker 0 can't be found ({error.strerror}); "
                         "check its name"
                     )
-                    await deadline.wait_for_name("worker 0", host, error)
-                    break
+                    unknown = host, error
+                    continue
                 except UnicodeError as error:  # such as a label of over 63 characters
                     raise RunError(
                         f"{self._own.name}: host '{host}' of worker 0: {error}"
@@ -69,13 +81,38 @@ class Introduction:
                 if peer is not None:
                     self._reached = join(host, port)
                     return peer
+            if unknown:
+                await deadline.wait_for_name("worker 0", *unknown)
             answer_s = min(2 * answer_s, LONGEST_ANSWER_S)
             await deadline.pause(_jitter.uniform(0.5, 1.0) * retry_s, self._chief)
             retry_s = min(1.5 * retry_s, max(LONGEST_RETRY_S, arrival_s))
         raise RunError(f"{self._own.name}: after {deadline.seconds:g} s {self._seen}")
 
-    async def hear_verdict(self, chief: Peer) -> Group:
+    def _candidates(self) -> list[tuple[str, int]]:
+        """Returns (host, port) of each address at which worker 0 may be."""
+        if self._file is None:
+            return ports.candidates(self._topology, 0)
+        try:
+            found = meeting_file.read(self._file)
+        except FileNotFoundError:
+            self._seen = (
+                f"there is no {self._file} of worker 0; look into its log, and whether all hosts "
+                "share that folder (--run_dir), or set MASTER_ADDR and MASTER_PORT"
+            )
+            return []
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._seen = f"{self._file} {reason}; delete it, or give another --run_dir"
+            return []
+        self._token = found.token
+        return [(address, found.port) for address in found.addresses]
+
+    async def hear_verdict(self, chief: Peer) -> Group | None:
         """Does what worker 0 says until the verdict.
+
+        Returns:
+            The workers; None if worker 0 has left, and may be found anew by its file: it was of
+            another start of the run, or is started again.
 
         Raises:
             UsageError, RunError: the verdict is an error, or worker 0 has left.
@@ -98,6 +135,8 @@ class Introduction:
                 else:
                     return self._group(actual, chief, message["host"])
         except (OSError, ValueError) as error:
+            if self._file is not None and actual is None and self._deadline.left_s > 0:
+                return None
             raise RunError(
                 f"{self._own.name}: {self._chief} left before all workers had met; "
                 "look into its log"
@@ -133,10 +172,14 @@ class Introduction:
     async def _connect(self, peer: Peer, host: str, port: int) -> None:
         """Connects a peer to an address and sends the introduction."""
         connection = await connect(host, port, CONNECT_S)
+        own = self._own
+        if own.address.startswith(":"):
+            own = own._replace(address=join(connection.getsockname()[0], int(own.address[1:])))
+        packed = messages.pack(own.message(self._token))
         # At once, since worker 0 waits for a second only and this process may be busy.
-        sent = connection.send(self._packed)
+        sent = connection.send(packed)
         await asyncio.get_running_loop().create_connection(lambda: peer, sock=connection)
-        peer.send(self._packed[sent:])
+        peer.send(packed[sent:])
 
     async def _failures(self, actual: tuple[str, ...]) -> dict[int, str]:
         own, topology = self._own.rank, self._topology

@@ -32,6 +32,7 @@ class Peer(asyncio.Protocol):
         heard_s: reading of the clock when something last came.
         most_bytes: longest line that it may send; short until it is known to be a worker.
         host: its address.
+        own_host: this end's address.
         closed: whether one of the two ends has closed.
     """
 
@@ -42,7 +43,8 @@ class Peer(asyncio.Protocol):
         on_close: Callable[["Peer", str], None],
     ) -> None:
         self.on_message, self.on_close = on_message, on_close
-        self.rank, self.name, self.step, self.host = -1, "", 0, ""
+        self.rank, self.name, self.step = -1, "", 0
+        self.host, self.own_host = "", ""
         self.heard_s = clock.seconds
         self.most_bytes = STRANGERS_BYTES
         self.closed = False
@@ -58,6 +60,8 @@ class Peer(asyncio.Protocol):
             self._transport.abort()
         host, *_ = self._transport.get_extra_info("peername") or ("",)
         self.host = host.removeprefix("::ffff:")
+        own, *_ = self._transport.get_extra_info("sockname") or ("",)
+        self.own_host = own.removeprefix("::ffff:")
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""

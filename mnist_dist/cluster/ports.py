@@ -1,21 +1,27 @@
 """The port and the address on which a worker listens."""
 
+import contextlib
 import errno
 import ipaddress
+import random
 import socket
 
 import psutil
 
-from mnist_dist.cluster.address import split
-from mnist_dist.cluster.topology import Topology
-from mnist_dist.errors import UsageError
+from mnist_dist.cluster.address import is_loopback, split
+from mnist_dist.cluster.topology import FIRST_PORT, LAST_PORT, Topology
+from mnist_dist.errors import UsageError, shorten
+
+RANDOM_PORTS = 100  # to try, of a worker whose port nobody has to know before
 
 
 def candidates(topology: Topology, rank: int) -> list[tuple[str, int]]:
     """Returns (host, port) for each port that worker `rank` may have, the first choice first."""
     host, port = split(topology.workers[rank])
+    step = topology.port_step or topology.num_workers
+    hosts = (host, *(topology.chief_hosts if rank == 0 else ()))
     numbers = range(topology.port_candidates)
-    return [(host, port + number * topology.num_workers) for number in numbers]
+    return [(each, port + number * step) for number in numbers for each in hosts]
 
 
 def claim(topology: Topology, chosen: str = "") -> tuple[socket.socket, int]:
@@ -32,8 +38,12 @@ def claim(topology: Topology, chosen: str = "") -> tuple[socket.socket, int]:
     Raises:
         UsageError: no port is free, or this user may not use it.
     """
-    ports = [port for _, port in candidates(topology, topology.rank)]
-    address = chosen if topology.rank or chosen in _addresses(topology.host) else ""
+    if not topology.workers[topology.rank]:
+        ports = random.sample(range(FIRST_PORT, LAST_PORT), RANDOM_PORTS)
+        address = chosen
+    else:
+        ports = list(dict.fromkeys(port for _, port in candidates(topology, topology.rank)))
+        address = chosen if topology.rank or chosen in _addresses(topology.host) else ""
     for port in ports:
         try:
             if address:
@@ -46,7 +56,7 @@ def claim(topology: Topology, chosen: str = "") -> tuple[socket.socket, int]:
                     f"{error.strerror}; give another"
                 ) from error
     raise UsageError(
-        f"worker {topology.rank}: port {', '.join(map(str, ports))} of host "
+        f"worker {topology.rank}: port {shorten(', '.join(map(str, ports)))} of host "
         f"{socket.gethostname()} is in use; end what uses it or give another"
     )
 
@@ -97,6 +107,27 @@ def interface_address(interface: str) -> str:
     )
 
 
+def own_addresses() -> list[str]:
+    """Returns the addresses of this host's network interfaces, the likeliest to be reached first.
+
+    That is the one from which this host reaches others by default; loopback comes last.
+    """
+    found = list[str]()
+    for family, documented in (
+        (socket.AF_INET, "192.0.2.1"),  # of a range for documentation; UDP, so nothing is sent
+        (socket.AF_INET6, "2001:db8::1"),
+    ):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((documented, 9))
+            found.append(str(probe.getsockname()[0]))
+    up = {name for name, stats in psutil.net_if_stats().items() if stats.isup}
+    there = [one for name, all_of in psutil.net_if_addrs().items() if name in up for one in all_of]
+    for family in (socket.AF_INET, socket.AF_INET6):
+        found += [one.address for one in there if one.family == family]
+    usable = [each for each in dict.fromkeys(found) if not _link_local(each)]
+    return sorted(usable, key=is_loopback)  # stable
+
+
 def _addresses(host: str) -> set[str]:
     """Returns the addresses of a host's name; none for an unknown name."""
     try:
@@ -107,4 +138,4 @@ def _addresses(host: str) -> set[str]:
 
 def _link_local(address: str) -> bool:
     """Returns whether an IPv6 address is valid on one link only, so that others can't use it."""
-    return ipaddress.ip_address(address).is_link_local and ":" in address
+    return ipaddress.ip_address(address.partition("%")[0]).is_link_local and ":" in address

@@ -7,11 +7,14 @@ group.py watches over them. docs/meeting.md describes the protocol.
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
 
-from mnist_dist.cluster import descriptors, ports, reception
+from mnist_dist.cluster import descriptors, meeting_file, ports, reception
 from mnist_dist.cluster.address import join
 from mnist_dist.cluster.deadline import MeetingDeadline
 from mnist_dist.cluster.event_loop import EventLoop
@@ -24,54 +27,82 @@ from mnist_dist.cluster.topology import Topology
 ARRIVALS = 128  # that are accepted before anything else is done
 
 
-def meet(  # noqa: PLR0913
-    topology: Topology,
-    devices: int,
-    fingerprints: Mapping[str, Mapping[str, str]],
-    connect_timeout_s: float,
-    interface: str = "",
-    stop_signal: Callable[[], str] = str,
+class Terms(NamedTuple):
+    """Settings of the meeting.
+
+    Attributes:
+        connect_timeout_s: how long to wait for all workers.
+        peer_timeout_s: silence after which a worker counts as lost.
+        interface: network interface between the workers; empty for that of the host's name.
+        fingerprints: kind -> name -> value, such as the flags, equal on all workers.
+        folder: that all workers see; worker 0 is found by a file there if no starter names it.
+    """
+
+    connect_timeout_s: float
+    peer_timeout_s: float
+    interface: str
+    fingerprints: Mapping[str, Mapping[str, str]]
+    folder: str = ""
+
+
+def meet(
+    topology: Topology, devices: int, terms: Terms, stop_signal: Callable[[], str] = str
 ) -> Meeting:
     """Waits until all workers have connected and agree.
 
     Args:
         topology: has at least two workers.
-        devices: the number of devices of this worker; it must be the same on all workers.
-        fingerprints: kind -> name -> value; all workers must have equal values.
-        connect_timeout_s: how long to wait for the last worker, in seconds.
-        interface: network interface whose address the others are to use; empty: the host's name.
+        devices: the number of devices of this worker, which must be the same on all workers; 0 if
+            it isn't known yet.
+        terms: settings of the meeting.
         stop_signal: returns the name of the signal that asked this process to stop, or "".
 
     Raises:
         UsageError: workers that don't fit together, a port in use, an unknown interface, too low a
-            limit of open files.
+            limit of open files, a folder that worker 0 can't write to.
         RunError: a worker that didn't come, a host that can't be found; the message names it.
             ToldToStop: this process was asked to stop meanwhile.
     """
-    chosen = ports.interface_address(interface)
+    chosen = ports.interface_address(terms.interface)
     if topology.is_chief:
         descriptors.ensure(topology.num_workers)
     listener, port = ports.claim(topology, chosen)
-    own = Handshake(
-        topology.rank,
-        socket.gethostname(),
-        os.getpid(),
-        join(chosen or topology.host, port),
-        devices,
-        digest(topology.workers),
-        fingerprints,
-    )
-    loop = EventLoop()
-    deadline = MeetingDeadline(own.name, connect_timeout_s, loop.clock, stop_signal)
+    host = chosen or topology.host
+    file = meeting_file.path(terms.folder, topology.token) if topology.meets_by_file else None
+    with contextlib.ExitStack() as stack:
+        if file and topology.is_chief:
+            hosts = [chosen] if chosen else ports.own_addresses()
+            token = stack.enter_context(meeting_file.published(file, hosts, port))
+            topology, host = dataclasses.replace(topology, token=token), hosts[0]
+        own = Handshake(
+            topology.rank,
+            socket.gethostname(),
+            os.getpid(),
+            join(host, port),
+            devices,
+            digest(topology.workers),
+            terms.fingerprints,
+        )
+        loop = stack.enter_context(_closed_after_failure(EventLoop()))
+        deadline = MeetingDeadline(own.name, terms.connect_timeout_s, loop.clock, stop_signal)
+        return Meeting(loop, loop.run(rendezvous(topology, own, listener, deadline, file)))
+
+
+@contextlib.contextmanager
+def _closed_after_failure(loop: EventLoop) -> Iterator[EventLoop]:
     try:
-        return Meeting(loop, loop.run(rendezvous(topology, own, listener, deadline)))
+        yield loop
     except BaseException:
         loop.close()
         raise
 
 
 async def rendezvous(
-    topology: Topology, own: Handshake, listener: socket.socket, deadline: MeetingDeadline
+    topology: Topology,
+    own: Handshake,
+    listener: socket.socket,
+    deadline: MeetingDeadline,
+    file: Path | None = None,
 ) -> Group:
     """`meet` within an event loop.
 
@@ -81,6 +112,7 @@ async def rendezvous(
         listener: the socket at its address; it is closed at the end, since TensorFlow will listen
             there.
         deadline: until which all have to meet.
+        file: by which the others find worker 0; None if the topology has its address.
 
     Raises:
         UsageError, RunError: as `meet`.
@@ -88,11 +120,14 @@ async def rendezvous(
     listener.setblocking(False)
     if topology.is_chief:
         return await reception.receive(topology, own, listener, deadline)
-    introduction = Introduction(topology, own, deadline)
+    introduction = Introduction(topology, own, deadline, file)
     loop = asyncio.get_running_loop()
     loop.add_reader(listener, _close_arrivals, listener)
     try:
-        return await introduction.hear_verdict(await introduction.find_chief())
+        while True:
+            group = await introduction.hear_verdict(await introduction.find_chief())
+            if group is not None:
+                return group
     finally:
         loop.remove_reader(listener)
         listener.close()

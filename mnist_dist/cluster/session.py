@@ -3,13 +3,14 @@
 import contextlib
 import math
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
-from mnist_dist.cluster import rendezvous
+from mnist_dist.cluster import host_share, rendezvous
 from mnist_dist.cluster.liveness import Meeting
+from mnist_dist.cluster.rendezvous import Terms
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.devices import failures, resources, strategy, visible
 from mnist_dist.devices.replica_placement import ReplicaPlacement
@@ -18,22 +19,6 @@ from mnist_dist.devices.visible import Wanted
 from mnist_dist.errors import BitsDiffer, RunError, UsageError
 
 AGREE_TIMEOUT_S = 120.0
-
-
-class Terms(NamedTuple):
-    """Settings of the meeting.
-
-    Attributes:
-        connect_timeout_s: how long to wait for all workers.
-        peer_timeout_s: silence after which a worker counts as lost.
-        interface: network interface between the workers; empty for that of the host's name.
-        fingerprints: kind -> name -> value, such as the flags, equal on all workers.
-    """
-
-    connect_timeout_s: float
-    peer_timeout_s: float
-    interface: str
-    fingerprints: Mapping[str, Mapping[str, str]]
 
 
 class Session:
@@ -65,8 +50,8 @@ class Session:
         if found is not None:
             rank, other, chief = found
             raise RunError(
-                f"{what} of worker {rank} ({self.topology.workers[rank]}) is {other}, of "
-                f"worker 0 ({self.topology.workers[0]}) {chief}; all stop"
+                f"{what} of worker {rank} ({self._meeting.workers[rank]}) is {other}, of "
+                f"worker 0 ({self._meeting.workers[0]}) {chief}; all stop"
             )
 
     def from_chief(self, make: Callable[[], Any]) -> Any:
@@ -111,6 +96,17 @@ def _first_difference(values: list[Any]) -> list[Any] | None:
     return None
 
 
+def _check_number(meeting: Meeting, devices: int) -> None:
+    """Raises UsageError if a worker has another number of devices than worker 0."""
+    found = meeting.exchange(devices, _first_difference, AGREE_TIMEOUT_S)
+    if found is not None:
+        other, theirs, chiefs = found
+        raise UsageError(
+            f"worker {other} ({meeting.workers[other]}) has {theirs} device(s), worker 0 {chiefs}; "
+            "give each worker the same number, with --gpus or the scheduler"
+        )
+
+
 @contextlib.contextmanager
 def join(
     wanted: Wanted, terms: Terms, topology: Topology, stop_signal: Callable[[], str] = str
@@ -127,21 +123,22 @@ def join(
         UsageError: a device isn't there, or workers were started with different flags.
         RunError: a worker doesn't come, or is lost. ToldToStop: a signal came while waiting.
     """
-    names = visible.local_devices(wanted, topology.num_workers)
     meeting: Meeting | None = None
     workers = topology.workers
-    if topology.num_workers > 1:
-        meeting = rendezvous.meet(
-            topology,
-            len(names),
-            terms.fingerprints,
-            terms.connect_timeout_s,
-            terms.interface,
-            stop_signal,
-        )
+    several = topology.num_workers > 1
+    # A worker's devices are known before the meeting, unless it shares its host's with others.
+    known = topology.addresses_known
+    names = visible.local_devices(wanted, topology.num_workers) if known else ()
+    if several:
+        meeting = rendezvous.meet(topology, len(names), terms, stop_signal)
         workers = meeting.workers
         meeting.watch(terms.peer_timeout_s)
     try:
+        if meeting is not None and not known:
+            _, gpus = host_share.take(meeting, topology, wanted.no_gpu, wanted.gpus)
+            wanted = wanted._replace(gpus=gpus)
+            names = visible.local_devices(wanted, topology.num_workers)
+            _check_number(meeting, len(names))
         devices = strategy.build(wanted, names, workers, topology.rank, resources.cores())
         yield Session(topology, devices, meeting)
         if meeting is not None:

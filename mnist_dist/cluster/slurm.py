@@ -37,9 +37,13 @@ def hosts(environment: Mapping[str, str], tasks: int, rank: int) -> list[str]:
         fits = size and len(counts) == len(nodes) and sum(counts) == tasks
         by_rank = [nodes[place] for place in _places(counts, size)] if size and fits else []
     here = nodes[node] if node < len(nodes) else ""
-    ranks_here = [str(number) for number, host in enumerate(by_rank) if host == here]
-    told_here = environment.get("SLURM_GTIDS", ",".join(ranks_here)).split(",")
-    if len(by_rank) != tasks or ranks_here != told_here or str(rank) not in ranks_here:
+    ours = by_rank[rank] if rank < len(by_rank) else ""
+    # Hosts that were given may be addresses, and several of them one node's.
+    named = not given_hosts or ours in nodes
+    ranks_here = [str(number) for number, host in enumerate(by_rank) if host == ours]
+    listed_here = environment.get("SLURM_GTIDS", ",".join(ranks_here)).split(",")
+    fits = ranks_here == listed_here if named else set(ranks_here) <= set(listed_here)
+    if len(by_rank) != tasks or not fits or not ours or (named and ours != here):
         raise _unclear(environment, f"task {rank} of {tasks} is on node {node}")
     return by_rank
 

@@ -9,17 +9,20 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mnist_dist import bounded
-from mnist_dist.cluster import slurm
+from mnist_dist.bounded import whole_number
+from mnist_dist.cluster import launched, slurm
 from mnist_dist.cluster.address import join, split
 from mnist_dist.cluster.hostlist import MOST_HOSTS
 from mnist_dist.errors import UsageError, shorten
 
 FIRST_PORT, LAST_PORT = 15000, 32000  # below the ports that Linux gives to outgoing connections
-SLURM_CANDIDATES = 8
+CANDIDATES = 8
+MOST_ADDRESSES = 16  # in MASTER_ADDR
 TOKEN = "MNIST_DIST_TOKEN"  # noqa: S105 -- the variable's name
 
 
@@ -28,12 +31,16 @@ class Topology:
     """The workers of one run, as this process sees them.
 
     Attributes:
-        workers: "host:port" by rank, the first candidate of each; empty for a process alone.
+        workers: "host:port" by rank, the first candidate of each; "" where it becomes known only
+            when they meet. Empty for a process alone.
         rank: this process's number.
-        source: "none", "tf_config" or "slurm".
+        source: "none", or the value of --cluster that says the same.
         token: names the run, and is its secret where MNIST_DIST_TOKEN is set: a worker must know
-            it to be let in.
-        port_candidates: how many ports a worker may try, in steps of the number of workers.
+            it to be let in. Where no address is known, only names one start of the run.
+        port_candidates: how many ports a worker may try.
+        port_step: between them; 0 for the number of workers.
+        chief_hosts: further names or addresses of worker 0's host.
+        local_rank: this worker's number on its host; None where the starter doesn't say.
         note: one line for the log, if there is something to say.
     """
 
@@ -42,6 +49,9 @@ class Topology:
     source: str = "none"
     token: str = dataclasses.field(default="", repr=False)
     port_candidates: int = 1
+    port_step: int = 0
+    chief_hosts: tuple[str, ...] = ()
+    local_rank: int | None = None
     note: str = ""
 
     @property
@@ -56,25 +66,50 @@ class Topology:
 
     @property
     def host(self) -> str:
-        """This worker's host name; empty for a process alone."""
-        return split(self.workers[self.rank])[0] if self.workers else ""
+        """This worker's host name; empty for a process alone, or if it isn't known yet."""
+        return self._own[0]
 
     @property
     def port(self) -> int:
-        """This worker's first port; 0 for a process alone."""
-        return split(self.workers[self.rank])[1] if self.workers else 0
+        """This worker's first port; 0 for a process alone, or if it isn't known yet."""
+        return self._own[1]
+
+    @property
+    def addresses_known(self) -> bool:
+        """Whether every worker was started with the addresses of all."""
+        return all(self.workers)
+
+    @property
+    def meets_by_file(self) -> bool:
+        """Whether worker 0's address is known only by a file that it writes."""
+        return bool(self.workers) and not self.workers[0]
+
+    def worker_name(self, rank: int) -> str:
+        """A worker's name for messages, with its address if that is known."""
+        address = self.workers[rank]
+        return f"worker {rank} ({address})" if address else f"worker {rank}"
+
+    @property
+    def _own(self) -> tuple[str, int]:
+        own = self.workers[self.rank] if self.workers else ""
+        return split(own) if own else ("", 0)
 
 
 def from_environment(environment: Mapping[str, str], cluster: str = "auto") -> Topology:
-    """Reads the workers from TF_CONFIG or SLURM's variables.
+    """Reads the workers from the variables of whatever has started this process.
+
+    With "auto" the first of these that says there are several processes is taken: TF_CONFIG; Open
+    MPI, PMI, Flux, RANK and WORLD_SIZE, and Kubernetes; srun. srun comes first if all of those
+    before it say the same as srun's step (srun sets PMI's variables, users often RANK). If they
+    differ, such as for mpirun within a step, the process was started by the others.
 
     Args:
         environment: such as os.environ.
-        cluster: "tf_config" and "slurm" insist on one; "auto" takes TF_CONFIG where it is set,
-            then SLURM, then this process alone; "none" is this process alone.
+        cluster: "none" is this process alone; any other value but "auto" insists on one starter.
 
     Raises:
-        UsageError: a variable that is malformed or missing.
+        UsageError: a variable that is malformed or missing, or two starters that say different
+            things.
     """
     if cluster == "none":
         return Topology()
@@ -82,11 +117,68 @@ def from_environment(environment: Mapping[str, str], cluster: str = "auto") -> T
         raise UsageError("--cluster=tf_config: TF_CONFIG isn't set; set it in each process")
     if cluster == "slurm" and "SLURM_JOB_ID" not in environment:
         raise UsageError("--cluster=slurm: SLURM_JOB_ID isn't set; start with sbatch or srun")
-    if environment.get("TF_CONFIG") and cluster != "slurm":
+    if environment.get("TF_CONFIG") and cluster in ("auto", "tf_config"):
         return _tf_config(environment["TF_CONFIG"], environment.get(TOKEN, ""))
+    if cluster != "slurm":
+        found = launched.places(environment, cluster)
+        if cluster != "auto" and not found:
+            names = [s for s in launched.STARTERS if s.cluster == cluster]
+            wanted = " or ".join(f"{s.rank} and {s.size}" for s in names)
+            raise UsageError(f"--cluster={cluster}: {wanted} aren't set; set them in each process")
+        place = (
+            None
+            if cluster == "auto" and _same_as_srun(found, environment)
+            else (launched.chosen(found))
+        )
+        if place is not None:
+            return _launched(place, environment)
+        if cluster != "auto":
+            return Topology(source=cluster)
     if "SLURM_JOB_ID" in environment:
         return _slurm(environment)
     return Topology()
+
+
+def _same_as_srun(found: Sequence[launched.Place], environment: Mapping[str, str]) -> bool:
+    """Whether all starters give this process the rank that it has in srun's step."""
+    step = environment.get("SLURM_PROCID", ""), environment.get("SLURM_STEP_NUM_TASKS", "")
+    given = {(str(place.rank), str(place.size)) for place in found if place.size > 1}
+    return "SLURM_JOB_ID" in environment and given == {step}
+
+
+def _launched(place: launched.Place, environment: Mapping[str, str]) -> Topology:
+    """The tasks of a starter that lists no hosts.
+
+    They find worker 0 by MASTER_ADDR and MASTER_PORT, or else by a file.
+    """
+    cluster = place.starter.cluster
+    unknown = ("",) * (place.size - 1)
+    hosts = [host.strip() for host in environment.get("MASTER_ADDR", "").split(",")]
+    port = environment.get("MASTER_PORT", "")
+    if not (any(hosts) and port):
+        attempt = _token(cluster, str(place.size), place.attempt)
+        return Topology(("", *unknown), place.rank, cluster, attempt, local_rank=place.local_rank)
+    number = whole_number(port, 65535)
+    if not number or len(hosts) > MOST_ADDRESSES:
+        raise UsageError(
+            f"MASTER_PORT={shorten(port)}: give a port from 1 to 65535, and in MASTER_ADDR at most "
+            f"{MOST_ADDRESSES} addresses of one host"
+        )
+    for host in hosts:
+        try:
+            split(join(host, number))
+        except ValueError as error:
+            raise UsageError(f"MASTER_ADDR={shorten(host)}: the address {error}") from error
+    return Topology(
+        (join(hosts[0], number), *unknown),
+        place.rank,
+        cluster,
+        _token(cluster, *hosts, port, place.attempt, environment.get(TOKEN, "")),
+        min(CANDIDATES, 65536 - number),  # torchrun itself listens on MASTER_PORT
+        port_step=1,
+        chief_hosts=tuple(hosts[1:]),
+        local_rank=place.local_rank,
+    )
 
 
 def _tf_config(text: str, secret: str) -> Topology:
@@ -162,17 +254,23 @@ def _slurm(environment: Mapping[str, str]) -> Topology:
     job += f"-{environment.get('SLURM_RESTART_COUNT', '0')}"  # a requeued job keeps its number
     # Without a token this much is known to the job's owner and to who can guess two port numbers.
     secret = environment.get(TOKEN) or environment.get("SLURM_SRUN_COMM_PORT", "")
-    spread = LAST_PORT - FIRST_PORT - tasks * SLURM_CANDIDATES
+    on_host = Counter[str]()  # only on one host do ports have to differ
+    numbers = []
+    for host in by_rank:
+        numbers.append(on_host[host])
+        on_host[host] += 1
+    most = max(numbers) + 1
+    spread = LAST_PORT - FIRST_PORT - most * CANDIDATES
     if spread < 1:
-        raise UsageError(f"SLURM: {tasks} tasks are more than there are ports; give fewer")
+        raise UsageError(f"SLURM: {most} tasks on a host are more than it has ports; give fewer")
     first = FIRST_PORT + zlib.crc32(_bytes(job)) % spread
-    workers = tuple(join(host, first + number) for number, host in enumerate(by_rank))
+    workers = tuple(join(host, first + n) for host, n in zip(by_rank, numbers, strict=True))
     for worker in workers:
         try:
             split(worker)
         except ValueError as error:
             raise UsageError(f"SLURM: the host '{shorten(worker)}' {error}") from error
-    return Topology(workers, rank, "slurm", _token("slurm", job, secret), SLURM_CANDIDATES)
+    return Topology(workers, rank, "slurm", _token("slurm", job, secret), CANDIDATES, most)
 
 
 def _token(*parts: str) -> str:

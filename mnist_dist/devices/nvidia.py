@@ -4,6 +4,8 @@ import ctypes
 import os
 from typing import Any, NamedTuple
 
+from mnist_dist.errors import UsageError
+
 LIBRARY = "libnvidia-ml.so.1"  # comes with the driver
 MIB = 2**20
 
@@ -66,6 +68,31 @@ def shown(there: list[Card], visible: str | None) -> list[Card]:
             break
         found += match
     return found
+
+
+def chosen(text: str, count: int) -> list[int]:
+    """Indices of the GPUs that --gpus asks for: all, a count, or a list with a comma.
+
+    Args:
+        text: the flag's value.
+        count: the number of GPUs.
+
+    Raises:
+        UsageError: the value isn't one of these, or asks for a GPU that isn't there.
+    """
+    there = f"this machine shows {count} GPU(s) to TensorFlow"
+    if not text:
+        return list(range(count))
+    try:
+        numbers = [int(word) for word in text.split(",") if word.strip()]
+    except ValueError as error:
+        raise UsageError(f"--gpus={text}: give a count, or indices such as 0,2") from error
+    indices = numbers if "," in text else list(range(numbers[0]))
+    if not indices or min(numbers) < 0 or len(set(indices)) < len(indices):
+        raise UsageError(f"--gpus={text}: give a count from 1, or different indices such as 0,2")
+    if max(indices) >= count:
+        raise UsageError(f"--gpus={text}: {there}; ask for those, or give --no_gpu")
+    return indices
 
 
 def _load(library: str) -> Any:

@@ -1,5 +1,6 @@
 """The cores and memory that this process may use, and what it has used."""
 
+import itertools
 import math
 import os
 import re
@@ -21,6 +22,26 @@ def cores() -> int:
     allowed = len(psutil.Process().cpu_affinity() or [0])
     quota = cgroup_cores(CGROUP, Path("/proc/self/cgroup"))
     return max(1, math.ceil(min(allowed, quota)))
+
+
+def available_cores() -> set[int]:
+    """The cores that this process may use; empty where the system doesn't say."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
+def set_cores(cores: set[int]) -> None:
+    """Keeps this process, and those it starts, on some cores; all if the set is empty."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+
+
+def divide(cores: set[int], number: int) -> list[set[int]]:
+    """The cores of each of a number of workers: neighbours together, shared if there are fewer."""
+    ordered = sorted(cores)
+    if len(ordered) < number:
+        return [{ordered[rank % len(ordered)]} if ordered else set() for rank in range(number)]
+    borders = [len(ordered) * rank // number for rank in range(number + 1)]
+    return [set(ordered[a:b]) for a, b in itertools.pairwise(borders)]
 
 
 def cgroup_cores(root: Path, membership: Path) -> float:

@@ -56,7 +56,7 @@ def local_devices(wanted: Wanted, num_workers: int) -> tuple[str, ...]:
             other devices than this process has trained on before.
     """
     found = tf.config.list_physical_devices("GPU")
-    gpus = [] if wanted.no_gpu else _chosen(wanted.gpus, len(found))
+    gpus = [] if wanted.no_gpu else nvidia.chosen(wanted.gpus, len(found))
     if gpus and wanted.virtual_devices:
         gpus = _one_card(wanted, gpus)
     on_gpu = bool(gpus)
@@ -186,20 +186,3 @@ def _check_shards(wanted: Wanted, replicas: int) -> None:
             f"one after another; give --accumulate_steps a power of two up to "
             f"{wanted.shards // replicas}, or more shards"
         )
-
-
-def _chosen(text: str, count: int) -> list[int]:
-    """Indices of the GPUs that --gpus asks for: all, a count, or a list with a comma."""
-    there = f"this machine shows {count} GPU(s) to TensorFlow"
-    if not text:
-        return list(range(count))
-    try:
-        numbers = [int(word) for word in text.split(",") if word.strip()]
-    except ValueError as error:
-        raise UsageError(f"--gpus={text}: give a count, or indices such as 0,2") from error
-    indices = numbers if "," in text else list(range(numbers[0]))
-    if not indices or min(numbers) < 0 or len(set(indices)) < len(indices):
-        raise UsageError(f"--gpus={text}: give a count from 1, or different indices such as 0,2")
-    if max(indices) >= count:
-        raise UsageError(f"--gpus={text}: {there}; ask for those, or give --no_gpu")
-    return indices

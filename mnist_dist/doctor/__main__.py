@@ -9,6 +9,7 @@ from mnist_dist import exits
 
 exits.begin(__name__)
 
+import dataclasses
 import functools
 import json
 import os
@@ -16,7 +17,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from mnist_dist import flags
-from mnist_dist.cluster import tool
+from mnist_dist.cluster import host_share, tool
+from mnist_dist.cluster.host_share import Share
+from mnist_dist.cluster.rendezvous import Terms
 from mnist_dist.cluster.topology import Topology, from_environment
 from mnist_dist.config import Config
 from mnist_dist.devices.startup_messages import without_startup_messages
@@ -69,11 +72,19 @@ class Group(NamedTuple):
         topology: the workers, and which of them this one is.
         addresses: host:port of each worker by rank; empty for one worker.
         gather: returns the values that all workers give, by rank. All workers call it.
+        gpus: --gpus for this worker; None if it is the flag's value.
+        share: this worker's part of its host.
     """
 
     topology: Topology
     addresses: Sequence[str]
     gather: Callable[[Any], Sequence[Any]]
+    gpus: str | None = None
+    share: Share = Share()
+
+    def devices_config(self, config: Config) -> Config:
+        """The flags with the GPUs of this worker alone."""
+        return config if self.gpus is None else dataclasses.replace(config, gpus=self.gpus)
 
 
 def examine(
@@ -94,9 +105,12 @@ def examine(
         return _examine(config, Group(topology, (), lambda value: [value]), console, burn_in_s)
     # The flags and versions of the workers are compared afterwards, so that all differences show.
     limits = config.connect_timeout, config.peer_timeout
-    with tool.met(topology, "doctor", {}, *limits, config.interface) as meeting:
+    terms = Terms(*limits, config.interface, {}, config.meeting_folder)
+    with tool.met(topology, "doctor", terms) as meeting:
+        share, gpus = host_share.take(meeting, topology, config.no_gpu, config.gpus)
         gather = functools.partial(meeting.gather, timeout_s=GATHER_S + burn_in_s)
-        return _examine(config, Group(topology, meeting.workers, gather), console, burn_in_s)
+        group = Group(topology, meeting.workers, gather, gpus, share)
+        return _examine(config, group, console, burn_in_s)
 
 
 def _examine(config: Config, group: Group, console: Console, burn_in_s: float) -> dict[str, Any]:
@@ -122,7 +136,9 @@ def _examine(config: Config, group: Group, console: Console, burn_in_s: float) -
 def _facts(config: Config, group: Group, console: Console) -> dict[str, Any]:
     """Returns this worker's facts: see `facts`, `gpu` and `connectivity`."""
     topology, gather = group.topology, group.gather
-    own = facts.machine(config, topology) | facts.data(config)
+    address = group.addresses[topology.rank] if group.addresses else ""
+    own = facts.machine(config, topology.rank, address) | facts.data(config)
+    own |= {"local_rank": group.share.local_rank, "local_size": group.share.local_size}
     console.line(header(config, own))
     with without_startup_messages():
         console.stage("importing TensorFlow")
@@ -131,7 +147,7 @@ def _facts(config: Config, group: Group, console: Console) -> dict[str, Any]:
         console.stage("looking for devices")
         build, visible_gpus = connectivity.tensorflow_build()
         console.stage("checking the workers")
-    own |= connectivity.devices(config, topology.num_workers)
+    own |= connectivity.devices(group.devices_config(config), topology.num_workers)
     own |= gpu.facts(build, visible_gpus)
     with facts.probe(config.checkpoint_dir, topology.is_chief) as problem:
         if not gather(problem)[0]:
@@ -151,7 +167,8 @@ def _run_on_devices(
     console.stage("measuring an all-reduce")
     workers, rank = report["workers"], group.topology.rank
     names = tuple(workers[rank]["devices"])
-    built = connectivity.build(config, names, tuple(group.addresses), rank, bool(burn_in_s))
+    devices_config, exact = group.devices_config(config), bool(burn_in_s)
+    built = connectivity.build(devices_config, names, tuple(group.addresses), rank, exact)
     report["all_reduce"] = connectivity.all_reduce(built, rank)
     if burn_in_s:
         console.stage("burning in")

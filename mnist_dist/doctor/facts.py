@@ -12,7 +12,6 @@ from typing import Any
 import psutil
 
 from mnist_dist import __version__
-from mnist_dist.cluster.topology import Topology
 from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.devices import resources
@@ -24,17 +23,23 @@ PROBE = ".mnist_dist-doctor"
 SEEN_S = 3.0  # a network file system may take a moment
 
 
-def machine(config: Config, topology: Topology) -> dict[str, Any]:
-    """Returns rank, host, cores, memory in bytes, versions and flags."""
+def machine(config: Config, rank: int, address: str) -> dict[str, Any]:
+    """Returns rank, host, cores, memory in bytes, versions and flags.
+
+    Args:
+        config: the run's flags.
+        rank: this worker's number.
+        address: where the others reach it, host:port; empty for one worker.
+    """
     memory = psutil.virtual_memory()
     package = hashlib.blake2b(digest_size=6)
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         package.update(path.name.encode() + path.read_bytes())
     return {
-        "rank": topology.rank,
+        "rank": rank,
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "address": topology.workers[topology.rank] if topology.workers else "",
+        "address": address,
         "cores": resources.cores(),
         "machine_cores": os.cpu_count(),
         "memory_bytes": memory.total,

@@ -9,6 +9,15 @@ from mnist_dist.data.order import replica_rows
 from mnist_dist.run import text_table
 
 SKEW_S = 2.0
+STARTED = {
+    "none": "this process alone",
+    "tf_config": "TF_CONFIG",
+    "slurm": "SLURM",
+    "mpi": "MPI",
+    "flux": "Flux",
+    "rank": "RANK and WORLD_SIZE",
+    "kubernetes": "an indexed job of Kubernetes",
+}
 MEMORY_BYTES = 2 * 2**30  # TensorFlow, the data and the network need about 1.5 GB
 
 
@@ -111,13 +120,14 @@ def _finding(worker: dict[str, Any], message: str, bad: bool = True) -> dict[str
 def text(report: dict[str, Any]) -> str:
     """Returns the report without its first lines; lines have about 100 characters at most."""
     workers, config = report["workers"], report["config"]
-    rows = [["rank", "host", "address", "devices", "cores", "memory free/all", "images"]]
+    rows = [["rank", "host", "on host", "address", "devices", "cores", "memory free/all", "images"]]
     shares = _shares(config, workers)
     for worker, share in zip(workers, shares, strict=True):
         rows.append(
             [
                 str(worker["rank"]),
                 worker["host"],
+                f"{worker['local_rank'] + 1} of {worker['local_size']}",
                 worker["address"] or "-",
                 ",".join(worker["devices"]) or "none",
                 f"{worker['cores']} of {worker['machine_cores']}",
@@ -127,9 +137,8 @@ def text(report: dict[str, Any]) -> str:
             ]
         )
     skew_s = max(abs(worker["clock_skew_s"]) for worker in workers)
-    started = {"none": "this process alone", "tf_config": "TF_CONFIG", "slurm": "SLURM"}
     lines = [
-        f"Workers: {len(workers)} ({started[report['source']]}); images: of a global batch of "
+        f"Workers: {len(workers)} ({STARTED[report['source']]}); images: of a global batch of "
         f"{config['batch_size']}, by replica",
         *text_table.lines(rows),
     ]

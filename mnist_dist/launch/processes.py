@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import functools
-import itertools
 import json
 import os
 import random
@@ -21,6 +20,7 @@ import psutil
 
 from mnist_dist.cluster.ports import listen
 from mnist_dist.cluster.topology import FIRST_PORT, LAST_PORT, TOKEN
+from mnist_dist.devices import resources
 from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE
 from mnist_dist.launch.decision import End, How, how
 
@@ -65,8 +65,8 @@ class Workers:
         """
         self._processes, self._readers, self._first_failed = [], [], -1
         token = secrets.token_hex(16)  # which keeps other users' processes out
-        addresses = [f"localhost:{port}" for port in free_ports(self._number)]
-        for rank, cores in enumerate(divide(available_cores(), self._number)):
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(self._number)]
+        for rank, cores in enumerate(resources.divide(resources.available_cores(), self._number)):
             task = {"type": "worker", "index": rank}
             config = json.dumps({"cluster": {"worker": addresses}, "task": task})
             self._processes.append(self._start(rank, {"TF_CONFIG": config, TOKEN: token}, cores))
@@ -112,8 +112,8 @@ class Workers:
     def _start(
         self, rank: int, variables: dict[str, str], cores: set[int]
     ) -> subprocess.Popen[str]:
-        before = available_cores()
-        set_cores(cores)  # inherited: the worker has them from its first thread on
+        before = resources.available_cores()
+        resources.set_cores(cores)  # inherited: the worker has them from its first thread on
         process = subprocess.Popen(
             self._command,
             env={**os.environ, **variables},
@@ -125,7 +125,7 @@ class Workers:
             start_new_session=True,  # Ctrl-C comes to this process, which passes it on
             preexec_fn=functools.partial(_end_with, os.getpid()),
         )
-        set_cores(before)
+        resources.set_cores(before)
         for stream, to in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
             reader = threading.Thread(target=_prefix, args=(rank, stream, to), daemon=True)
             reader.start()
@@ -175,26 +175,6 @@ def _say_end(rank: int, returncode: int) -> None:
 def exit_code(returncode: int) -> int:
     """A process's end as a shell says it: 128 and the signal's number if there was one."""
     return 128 - returncode if returncode < 0 else returncode
-
-
-def available_cores() -> set[int]:
-    """The cores that this process may use; empty where the system doesn't say."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-
-
-def set_cores(cores: set[int]) -> None:
-    """Keeps this process, and those it starts, on some cores; all if the set is empty."""
-    if cores:
-        os.sched_setaffinity(0, cores)
-
-
-def divide(cores: set[int], number: int) -> list[set[int]]:
-    """The cores of each of a number of workers: neighbours together, shared if there are fewer."""
-    ordered = sorted(cores)
-    if len(ordered) < number:
-        return [{ordered[rank % len(ordered)]} if ordered else set() for rank in range(number)]
-    borders = [len(ordered) * rank // number for rank in range(number + 1)]
-    return [set(ordered[a:b]) for a, b in itertools.pairwise(borders)]
 
 
 def free_ports(number: int) -> list[int]:

@@ -72,6 +72,13 @@ RUN_BY = {
     r"launch/local\.sh -n \d+ -- .*": (
         "tests/process/launch/test_local_launcher.py::test_a_training_of_two_workers"
     ),
+    rf"mpirun -n \d+ {TRAIN} .*": (
+        "tests/process/cluster/test_mpi.py::"
+        "test_two_and_four_processes_train_one_run_with_the_bits_of_one_process"
+    ),
+    r"mpirun -n \d+ python -m mnist_dist\.doctor": (
+        "tests/process/cluster/test_mpi.py::test_the_doctor_shows_how_they_share_the_host"
+    ),
     r"sbatch (--[\w=-]+ )*launch/train\.slurm.*": (
         "tests/slurm/test_training_jobs.py::test_the_curve_of_a_single_process"
     ),
@@ -109,6 +116,7 @@ NOT_RUN = {
         "the reader's own environment; .ci/run makes one"
     ),
     r"tests/run .*": "options of tests/run, which .ci/run runs",
+    r"flux run .*|torchrun .*": "not at hand; their variables are tested as documented",
     r"pre-commit install": "sets up a git hook; it calls tests/run --check",
     r"\.ci/run": "installs Debian packages; CI runs it",
     r"export MNIST_DIST_\w+=.*": "containers aren't at hand; words in front are tested on SLURM",

@@ -70,10 +70,10 @@ INSIDE = {
     ],
     "cluster": [
         "address connecting deadline descriptors hostlist job messages",
-        "addresses event_loop handshake peer slurm",
+        "addresses event_loop handshake launched meeting_file peer slurm",
         "group reachability topology",
         "admission liveness ports",
-        "introduction reception",
+        "host_share introduction reception",
         "rendezvous",
         "session tool",
     ],
@@ -336,7 +336,8 @@ LIGHT = """
     report.__main__ report.html doctor.__main__ doctor.gpu
     bench.__main__ bench.child demo.__main__ demo.server
     __init__ evaluate export use.handwriting use.loading use.origin
-    cluster.job cluster.topology cluster.ports cluster.liveness cluster.rendezvous
+    cluster.host_share cluster.job cluster.launched cluster.meeting_file
+    cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.failures devices.nvidia devices.processor devices.startup_messages devices.resources
     devices.timing_fit

@@ -12,13 +12,13 @@ ROOT = Path(__file__).resolve().parents[3]
 WORKER = """
 import json, os, socket, sys, threading
 from mnist_dist.errors import RunError, ToldToStop, UsageError
-from mnist_dist.cluster.rendezvous import meet
+from mnist_dist.cluster.rendezvous import Terms, meet
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.training.stop import Stop
 
 spec = json.loads(sys.argv[1])
 topology = Topology(tuple(spec["workers"]), spec["rank"], "tf_config", spec["run"],
-                    spec["candidates"])
+                    spec["candidates"], chief_hosts=tuple(spec["chief_hosts"]))
 fingerprints = {"flags": spec["flags"], "versions": {}}
 stop = Stop()
 stop.listen()
@@ -33,8 +33,9 @@ meeting = None
 def say(**words):
     print(json.dumps(words), flush=True)
 try:
-    meeting = meet(topology, spec["devices"], fingerprints, spec["timeout_s"], spec["interface"],
-                   lambda: stop.signal_name)
+    terms = Terms(spec["timeout_s"], spec["peer_timeout_s"], spec["interface"], fingerprints,
+                  spec["folder"])
+    meeting = meet(topology, spec["devices"], terms, lambda: stop.signal_name)
     meeting.watch(spec["peer_timeout_s"])
     say(met=meeting.workers)
     for line in sys.stdin:
@@ -88,7 +89,7 @@ class Worker:
         spec = {
             "workers": workers, "rank": rank, "run": "run-a", "candidates": 1, "devices": 1,
             "flags": {"lr": "0.01"}, "timeout_s": 100.0, "peer_timeout_s": 10.0, "interface": "",
-            "gather_s": 10.0, "names": "", **changes,
+            "gather_s": 10.0, "names": "", "folder": "", "chief_hosts": [], **changes,
         }  # fmt: skip
         self.process = subprocess.Popen(
             [sys.executable, "-c", WORKER, json.dumps(spec)],

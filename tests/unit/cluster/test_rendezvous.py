@@ -355,3 +355,58 @@ def test_the_port_is_free_for_another_server_while_connections_stay(start):
     for number, worker in enumerate(met):
         worker.tell(f"gather {number}")
     assert met[0].heard() == met[1].heard() == {"gathered": [0, 1]}
+
+
+def by_file(start, folder, ranks, size, **changes):
+    """Workers that find worker 0 by a file in `folder`."""
+    changes = {"candidates": 1, "folder": str(folder), **changes}
+    return [start([""] * size, rank, **changes) for rank in ranks]
+
+
+def test_workers_without_addresses_meet_by_a_file(start, tmp_path):
+    early = by_file(start, tmp_path, (1, 2), 3)
+    met = [worker.heard()["met"] for worker in by_file(start, tmp_path, (0,), 3) + early]
+    assert met[0] == met[1] == met[2]
+    assert len({address for address in met[0] if address.split(":")[1]}) == 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_a_dead_start_is_passed_over(start, tmp_path):
+    """Worker 0 of that start listens no more, or is dying and still listens."""
+    [dead] = by_file(start, tmp_path, (0,), 3)
+    wait_for("its file", lambda: list(tmp_path.iterdir()), 30)
+    [file] = tmp_path.iterdir()
+    [misled] = by_file(start, tmp_path, (1,), 3)
+    port = json.loads(file.read_text())["port"]
+    connect(f"127.0.0.1:{port}").close()
+    dead.process.kill()
+    dead.process.wait()
+    assert file.exists()
+    others = by_file(start, tmp_path, (0, 2), 3)
+    met = [worker.heard() for worker in (misled, *others)]
+    assert met[0] == met[1] == met[2]
+
+
+def test_no_file_is_said(start, tmp_path):
+    [worker] = by_file(start, tmp_path, (1,), 2, timeout_s=1.0)
+    code, text = worker.end()
+    assert code == 1
+    assert f"after 1 s there is no {tmp_path}/.meeting-" in text
+    assert "share that folder (--run_dir), or set MASTER_ADDR and MASTER_PORT" in text
+
+
+def test_a_worker_without_address_that_never_comes_is_named(start, tmp_path):
+    for worker in by_file(start, tmp_path, (0, 1), 3, timeout_s=2.0):
+        code, text = worker.end()
+        assert code == 1
+        assert "after 2 s worker 2 did not come" in text
+
+
+def test_workers_without_addresses_meet_at_that_of_worker_0(start):
+    """A name of worker 0 that leads nowhere is followed by one that does."""
+    port = free_ports(1)[0]
+    workers = [f"no-such-host.invalid:{port}", "", ""]
+    met = [start(workers, rank, chief_hosts=["127.0.0.1"]) for rank in range(3)]
+    found = [worker.heard()["met"] for worker in met]
+    assert found[0] == found[1] == found[2]
+    assert {address.split(":")[0] for address in found[0][1:]} == {"127.0.0.1"}

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from mnist_dist.cluster import ports
 from mnist_dist.cluster.topology import Topology, from_environment
 from mnist_dist.errors import UsageError
 
@@ -277,3 +278,37 @@ def test_which_wins():
 def test_an_asked_for_cluster_that_isnt_there(cluster):
     with pytest.raises(UsageError, match=f"--cluster={cluster}"):
         from_environment({}, cluster)
+
+
+@pytest.mark.parametrize("given", ["10.93.41.1,10.93.41.2", "fd13::1,fd13::2", "n1-ib,n2-ib"])
+def test_hosts_may_be_given_as_addresses(given):
+    step = {"STEP_NUM_TASKS": "2", "STEP_NODELIST": "n[1-2]", "STEP_TASKS_PER_NODE": "1(x2)"}
+    environment = slurm(1, 1, **step, GTIDS="1") | {"MNIST_DIST_HOSTS": given}
+    found = from_environment(environment)
+    assert found.host == given.split(",")[1]
+    assert from_environment(environment | {"MNIST_DIST_HOSTS": "n1,n2"}).host == "n2"
+    for wrong in ("n2,n1", "a,a", "a", "a,b,c"):
+        with pytest.raises(UsageError, match="doesn't fit"):
+            from_environment(environment | {"MNIST_DIST_HOSTS": wrong})
+
+
+def test_ports_differ_only_on_a_host():
+    """2,000 nodes of 8 tasks: more tasks than there are ports."""
+    layout = {"STEP_NUM_TASKS": "16000", "STEP_NODELIST": "n[1-2000]"}
+    layout["STEP_TASKS_PER_NODE"] = "8(x2000)"
+    found = from_environment(slurm(15999, 1999, **layout))
+    assert len(set(found.workers)) == 16000
+    assert len({worker.partition(":")[2] for worker in found.workers}) == 8
+    taken = {
+        (host, port) for rank in range(15992, 16000) for host, port in ports.candidates(found, rank)
+    }
+    assert len(taken) == 8 * found.port_candidates
+    with pytest.raises(UsageError, match="2125 tasks on a host are more than it has ports"):
+        from_environment(
+            slurm(
+                0,
+                0,
+                **{"STEP_NUM_TASKS": "2125", "STEP_NODELIST": "n1"},
+                STEP_TASKS_PER_NODE="2125",
+            )
+        )

@@ -10,6 +10,7 @@ from mnist_dist.doctor.report import differing_devices, header, problems, text, 
 def worker(rank, **changes):
     return {
         "rank": rank, "host": f"n{rank}", "address": f"n{rank}:15000", "cores": 2,
+        "local_rank": 0, "local_size": 1,
         "machine_cores": 4, "memory_bytes": 2**34, "memory_free_bytes": 2**33,
         "devices": ["/cpu:0"], "device_problem": "", "data": "MNIST", "data_problem": "",
         "data_fingerprint": "aa", "checkpoint_problem": "", "clock_skew_s": 0.0,
