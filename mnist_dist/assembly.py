@@ -168,6 +168,11 @@ def arithmetic(config: Config, devices: Devices) -> Arithmetic:
         layout,
         bool(config.shards or config.eager),
     )
+    if xla and config.digest_every_steps:
+        raise UsageError(
+            f"--digest_every_steps={config.digest_every_steps} with XLA, whose fused operations "
+            "would change with it, and so the bits; give --xla=off on all runs to be compared"
+        )
     return settle(
         config.precision,
         layout,
@@ -216,6 +221,7 @@ def settings(config: Config, xla: bool = False) -> Settings:
         shards=config.shards,
         accumulate_steps=config.accumulate_steps,
         xla=xla,
+        digest_every_steps=config.digest_every_steps,
     )
 
 

@@ -119,6 +119,7 @@ class Config:
     checkpoint_dir: str = _flag(CHECKPOINT_DIR, "Output", "folder for checkpoints, one per epoch and at the end")
     checkpoint_every_steps: int = _flag(0, "Output", "global steps between additional checkpoints; 0: none", low=0)
     checkpoint_every_s: float = _flag(0.0, "Output", "seconds between additional checkpoints; 0: none", low=0.0)
+    digest_every_steps: int = _flag(0, "Output", "global steps between lines of digests.jsonl, digests of each layer's gradient and weights for python -m mnist_dist.compare; 0: none", low=0, later=True)
     keep_checkpoints: int = _flag(5, "Output", "number of newest checkpoints to keep", low=1)
     stop_lead_s: float = _flag(0.0, "Output", "seconds between a scheduler's signal to stop and the end, to warn if saving takes longer; 0: unknown", low=0.0)
     resume: str = _flag("auto", "Output", "auto: resume from a checkpoint if there is one", choices=("auto", "never", "must"))

@@ -24,7 +24,9 @@ METRICS = "metrics.jsonl"
 TIMES = "times.jsonl"
 RESULT = "result.json"
 PREDICTIONS = "predictions.npz"
-LINES = (METRICS, TIMES)
+DIGEST_FORMAT = 1
+DIGESTS = "digests.jsonl"
+LINES = (METRICS, TIMES, DIGESTS)
 
 
 class Events:
@@ -100,6 +102,8 @@ class Events:
         lost = []
         for name in LINES:
             known = Written(**written[name]) if name in written else None
+            if name == DIGESTS and not known and not (self.folder / name).exists():
+                continue  # a run without --digest_every_steps
             rest = truncation.lines(self.folder / name, known, kept)
             self._logs[name] = Log(self.folder / name, len(rest.records), rest.contents)
             if name == METRICS:
@@ -121,6 +125,17 @@ class Events:
         """Writes one training step's line. `step` and `epoch` count from 1."""
         values = {"loss": loss, "accuracy": accuracy, "lr": lr}
         self._metrics({"step": step, "epoch": epoch, "split": "train", **values})
+
+    def digests(self, step: int, gradient: Mapping[str, str], weights: Mapping[str, str]) -> None:
+        """Writes the digests after `step` global steps.
+
+        Args:
+            step: counts from 1.
+            gradient: layer -> digest of the gradient that this step applied.
+            weights: layer -> digest of the weights after it.
+        """
+        record = {"step": step, "format": DIGEST_FORMAT, "gradient": dict(gradient)}
+        self._line(DIGESTS, {**record, "weights": dict(weights)})
 
     def summary(self, step: int, values: Mapping[str, float]) -> None:
         """Writes training scalars for TensorBoard only, after `step` global steps."""

@@ -10,6 +10,7 @@ class Result:
 
     Attributes:
         bit_checks: comparisons of bits, all of which found them equal.
+        arithmetic: what decides the last bits beside the flags.
         stopped: why the run ended: completed, max_steps, patience or preempted.
         history: the rows of metrics.jsonl, in order.
     """
@@ -33,6 +34,7 @@ class Result:
     data: str
     stopped: str
     config: dict[str, Any]
+    arithmetic: dict[str, str]
     versions: dict[str, str]
     resources: dict[str, Any]
     history: tuple[dict[str, Any], ...] = dataclasses.field(default=(), repr=False)

@@ -112,6 +112,7 @@ def _result(loop: Loop, progress: Progress, stopped: str, facts: Facts) -> Resul
         bit_checks=progress.bit_checks,
         data=loop.data.fingerprint,
         stopped=stopped,
+        arithmetic=loop.kernels,
         versions=versions(),
         resources=resources.used(),
         history=tuple(loop.files.events.history),

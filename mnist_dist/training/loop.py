@@ -20,7 +20,7 @@ from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
 from mnist_dist.run.trace import Trace
-from mnist_dist.training import step_records
+from mnist_dist.training import bit_digest, step_records
 from mnist_dist.training.bit_checks import BitChecks
 from mnist_dist.training.diverged import batch_of, diverged
 from mnist_dist.training.early_stopping import EarlyStopping
@@ -58,6 +58,7 @@ class Loop:
         report_step: reports progress to the other workers.
         bit_checks: compares what must be equal on all replicas.
         blocks: makes the block of a range of steps on the devices.
+        digest_every_steps: global steps between lines of digests.jsonl; 0 for none.
     """
 
     plan: Plan
@@ -77,6 +78,7 @@ class Loop:
     report_step: Callable[[int], None]
     bit_checks: BitChecks
     blocks: Blocks
+    digest_every_steps: int = 0
 
     def run(self, progress: Progress) -> tuple[str, Evaluation | None]:
         """Continues training from `progress` and updates it.
@@ -210,11 +212,16 @@ class Loop:
         checkpoints = self.files.checkpoints
         save = checkpoints.chief and self.plan.save_request(checkpoints.age_s())
         requests = tf.constant(step_records.requests(bool(self.stop.signal_name), save), dtype)
-        rows = self.steps.train(block, tf.constant(rates, dtype), tf.constant(len(steps)), requests)
-        records = step_records.unpack(rows.numpy(), steps)
-        for record, rate in zip(records, rates, strict=False):
+        trained = self.steps.train_block(
+            block, tf.constant(rates, dtype), tf.constant(len(steps)), requests
+        )
+        records = step_records.unpack(trained.rows.numpy(), steps)
+        digests = trained.digests.numpy()
+        for record, rate, digest in zip(records, rates, digests, strict=False):
             self._check_finite(record)
             self._log(record, float(rate))
+            if (record.step + 1) % (self.digest_every_steps or math.inf) == 0:
+                self._log_digests(record.step + 1, digest)
         self.files.console.advance(len(steps), records[-1].loss)
         last = records[-1]
         return last.stop_requested, last.save_requested
@@ -239,6 +246,13 @@ class Loop:
         if record.gradient_norm is not None:
             shown = {"loss": record.loss, "accuracy": record.accuracy, "learning_rate": rate}
             self.files.events.summary(step, {**shown, "gradient_norm": record.gradient_norm})
+
+    def _log_digests(self, step: int, digests: np.ndarray) -> None:
+        names = self.steps.trainable
+        shown = [bit_digest.shown(int(digest)) for digest in digests]
+        gradient, weights = shown[: len(names)], shown[len(names) :]
+        by_name = (dict(zip(names, part, strict=True)) for part in (gradient, weights))
+        self.files.events.digests(step, *by_name)
 
     def _speed(self, steps: range, seconds: float, waited: float) -> dict[str, float]:
         """A block's speed, waiting time and memory, for TensorBoard."""

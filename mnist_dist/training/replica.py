@@ -30,6 +30,7 @@ class Settings(NamedTuple):
         shards: fixed parts of the global batch, each computed by itself; 0 for none.
         accumulate_steps: with shards, the groups in which a replica computes its own.
         xla: compile the steps by XLA.
+        digest_every_steps: global steps between digests of gradients and weights; 0 for none.
     """
 
     seed: int
@@ -41,6 +42,7 @@ class Settings(NamedTuple):
     shards: int = 0
     accumulate_steps: int = 1
     xla: bool = False
+    digest_every_steps: int = 0
 
 
 class ReplicaStep(NamedTuple):

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -10,13 +10,33 @@ from mnist_dist.data.pipeline import Block
 from mnist_dist.network import views
 from mnist_dist.network.layers import BatchNorm
 from mnist_dist.training import step_records
+from mnist_dist.training.bit_digest import bit_digest
 from mnist_dist.training.replica import Replica, ReplicaStep, Settings, as_pixels, cross_entropy
 from mnist_dist.training.shards import Shards
 from mnist_dist.training.state import State
 
 
+class TrainedBlock(NamedTuple):
+    """What the host learns of a block of K steps; what is past the trained steps is zero.
+
+    Attributes:
+        rows: dtype [K, width], a row for each step, which `step_records.unpack` reads.
+        digests: int64 [K, 2 * trainable variables], digests of the gradients that were applied and
+            of the weights after the update, zero for a step without; [K, 0] without
+            --digest_every_steps.
+    """
+
+    rows: tf.Tensor
+    digests: tf.Tensor
+
+
 class Steps:
-    """The training and evaluation of one network under one strategy."""
+    """The training and evaluation of one network under one strategy.
+
+    Attributes:
+        dtype: of losses and learning rates.
+        trainable: the names of the variables that are trained, in the order of the digests.
+    """
 
     def __init__(
         self,
@@ -34,11 +54,14 @@ class Steps:
         self._strategy = strategy
         self._network, self._optimizer, self._loss_scale = state
         self.dtype = tf.as_dtype(self._network.dtype)
+        self.trainable = tuple(self._network.trainable)
         self._tta = tta
         graph: Callable[..., Any] = _eager if settings.eager else _graph
         kind = Shards if settings.shards else Replica
         self._replica = kind(self._network, self._loss_scale, settings)
+        self._settings = settings
         self.train = graph(self._train, loops=True, xla=settings.xla)
+        self.train_block = graph(self._train_block, loops=True, xla=settings.xla)
         self.score = graph(self._score)
         self.merge = graph(self._merge)
         self.swap_averages = graph(lambda: self._optimizer.swap_averages(strategy))
@@ -56,29 +79,60 @@ class Steps:
             dtype [K, width]: a row for each step, which `step_records.unpack` reads; rows past
             `count` are zero.
         """
-        shape = [step_records.width(self._strategy.num_replicas_in_sync)]
-        rows = tf.TensorArray(self.dtype, size=rates.shape[0], element_shape=shape)
+        return self._train_block(block, rates, count, stop).rows
+
+    def _train_block(
+        self, block: Any, rates: tf.Tensor, count: tf.Tensor, stop: tf.Tensor
+    ) -> TrainedBlock:
+        """As `_train`, and returns the digests as well."""
         # int32 values stay on the host; int64 values stay on the GPU, and reading one stalls it.
         first = tf.cast(self._local(block.step)[0], tf.int32)
+        arrays = self._arrays(rates.shape[0])
         k = tf.constant(0)
         while k < count:  # XLA would compile a range anew for each length
-            with_norm = step_records.has_norm(first + k)
-            rows = rows.write(k, self._step(block, k, rates[k], stop, with_norm))
+            arrays = _written(arrays, k, self._step(block, k, first + k, rates[k], stop))
             k += 1
-        return rows.stack()
+        return TrainedBlock(*[array.stack() for array in arrays])
+
+    @tf.autograph.experimental.do_not_convert
+    def _arrays(self, steps: int) -> list[tf.TensorArray]:
+        """Empty arrays of what `_step` returns for each step."""
+        width = step_records.width(self._strategy.num_replicas_in_sync)
+        shapes = [(self.dtype, [width]), (tf.int64, [self._digest_count])]
+        return [tf.TensorArray(dtype, size=steps, element_shape=shape) for dtype, shape in shapes]
 
     @tf.autograph.experimental.do_not_convert
     def _step(
-        self, block: Any, k: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor, with_norm: tf.Tensor
-    ) -> tf.Tensor:
-        """Trains step `k` of a block; its row of what `_train` returns."""
+        self, block: Any, k: tf.Tensor, step: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        """Trains step `k` of a block, global step `step` from 0; a row of each of `_arrays`."""
         result = self._strategy.run(self._replica.step, args=(block, k, stop))
         self._update(result, rate)
         local = [self._local(gradient) for gradient in result.gradients]
         norm = tf.cond(  # which reads all gradients once more
-            with_norm, lambda: tf.linalg.global_norm(local), lambda: tf.zeros([], self.dtype)
+            step_records.has_norm(step),
+            lambda: tf.linalg.global_norm(local),
+            lambda: tf.zeros([], self.dtype),
         )
-        return step_records.row(self._local(result.sums), norm)
+        return step_records.row(self._local(result.sums), norm), self._step_digests(local, step)
+
+    @property
+    def _digest_count(self) -> int:
+        return 2 * len(self._network.trainable) if self._settings.digest_every_steps else 0
+
+    def _step_digests(self, gradients: list[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+        """Digests of the gradients, then of the updated weights, if they are due at this step."""
+        every = self._settings.digest_every_steps
+        if not every:
+            return tf.zeros([0], tf.int64)
+        weights = [self._network.variables[name].value for name in self._network.trainable]
+
+        def digests() -> tf.Tensor:
+            local = [*gradients, *(tf.identity(self._local(weight)) for weight in weights)]
+            return tf.stack([bit_digest(tensor) for tensor in local])
+
+        none = tf.zeros([self._digest_count], tf.int64)
+        return tf.cond(tf.equal((step + 1) % every, 0), digests, lambda: none)
 
     def _update(self, result: ReplicaStep, rate: tf.Tensor) -> None:
         """Updates the weights on all replicas, or on none if float16 gradients aren't finite."""
@@ -147,6 +201,14 @@ def _graph(
     which takes 4 s of a start, so it is used only for `loops` over tensors.
     """
     return tf.function(functools.partial(function), autograph=loops, jit_compile=xla or None)
+
+
+@tf.autograph.experimental.do_not_convert
+def _written(
+    arrays: Sequence[tf.TensorArray], k: tf.Tensor, values: Sequence[tf.Tensor]
+) -> list[tf.TensorArray]:
+    """The arrays with a value each at index `k`."""
+    return [array.write(k, value) for array, value in zip(arrays, values, strict=True)]
 
 
 def _eager(function: Callable[..., Any], **_: bool) -> Callable[..., Any]:

@@ -62,6 +62,7 @@ LIMITS = {
     "log_interval": ([0], [-1]),
     "log_every_s": ([0.0, 30.0], [-1.0]),
     "checkpoint_every_steps": ([0], [-1]),
+    "digest_every_steps": ([0, 1], [-1]),
     "checkpoint_every_s": ([0.0, 0.5], [-1.0, math.inf]),
     "keep_checkpoints": ([1], [0]),
     "stop_lead_s": ([0.0, 120.0], [-1.0, math.inf]),

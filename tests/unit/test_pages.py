@@ -37,6 +37,10 @@ RUN_BY = {
         "tests/process/bench/test_bench.py::test_two_workers"
     ),
     r"launch/local\.sh (-n 2 )?-m bench.*": ("tests/process/bench/test_bench.py::test_two_workers"),
+    r"python -m mnist_dist\.compare \S+ \S+": (
+        "tests/process/compare/test_comparisons.py::"
+        "test_digests_change_no_bit_and_come_at_their_steps"
+    ),
     r"python -m mnist_dist\.report \S+( --format=html)?": (
         "tests/process/report/test_report.py::"
         "test_the_same_runs_give_the_same_page_where_it_is_wanted"

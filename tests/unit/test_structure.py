@@ -30,7 +30,7 @@ ROOMS = [
     "training",
     "assembly run_files",
     "auto_precision",
-    "train report doctor bench local requeue use",
+    "train report doctor bench local requeue use compare",
     "evaluate export demo __main__",
 ]
 ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.split()}
@@ -107,6 +107,7 @@ INSIDE = {
         "table",
     ],
     "bench": ["model plan timed_training", "level page start result", "child figure", "__main__"],
+    "compare": ["files", "difference", "__main__"],
     "demo": ["classifier server", "__main__"],
     "doctor": ["burn_in connectivity facts gpu report", "__main__"],
 }
@@ -334,7 +335,7 @@ def test_unit_tests_need_no_tensorflow():
 LIGHT = """
     __main__ bounded config errors flagfile flags requeue local train
     report.__main__ report.html doctor.__main__ doctor.gpu
-    bench.__main__ bench.child demo.__main__ demo.server
+    bench.__main__ bench.child demo.__main__ demo.server compare.__main__
     __init__ evaluate export use.handwriting use.loading use.origin
     cluster.host_share cluster.job cluster.launched cluster.meeting_file
     cluster.topology cluster.ports cluster.liveness cluster.rendezvous

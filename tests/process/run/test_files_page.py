@@ -48,7 +48,13 @@ def check(record, table):
 
 def test_the_page_is_read():
     assert {heading: len(found) for heading, found in TABLES.items()} == {
-        **{"metrics.jsonl": 1, "times.jsonl": 1, "result.json": 2, "predictions.npz": 1},
+        **{
+            "metrics.jsonl": 1,
+            "times.jsonl": 1,
+            "digests.jsonl": 1,
+            "result.json": 2,
+            "predictions.npz": 1,
+        },
         **{"TensorBoard": 1, "Checkpoints": 3},
         **{"One run folder, one run": 0, "After a fault": 0},
     }
@@ -73,6 +79,15 @@ def test_metrics(base):
 def test_times(base):
     for line in base.lines("times.jsonl"):
         check(line, TABLES["times.jsonl"][0])
+
+
+def test_digests(trainer, small):
+    run = trainer(*small, "--max_steps=4", "--digest_every_steps=2")
+    lines = run.lines("digests.jsonl")
+    assert [line["step"] for line in lines] == [2, 4]
+    for line in lines:
+        check(line, TABLES["digests.jsonl"][0])
+        assert line["gradient"].keys() == line["weights"].keys()
 
 
 def test_result(base, trainer, subset, tmp_path):

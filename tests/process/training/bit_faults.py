@@ -17,7 +17,10 @@ import numpy as np
 from mnist_dist import train
 from mnist_dist.devices.startup_messages import without_startup_messages
 
-BIT = np.uint32(1 << 7)
+with without_startup_messages():
+    import tensorflow as tf
+
+BIT = np.uint32(1 << 20)
 
 
 def flipped(array):
@@ -32,8 +35,14 @@ class Fault:
 
     def __init__(self, kind, rank, device, step, always=False, marker="", name=""):
         self.kind, self.device, self.step, self.name = kind, device, step, name
+        self.rank = rank
         self.always, self.marker = always, Path(marker)
         self.here = self._rank() == rank and not (marker and self.marker.exists())
+
+    @property
+    def replica(self):
+        """Its number over all workers, of one device each or all of one worker."""
+        return self.rank or self.device
 
     @staticmethod
     def _rank():
@@ -66,10 +75,51 @@ def variable(fault):
     Loop._train_block = block
 
 
+def augmentation(fault):
+    """Another seed of augmentation."""
+    from mnist_dist.network.row_positions import RowPositions
+
+    own = RowPositions.uniform
+
+    def uniform(self, rows, columns, stream):
+        numbers = own(self, rows, columns, stream)
+        if stream == 0:  # dropout's
+            return numbers
+        other = own(self._replace(seed=self.seed + 1), rows, columns, stream)
+        return tf.where(self.step >= fault.step, other, numbers)
+
+    RowPositions.uniform = uniform
+
+
+def gradient(fault):
+    """The gradient `name` of one replica before the sum over replicas."""
+    from mnist_dist.training.replica import Replica
+
+    own = Replica._gradients
+
+    def gradients(self, images, labels, rows, total):
+        found, *more = own(self, images, labels, rows, total)
+        index = self._network.trainable.index(fault.name)
+        found[index] = in_graph(fault, found[index], rows.step)
+        return found, *more
+
+    Replica._gradients = gradients
+
+
+def in_graph(fault, tensor, step):
+    """The tensor with one bit flipped, when and where the fault strikes."""
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    due = step >= fault.step if fault.always else tf.equal(step, fault.step)
+    due = tf.logical_and(due, tf.equal(replica, fault.replica))
+    words = tf.reshape(tf.bitcast(tensor, tf.int32), [-1])
+    mask = tf.one_hot(words.shape[0] // 2, words.shape[0], int(BIT), 0, dtype=tf.int32)
+    changed = tf.bitwise.bitwise_xor(words, mask)
+    changed = tf.reshape(tf.bitcast(changed, tensor.dtype), tensor.shape)
+    return tf.where(due, changed, tensor)
+
+
 def main(description, arguments):
     fault = Fault(**json.loads(description))
-    with without_startup_messages():
-        import tensorflow  # noqa: F401
     globals()[fault.kind](fault)
     return train.main(arguments)
 
