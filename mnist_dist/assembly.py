@@ -9,7 +9,7 @@ from mnist_dist.cluster.rendezvous import Terms
 from mnist_dist.config import Config
 from mnist_dist.data import device_blocks
 from mnist_dist.data.device_blocks import Blocks
-from mnist_dist.data.order import Order
+from mnist_dist.data.order import Order, rows_of_step
 from mnist_dist.data.pipeline import Trainset
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices import nvidia
@@ -24,9 +24,10 @@ from mnist_dist.network.augment import Augmentation
 from mnist_dist.network.own_file import OwnArchitecture
 from mnist_dist.optimizers import OPTIMIZERS
 from mnist_dist.run.versions import versions
-from mnist_dist.training import state
+from mnist_dist.training import reduce_plan, state
 from mnist_dist.training.optim import OptimizerSettings
 from mnist_dist.training.plan import Plan
+from mnist_dist.training.reduce_plan import Gradients, ReducePlan
 from mnist_dist.training.replica import Settings
 from mnist_dist.training.schedule import LearningRateSchedule
 from mnist_dist.training.state import State
@@ -59,6 +60,7 @@ class Assembly(NamedTuple):
         arithmetic: precision, layout and kernels.
         architecture: the network's shape.
         state: the network's and the optimizer's variables.
+        reduce: what is sent to sum the gradients over the replicas.
         steps: the compiled training and evaluation.
     """
 
@@ -69,6 +71,7 @@ class Assembly(NamedTuple):
     arithmetic: Arithmetic
     architecture: Architecture | OwnArchitecture
     state: State
+    reduce: ReducePlan
     steps: Steps
 
 
@@ -98,6 +101,8 @@ def assemble(
     computed = arithmetic(config, devices)
     network = architecture(config, data, computed)
     built = state.build(strategy, network, optimizer(config))
+    reduce = reduction(config, gradients(network, built), devices, replicas)
+    step = settings(config)._replace(xla=computed.xla, factored=reduce.names)
     return Assembly(
         order=ordered,
         plan=planned,
@@ -113,7 +118,8 @@ def assemble(
         arithmetic=computed,
         architecture=network,
         state=built,
-        steps=Steps(strategy, built, settings(config, computed.xla)),
+        reduce=reduce,
+        steps=Steps(strategy, built, step),
     )
 
 
@@ -209,8 +215,38 @@ def optimizer(config: Config) -> OptimizerSettings:
     return OptimizerSettings(config.optimizer, flags, config.weight_decay, config.ema)
 
 
-def settings(config: Config, xla: bool = False) -> Settings:
-    """How a step is computed, and whether XLA compiles it."""
+def gradients(architecture: Architecture | OwnArchitecture, built: State) -> Gradients:
+    """The sizes of a network's gradients; a user's own is summed as products only."""
+    if isinstance(architecture, Architecture):
+        return reduce_plan.of_stages(architecture.stages)
+    network = built.network
+    return Gradients(sum(int(network.variables[name].size) for name in network.trainable))
+
+
+def reduction(config: Config, gradients: Gradients, devices: Devices, replicas: int) -> ReducePlan:
+    """What is sent to sum the gradients over the replicas.
+
+    Within one process nothing crosses a network, and on GPUs the factors haven't been measured:
+    there --reduce=auto is the product.
+
+    Raises:
+        UsageError: --reduce=factors, and no factors are smaller than their product.
+    """
+    if replicas == 1:
+        return ReducePlan()
+    several_workers = replicas > len(devices.names)
+    auto = config.reduce == "auto" and several_workers and devices.kind == "cpu"
+    rows = rows_of_step(config.batch_size, config.accumulate_steps, config.shards, replicas)
+    full = 8 if config.precision == "float64" else 4
+    number_bytes = 2 if config.wire_dtype == "bfloat16" else full
+    sent = gradients.plan(rows, number_bytes, auto or config.reduce == "factors")
+    if config.reduce == "factors":
+        sent.check()
+    return sent
+
+
+def settings(config: Config) -> Settings:
+    """How a step is computed by TensorFlow's operations, with gradients summed as products."""
     return Settings(
         seed=config.seed,
         label_smoothing=config.label_smoothing,
@@ -220,7 +256,6 @@ def settings(config: Config, xla: bool = False) -> Settings:
         eager=config.eager,
         shards=config.shards,
         accumulate_steps=config.accumulate_steps,
-        xla=xla,
         digest_every_steps=config.digest_every_steps,
     )
 

@@ -108,6 +108,7 @@ class Config:
     connect_timeout: float = _flag(300.0, "Devices", "seconds to wait for all workers at the start", above=0.0)
     peer_timeout: float = _flag(30.0, "Devices", "seconds without a message after which a worker counts as lost", low=2.0)
     collective: str = _flag("auto", "Devices", "how gradients are summed", choices=("auto", "ring", "nccl"))
+    reduce: str = _flag("auto", "Devices", "how a dense layer's gradient is summed; factors: its inputs and its outputs' gradients are sent in place of their product, where they are smaller; auto: factors between workers on CPUs", later=True, choices=("auto", "product", "factors"))
     bytes_per_pack: int = _flag(0, "Devices", "bytes of gradients sent together; 0: all in one", low=0)
     shards: int = _flag(0, "Devices", "fixed shards of the global batch: any number of replicas that divides it gives the same bits; 0: none, faster", low=0)
     wire_dtype: str = _flag("float32", "Devices", "precision of gradients on the network", numbers=True, choices=("float32", "bfloat16"))
@@ -195,8 +196,12 @@ class Config:
                     f"--network={self.network} with --{field.name}, which is for the built-in "
                     "network; leave one out"
                 )
-        for flag, given in (("--xla=on", "on"), ("--data_format=channels_first", "channels_first")):
-            if given in (self.xla, self.data_format):
+        for flag, given in (
+            ("--xla=on", self.xla == "on"),
+            ("--data_format=channels_first", self.data_format == "channels_first"),
+            ("--reduce=factors", self.reduce == "factors"),
+        ):
+            if given:
                 raise UsageError(
                     f"--network={self.network} with {flag}, which is for the built-in network; "
                     "leave one out"

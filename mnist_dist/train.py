@@ -88,8 +88,9 @@ def _run(
         console.stage("importing TensorFlow")
         import tensorflow as tf
 
-        from mnist_dist import assembly, run_files
+        from mnist_dist import assembly, reduce_choice, run_files
         from mnist_dist.cluster import session
+        from mnist_dist.devices import hardware, resources
         from mnist_dist.training import finish, log_header, resume
 
         console.stage("looking for devices")
@@ -109,12 +110,14 @@ def _run(
         joined.agree("the data", data.fingerprint)
         console.stage("building the network")
         computing, why = _with_precision(config, data, joined)
+        kind, threads = hardware.arithmetic(joined.devices.names[0]), resources.cores()
+        computing, product = reduce_choice.settled(computing, kind, threads, joined.difference)
         made = assembly.assemble(computing, data, joined.devices)
         joined.agree("the file of --network", str(made.architecture.identity))
         start = _starting_weights(located, data, made, joined)
         identity = {**made.architecture.identity, **start.identity}
         files = run_files.files(config, made.state, topology.is_chief, check_lock, console)
-        header = log_header.lines(joined, made.arithmetic, why, data.source)
+        header = log_header.lines(joined, made.arithmetic, made.reduce, data.source, why, product)
         for line in (*header, *run_files.remarks(config)):
             console.line(line)
         loop = _loop(config, data, joined, made, identity, files, stop)

@@ -71,6 +71,15 @@ class Meeting:
             )
         return values
 
+    def difference(self, value: Any, timeout_s: float) -> list[Any] | None:
+        """Compares every worker's value (JSON) with worker 0's: see `_first_difference`.
+
+        Raises:
+            RunError: as `exchange`.
+        """
+        found: list[Any] | None = self.exchange(value, _first_difference, timeout_s)
+        return found
+
     def fail(self, message: str, usage: bool = False) -> None:
         """Tells the others why this worker ends; they end, too."""
         self._loop.run(self._group.fail(message, EXIT_USAGE if usage else EXIT_FAILED))
@@ -104,3 +113,15 @@ class Meeting:
         line = shorten(f"{self._group.name}, step {self._group.step}: {message}", LONGEST)
         # The main thread may hang in a collective, which nothing interrupts.
         exits.leave(code, f"mnist_dist: {line}")
+
+
+def _first_difference(values: list[Any]) -> list[Any] | None:
+    """Finds the first worker whose value isn't worker 0's.
+
+    Returns:
+        Its rank, its value and worker 0's value; None if all are equal.
+    """
+    for rank, value in enumerate(values):
+        if value != values[0]:
+            return [rank, value, values[0]]
+    return None

@@ -44,15 +44,21 @@ class Session:
         Raises:
             RunError: one differs from worker 0, which is named with both values.
         """
-        if self._meeting is None:
-            return
-        found = self._meeting.exchange(value, _first_difference, AGREE_TIMEOUT_S)
+        found = self.difference(value)
         if found is not None:
             rank, other, chief = found
             raise RunError(
                 f"{what} of worker {rank} ({self._meeting.workers[rank]}) is {other}, of "
                 f"worker 0 ({self._meeting.workers[0]}) {chief}; all stop"
             )
+
+    def difference(self, value: Any) -> list[Any] | None:
+        """Returns how a worker's `value` (JSON) differs from worker 0's: see Meeting.difference.
+
+        Raises:
+            RunError: a worker isn't at this point in time.
+        """
+        return self._meeting.difference(value, AGREE_TIMEOUT_S) if self._meeting else None
 
     def from_chief(self, make: Callable[[], Any]) -> Any:
         """Returns what `make` returns on worker 0 (JSON); the others wait for it.
@@ -84,21 +90,9 @@ class Session:
             self._meeting.report_step(step)
 
 
-def _first_difference(values: list[Any]) -> list[Any] | None:
-    """Finds the first worker whose value isn't worker 0's.
-
-    Returns:
-        Its rank, its value and worker 0's value; None if all are equal.
-    """
-    for rank, value in enumerate(values):
-        if value != values[0]:
-            return [rank, value, values[0]]
-    return None
-
-
 def _check_number(meeting: Meeting, devices: int) -> None:
     """Raises UsageError if a worker has another number of devices than worker 0."""
-    found = meeting.exchange(devices, _first_difference, AGREE_TIMEOUT_S)
+    found = meeting.difference(devices, AGREE_TIMEOUT_S)
     if found is not None:
         other, theirs, chiefs = found
         raise UsageError(

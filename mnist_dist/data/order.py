@@ -72,6 +72,20 @@ def rows_per_replica(batch_size: int, micro_batches: int, replicas: int) -> int:
     return math.ceil(math.ceil(batch_size / micro_batches) / replicas)
 
 
+def rows_of_step(batch_size: int, micro_batches: int, shards: int, replicas: int) -> int:
+    """The rows that all replicas together have room for in a global step, padding included.
+
+    Args:
+        batch_size: the global batch.
+        micro_batches: of the global batch; with shards it makes no difference.
+        shards: fixed shards of the global batch; 0 for none.
+        replicas: over all workers.
+    """
+    if shards:
+        return shards * rows_per_replica(batch_size, 1, shards)
+    return micro_batches * replicas * rows_per_replica(batch_size, micro_batches, replicas)
+
+
 def replica_rows(batch_size: int, micro_batches: int, replica: int, replicas: int) -> np.ndarray:
     """The rows of a global batch on one replica.
 

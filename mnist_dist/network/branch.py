@@ -18,11 +18,14 @@ class Branch(NamedTuple):
         rows: their positions in the global batch, in training; None for inference.
         weights: pairs of a variable and the tensor that stands for it in this branch, so that the
             branch can be differentiated by itself; empty for the variables themselves.
+        dense: has the names of kernels of dense layers; the forward pass stores each layer's
+            inputs, in its compute dtype, and its outputs.
     """
 
     images: tf.Tensor
     rows: RowPositions | None = None
     weights: Sequence[tuple[keras.Variable, tf.Tensor]] = ()
+    dense: dict[str, Sequence[tf.Tensor]] | None = None
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """A context in which layers that read a variable get this branch's tensor."""

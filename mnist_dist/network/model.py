@@ -110,12 +110,23 @@ class Network:
             xs = [tf.transpose(x, [0, 2, 3, 1]) for x in xs]
         xs = [tf.reshape(x, [x.shape[0] or tf.shape(x)[0], -1]) for x in xs]
         for number in range(1, len(architecture.dense_units) + 1):
-            xs = normalise(f"dense{number}", each(self._layers[f"dense{number}"], xs))
+            xs = normalise(f"dense{number}", self._dense_layer(f"dense{number}", branches, xs))
             xs = [tf.nn.relu(x) for x in xs]
         if rows and architecture.dropout:
             rate = architecture.dropout
             xs = [dropout(x, rate, r, DROPOUT_STREAM) for x, r in zip(xs, rows, strict=True)]
-        return each(self._layers["logits"], xs), statistics
+        return self._dense_layer("logits", branches, xs), statistics
+
+    def _dense_layer(
+        self, name: str, branches: Sequence[Branch], xs: list[tf.Tensor]
+    ) -> list[tf.Tensor]:
+        """A dense layer; a branch that asks for its inputs and outputs gets them."""
+        layer = self._layers[name]
+        ys = in_each(branches, layer, xs)
+        for branch, x, y in zip(branches, xs, ys, strict=True):
+            if branch.dense and f"{name}/kernel" in branch.dense:
+                branch.dense[f"{name}/kernel"] = tf.cast(x, layer.compute_dtype), y
+        return ys
 
     def _conv(
         self,

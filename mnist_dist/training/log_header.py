@@ -5,16 +5,20 @@ from collections.abc import Iterator
 from mnist_dist.cluster.session import Session
 from mnist_dist.devices import nvidia, resources
 from mnist_dist.devices.arithmetic import Arithmetic
+from mnist_dist.training.reduce_plan import ReducePlan
 
 
-def lines(session: Session, arithmetic: Arithmetic, why: str, source: str) -> Iterator[str]:
+def lines(
+    session: Session, arithmetic: Arithmetic, sent: ReducePlan, source: str, *why: str
+) -> Iterator[str]:
     """Yields the lines: devices, replicas, cores, memory, data, and the choices for "auto".
 
     Args:
         session: this worker's session.
         arithmetic: precision, layout and kernels.
-        why: how --precision=auto was decided; empty for other precisions.
+        sent: what is sent to sum the gradients.
         source: the data's origin.
+        *why: how flags that are "auto" were decided; empty for others.
     """
     devices, topology = session.devices, session.topology
     yield f"Using device {','.join(devices.names)}, and data format {arithmetic.layout}."
@@ -25,10 +29,12 @@ def lines(session: Session, arithmetic: Arithmetic, why: str, source: str) -> It
         f"{used['cpu_percent']:.0f} % CPU and {used['peak_memory_bytes'] / 2**20:.0f} MiB so far; "
         f"precision {arithmetic.precision}{', compiled by XLA' if arithmetic.xla else ''}."
     )
+    if session.placement.replicas > 1:
+        yield sent.line
     if devices.kind == "gpu":
         yield from _cards(devices.names, arithmetic.deterministic)
     yield f"Data: {source}."
-    yield from (note for note in (topology.note, *devices.notes, why) if note)
+    yield from (note for note in (topology.note, *devices.notes, *why) if note)
 
 
 def _cards(names: tuple[str, ...], deterministic: bool) -> Iterator[str]:

@@ -4,17 +4,27 @@ The loss and the gradients of a global batch are sums over its real examples, di
 of real examples, so they don't depend on how the rows are divided over replicas.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from mnist_dist.data.pipeline import Block
 from mnist_dist.network import xla
 from mnist_dist.network.augment import Augmentation
+from mnist_dist.network.branch import Branch
 from mnist_dist.network.own import AnyNetwork
 from mnist_dist.network.row_positions import RowPositions
 from mnist_dist.training import step_records
 from mnist_dist.training.loss_scale import LossScale
+from mnist_dist.training.reduction import (
+    Differentiated,
+    Gradient,
+    accumulated,
+    all_reduce,
+    differentiate,
+    not_finite,
+    summed,
+)
 
 
 class Settings(NamedTuple):
@@ -31,6 +41,7 @@ class Settings(NamedTuple):
         accumulate_steps: with shards, the groups in which a replica computes its own.
         xla: compile the steps by XLA.
         digest_every_steps: global steps between digests of gradients and weights; 0 for none.
+        factored: names of the dense kernels whose gradients are sent as factors.
     """
 
     seed: int
@@ -43,6 +54,7 @@ class Settings(NamedTuple):
     accumulate_steps: int = 1
     xla: bool = False
     digest_every_steps: int = 0
+    factored: tuple[str, ...] = ()
 
 
 class ReplicaStep(NamedTuple):
@@ -71,71 +83,51 @@ class Replica:
             k: int32 scalar.
             stop: dtype scalar, this worker's `step_records.requests`.
         """
-        context = tf.distribute.get_replica_context()
-
-        def sum_over_replicas(value: Any) -> Any:
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
-
-        gradients = [tf.zeros_like(variable) for variable in self._trainable]
+        gradients: list[Gradient] = []
         sums, statistics = tf.zeros([2], self._dtype), dict[str, tf.Tensor]()
         total = tf.cast(block.total[k], self._dtype)
         for micro in range(block.real.shape[1]):
             # Micro-batches run one after another, so that only one is in memory.
-            with tf.control_dependencies([*gradients, sums]):
+            with tf.control_dependencies([*tf.nest.flatten(gradients), sums]):
                 images = tf.identity(block.images[k, micro])
             rows = RowPositions(
                 self._settings.seed,
                 block.step[k],
                 block.first[k, micro],
                 block.real[k, micro],
-                lambda values: [sum_over_replicas(value) for value in values],
+                lambda values: [all_reduce(value) for value in values],
                 self._settings.xla,
             )
             own, added, values = self._gradients(images, block.labels[k, micro], rows, total)
-            gradients = [a + b for a, b in zip(gradients, own, strict=True)] if micro else own
+            gradients = list(map(accumulated, gradients, own)) if micro else own
             sums += added
             for name, value in values.items():
                 statistics[name] = statistics.get(name, 0.0) + value / total
         nonfinite = not_finite(gradients, self._loss_scale)
         sums = step_records.sums(sums / total, stop, nonfinite)
-        if self._settings.wire_dtype == "bfloat16":  # the sums stay in full precision
-            reduced = sum_over_replicas([tf.cast(gradient, tf.bfloat16) for gradient in gradients])
-            gradients = [tf.cast(gradient, self._dtype) for gradient in reduced]
-            sums = sum_over_replicas(sums)
-        else:
-            *gradients, sums = sum_over_replicas([*gradients, sums])
-        gradients = unscaled(gradients, self._loss_scale, self._settings.clip_norm)
-        return ReplicaStep(gradients, sums, statistics)
+        wire_dtype = tf.bfloat16 if self._settings.wire_dtype == "bfloat16" else self._dtype
+        reduced, sums = summed(gradients, sums, wire_dtype)
+        reduced = unscaled(reduced, self._loss_scale, self._settings.clip_norm)
+        return ReplicaStep(reduced, sums, statistics)
 
     def _gradients(
         self, images: tf.Tensor, labels: tf.Tensor, rows: RowPositions, total: tf.Tensor
-    ) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
+    ) -> tuple[list[Gradient], tf.Tensor, dict[str, tf.Tensor]]:
         """One micro-batch: gradients of its share of the mean loss, sums, and statistics."""
         pixels = self._settings.augmentation.apply(as_pixels(images, self._dtype), rows)
+        branch = Branch(pixels, rows, (), dict.fromkeys(self._settings.factored, ()))
         with tf.GradientTape() as tape:
-            logits, statistics = self._network(pixels, rows)
+            (logits,), statistics = self._network.side_by_side([branch])
             sums = scores(logits, labels, rows, self._settings.label_smoothing)
             scaled = self._loss_scale.up(sums[0] / total)
-        return tape.gradient(scaled, self._trainable), tf.stack(sums), statistics
+        by = Differentiated(self._trainable, branch.dense or {})
+        (gradients,) = differentiate(tape, scaled, self._network.trainable, [by])
+        return gradients, tf.stack(sums), statistics
 
 
 def as_pixels(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Bytes as numbers from 0 to 1, as the notebook's reader gave them."""
     return tf.cast(images, dtype) / 255.0
-
-
-def not_finite(gradients: list[tf.Tensor], loss_scale: LossScale) -> tf.Tensor:
-    """[replicas]: 1 in this replica's place if one of its own gradients isn't finite, else zeros.
-
-    Always zeros with a loss scale, which handles such gradients itself.
-    """
-    context = tf.distribute.get_replica_context()
-    replicas, dtype = context.num_replicas_in_sync, gradients[0].dtype
-    if loss_scale.variables:
-        return tf.zeros([replicas], dtype)
-    total = tf.reduce_sum(tf.stack([tf.reduce_sum(gradient) for gradient in gradients]))
-    own = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=dtype)
-    return tf.where(tf.math.is_finite(total), tf.zeros_like(own), own)
 
 
 def scores(

@@ -7,7 +7,7 @@ go up one binary tree: each replica computes a whole subtree, and the replicas' 
 of the rest. (EasyScale, Li et al. 2023, does the same for PyTorch with virtual workers.)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -16,22 +16,17 @@ from mnist_dist.data.pipeline import Block
 from mnist_dist.network.branch import Branch
 from mnist_dist.network.own import AnyNetwork
 from mnist_dist.network.row_positions import RowPositions
-from mnist_dist.training import step_records
+from mnist_dist.training import step_records, tree_reduction
 from mnist_dist.training.loss_scale import LossScale
-from mnist_dist.training.replica import (
-    ReplicaStep,
-    Settings,
-    as_pixels,
-    not_finite,
-    scores,
-    unscaled,
-)
+from mnist_dist.training.reduction import Differentiated, Gradient, differentiate, not_finite
+from mnist_dist.training.replica import ReplicaStep, Settings, as_pixels, scores, unscaled
+from mnist_dist.training.tree_reduction import up_the_tree
 
 
 class _Subtree(NamedTuple):
     """The sums over a group of shards."""
 
-    gradients: list[tf.Tensor]
+    gradients: list[Gradient]  # factors: of each shard, [shards, rows, inputs or units]
     sums: tf.Tensor  # [2]: loss, right answers
     statistics: dict[str, tf.Tensor]
 
@@ -61,7 +56,8 @@ class Shards:
         for first in own_shards[::group_size]:
             group = own_shards[first : first + group_size]
             # Groups run one after another, so that only one is in memory.
-            with tf.control_dependencies(subtrees[-1].gradients if subtrees else []):
+            before = subtrees[-1].gradients if subtrees else []
+            with tf.control_dependencies(tf.nest.flatten(before)):
                 images = [tf.identity(block.images[k, shard]) for shard in group]
             branches = [
                 self._branch(own, block, k, shard) for own, shard in zip(images, group, strict=True)
@@ -69,15 +65,15 @@ class Shards:
             labels = [block.labels[k, shard] for shard in group]
             subtrees.append(self._subtree(branches, labels, total))
         columns = zip(*(subtree.gradients for subtree in subtrees), strict=True)
-        gradients = [up_the_tree(values) for values in columns]
+        gradients = [tree_reduction.joined(values) for values in columns]
         nonfinite = not_finite(gradients, self._loss_scale)
         scored = up_the_tree([subtree.sums for subtree in subtrees])
         sums = step_records.sums(scored, stop, nonfinite)
-        *gradients, sums = _over_replicas([*gradients, sums])
-        gradients = unscaled(gradients, self._loss_scale, self._settings.clip_norm)
+        reduced, sums = tree_reduction.summed(gradients, sums)
+        reduced = unscaled(reduced, self._loss_scale, self._settings.clip_norm)
         statistics = {name: value / total for name, value in subtrees[0].statistics.items()}
         counts = tf.concat([tf.stack([total, total, 1.0]), tf.ones_like(nonfinite)], 0)
-        return ReplicaStep(gradients, sums / counts, statistics)
+        return ReplicaStep(reduced, sums / counts, statistics)
 
     def _branch(self, images: tf.Tensor, block: Block, k: tf.Tensor, shard: int) -> Branch:
         """A shard with its own alias of each weight, by which it is differentiated."""
@@ -86,11 +82,11 @@ class Shards:
             block.step[k],
             block.first[k, shard],
             block.real[k, shard],
-            totals,
+            tree_reduction.totals,
         )
         pixels = self._settings.augmentation.apply(as_pixels(images, self._dtype), rows)
         weights = [(variable, tf.identity(variable.value)) for variable in self._trainable]
-        return Branch(pixels, rows, weights)
+        return Branch(pixels, rows, weights, dict.fromkeys(self._settings.factored, ()))
 
     def _subtree(
         self, branches: Sequence[Branch], labels: Sequence[tf.Tensor], total: tf.Tensor
@@ -106,46 +102,13 @@ class Shards:
                 for shard in zip(logits, labels, rows, strict=True)
             ]
             scaled = [self._loss_scale.up(loss / total) for loss, _ in sums]
-        gradients = tape.gradient(scaled, aliases)
+        differentiated = [
+            Differentiated(values, branch.dense or {})
+            for values, branch in zip(aliases, branches, strict=True)
+        ]
+        gradients = differentiate(tape, scaled, self._network.trainable, differentiated)
         return _Subtree(
-            [up_the_tree(values) for values in zip(*gradients, strict=True)],
+            [tree_reduction.of_shards(values) for values in zip(*gradients, strict=True)],
             up_the_tree([tf.stack(pair) for pair in sums]),
             statistics,
         )
-
-
-def totals(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """The sum over all shards of all replicas, once for each of this replica's; differentiable."""
-
-    @tf.custom_gradient
-    def total(*own: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., list[tf.Tensor]]]:
-        def gradient(*upstream: tf.Tensor) -> list[tf.Tensor]:
-            (whole,) = _over_replicas([up_the_tree(upstream)])
-            return [tf.identity(whole) for _ in upstream]
-
-        (whole,) = _over_replicas([up_the_tree(own)])
-        return [tf.identity(whole) for _ in own], gradient
-
-    return total(*values)
-
-
-def up_the_tree(values: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The sum of 2^n tensors, neighbours first: (a + b) + (c + d)."""
-    while len(values) > 1:
-        values = [a + b for a, b in zip(values[::2], values[1::2], strict=True)]
-    return values[0]
-
-
-def _over_replicas(values: list[tf.Tensor]) -> list[tf.Tensor]:
-    """The sums over all replicas, in the tree's order, on each of them."""
-    context = tf.distribute.get_replica_context()
-    replicas = context.num_replicas_in_sync
-    if replicas == 1:
-        return values
-    if replicas == 2:  # a + b equals b + a in all bits, in any all-reduce
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
-    flat = tf.concat([tf.reshape(value, [-1]) for value in values], 0)
-    gathered = tf.reshape(context.all_gather(flat, 0), [replicas, flat.shape[0]])
-    whole = up_the_tree(tf.unstack(gathered))
-    pieces = tf.split(whole, [value.shape.num_elements() for value in values])
-    return [tf.reshape(piece, v.shape) for piece, v in zip(pieces, values, strict=True)]

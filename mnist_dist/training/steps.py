@@ -11,6 +11,7 @@ from mnist_dist.network import views
 from mnist_dist.network.layers import BatchNorm
 from mnist_dist.training import step_records
 from mnist_dist.training.bit_digest import bit_digest
+from mnist_dist.training.reduction import all_reduce
 from mnist_dist.training.replica import Replica, ReplicaStep, Settings, as_pixels, cross_entropy
 from mnist_dist.training.shards import Shards
 from mnist_dist.training.state import State
@@ -183,7 +184,7 @@ class Steps:
 
         def total(own: tf.Tensor) -> tf.Tensor:
             local = tf.identity(own)  # on the replica's device; a graph's argument isn't there
-            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, local)
+            return all_reduce(local)
 
         return self._local(self._strategy.run(total, args=(table,)))
 

@@ -32,6 +32,9 @@ CASES = {
         "--accumulate_steps=2 with 1 of --shards=4 on each of 4 replicas"
     ),
     ("--xla=on", "--virtual_devices=2"): "--xla=on with 2 replicas: XLA compiles the steps of one",
+    ("--reduce=factors", "--virtual_devices=2"): (
+        "--reduce=factors: no dense kernel's factors, 64 rows x (inputs + units) in a step, are "
+    ),
     ("--virtual_devices=65",): "--virtual_devices=65: out of range; give at least 0 and at most 64",
 }
 EACH = """

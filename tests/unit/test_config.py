@@ -57,6 +57,7 @@ LIMITS = {
     "connect_timeout": ([0.001], [0.0, -1.0, math.inf]),
     "peer_timeout": ([2.0], [1.9, math.nan]),
     "collective": (["auto", "ring", "nccl"], ["", "mpi"]),
+    "reduce": (["auto", "product", "factors"], ["", "sum"]),
     "bytes_per_pack": ([0], [-1]),
     "wire_dtype": (["float32", "bfloat16"], ["", "float16"]),
     "log_interval": ([0], [-1]),
@@ -145,6 +146,10 @@ def test_what_a_refusal_says():
         (
             {"xla": "on", "data_format": "channels_first"},
             ["--xla=on", "--data_format=channels_first"],
+        ),
+        (
+            {"network": "a.py:f", "reduce": "factors"},
+            ["--network=a.py:f", "--reduce=factors", "built-in network"],
         ),
         ({"checkpoint_dir": ""}, ["--checkpoint_dir", "folder"]),
     ],

@@ -29,7 +29,7 @@ ROOMS = [
     "launch",
     "training",
     "assembly run_files",
-    "auto_precision",
+    "auto_precision reduce_choice",
     "train report doctor bench local requeue use compare",
     "evaluate export demo __main__",
 ]
@@ -80,9 +80,10 @@ INSIDE = {
     "launch": ["decision", "processes", "supervisor"],
     "training": [
         "bit_digest bit_verdict diverged early_stopping loss_scale optim plan precision_choice "
-        "save_deadline schedule step_records stop weights_digest",
-        "bit_checks progress replica state",
-        "log_header shards starting_weights",
+        "reduce_plan save_deadline schedule step_records stop weights_digest",
+        "bit_checks log_header progress reduction state",
+        "replica starting_weights tree_reduction",
+        "shards",
         "steps",
         "evaluation",
         "loop",
@@ -129,6 +130,7 @@ KNOWS_CONFIG = {
     "flags": "makes it",
     "assembly": "builds what computes from it",
     "run_files": "builds a run's files from it",
+    "reduce_choice": "settles --reduce",
     "auto_precision": "measures with what assembly makes",
     "train": "hands it to assembly",
     "doctor.__main__": "judges the flags",

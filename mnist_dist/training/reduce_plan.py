@@ -1,0 +1,115 @@
+"""What each replica sends so that the gradients of a step are summed. No TensorFlow.
+
+The gradient of a dense kernel is the product X^T G of the layer's inputs X, [rows, inputs], and the
+gradient G of its outputs, [rows, units]. Each replica can send its rows of both factors, and every
+replica then forms the product of all rows by itself: the same sum over the rows. With fewer rows
+than inputs x units / (inputs + units) the factors are smaller than the product. (Xie et al. 2014,
+"Distributed machine learning via sufficient factor broadcasting".)
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mnist_dist.errors import UsageError
+from mnist_dist.network.architecture import Stage
+
+
+class DenseKernel(NamedTuple):
+    """A dense layer's kernel.
+
+    Attributes:
+        name: of the variable, such as dense1/kernel.
+        inputs: of the layer.
+        units: of the layer.
+    """
+
+    name: str
+    inputs: int
+    units: int
+
+    def saved(self, rows: int) -> int:
+        """Returns how many numbers fewer the factors of `rows` rows have than the product."""
+        return self.inputs * self.units - rows * (self.inputs + self.units)
+
+
+class Gradients(NamedTuple):
+    """The gradients of a network.
+
+    Attributes:
+        numbers: in all gradients.
+        dense: the kernels whose factors can be sent.
+    """
+
+    numbers: int
+    dense: tuple[DenseKernel, ...] = ()
+
+    def plan(self, rows: int, number_bytes: int, factors: bool) -> "ReducePlan":
+        """Decides what is sent, for each kernel by its bytes.
+
+        Args:
+            rows: of a global step, over all replicas, padding included.
+            number_bytes: bytes of a number on the network.
+            factors: whether factors are sent where they are smaller than the product.
+        """
+        factored = tuple(kernel for kernel in self.dense if factors and kernel.saved(rows) > 0)
+        saved = sum(kernel.saved(rows) for kernel in factored)
+        size, whole = (number_bytes * n for n in (self.numbers - saved, self.numbers))
+        return ReducePlan(factored, rows, size, whole)
+
+
+class ReducePlan(NamedTuple):
+    """What is sent in a step.
+
+    Attributes:
+        factored: the dense kernels whose gradients are sent as factors.
+        rows: of the factors, over all replicas, padding included.
+        bytes: each replica's share of the sum, in bytes: gradients, and rows of all replicas.
+        product_bytes: the same, if no factors were sent.
+    """
+
+    factored: tuple[DenseKernel, ...] = ()
+    rows: int = 0
+    bytes: int = 0
+    product_bytes: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the kernels that are sent as factors."""
+        return tuple(kernel.name for kernel in self.factored)
+
+    @property
+    def line(self) -> str:
+        """What is sent, for the log."""
+        if not self.factored:
+            return f"Gradients: {_mb(self.bytes)} MB are summed over the replicas in each step."
+        kernels = ", ".join(
+            f"{name} as factors of {self.rows} x ({inputs} + {units})"
+            for name, inputs, units in self.factored
+        )
+        return (
+            f"Gradients: {_mb(self.bytes)} MB are summed over the replicas in each step, {kernels}"
+            f"; as products {_mb(self.product_bytes)} MB."
+        )
+
+    def check(self) -> None:
+        """Raises UsageError if no kernel is sent as factors, as --reduce=factors asks."""
+        if not self.factored:
+            raise UsageError(
+                f"--reduce=factors: no dense kernel's factors, {self.rows} rows x (inputs + units) "
+                "in a step, are smaller than its gradient, inputs x units; give a smaller "
+                "--batch_size, or leave --reduce out"
+            )
+
+
+def of_stages(stages: Iterable[Stage]) -> Gradients:
+    """The gradients of the built-in network; a moving mean and variance have none."""
+    numbers, dense = 0, []
+    for stage in stages:
+        numbers += stage.parameters - (2 * stage.shape[-1] if stage.normed else 0)
+        if len(stage.kernel) == 2:
+            dense.append(DenseKernel(f"{stage.name}/kernel", *stage.kernel))
+    return Gradients(numbers, tuple(dense))
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.2f}"

@@ -1,0 +1,156 @@
+"""The sums over the replicas: of gradients, losses, batch statistics and evaluations.
+
+A dense kernel's gradient is summed as a product or sent as its two factors, see reduce_plan.py.
+The factors travel within the one all-reduce, as rows in a tensor for the rows of all replicas,
+whose other rows are -0.0: adding -0.0 changes no bit of a number, not even the sign of a zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import tensorflow as tf
+
+from mnist_dist.training.loss_scale import LossScale
+
+
+class Factors(NamedTuple):
+    """A dense kernel's gradient as the factors of a product.
+
+    Attributes:
+        inputs: the layer's inputs, in its compute dtype: [rows, inputs].
+        outputs: the gradient of the layer's outputs: [rows, units], the same dtype.
+    """
+
+    inputs: tf.Tensor
+    outputs: tf.Tensor
+
+    def product(self, dtype: tf.DType) -> tf.Tensor:
+        """The gradient, dtype [inputs, units]; computed as TensorFlow's own gradient is."""
+        return tf.cast(tf.matmul(self.inputs, self.outputs, transpose_a=True), dtype)
+
+    def like(self, values: Sequence[tf.Tensor]) -> "Factors":
+        """Returns inputs and outputs of more rows, cast to the dtype of these."""
+        return Factors(
+            *(tf.cast(value, own.dtype) for value, own in zip(values, self, strict=True))
+        )
+
+
+Gradient: TypeAlias = tf.Tensor | Factors
+
+
+class Differentiated(NamedTuple):
+    """By what the loss of a branch is differentiated.
+
+    Attributes:
+        weights: variables, or the tensors that stand for them.
+        dense: of the kernels that are sent as factors, name -> the layer's inputs, in its compute
+            dtype, and its outputs.
+    """
+
+    weights: Sequence[Any]
+    dense: Mapping[str, Sequence[tf.Tensor]]
+
+
+def all_reduce(values: Any) -> Any:
+    """The sums over all replicas of a tensor or a list of tensors, on each of them."""
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def differentiate(
+    tape: tf.GradientTape, loss: Any, names: Sequence[str], branches: Sequence[Differentiated]
+) -> list[list[Gradient]]:
+    """The gradients of each branch's weights, as products or as factors.
+
+    Args:
+        tape: has recorded the branches.
+        loss: what is differentiated.
+        names: of the weights, in order.
+        branches: by what it is differentiated.
+    """
+    by = [
+        [dense[n][1] if n in dense else weight for n, weight in zip(names, weights, strict=True)]
+        for weights, dense in branches
+    ]
+    found = tape.gradient(loss, by)
+    return [
+        [
+            Factors(branch.dense[name][0], gradient) if name in branch.dense else gradient
+            for name, gradient in zip(names, own, strict=True)
+        ]
+        for own, branch in zip(found, branches, strict=True)
+    ]
+
+
+def accumulated(total: Gradient, added: Gradient) -> Gradient:
+    """The gradient of two micro-batches: a sum, or the rows of both."""
+    if isinstance(total, Factors):
+        return Factors(*(tf.concat(pair, 0) for pair in zip(total, added, strict=True)))
+    return total + added
+
+
+def summed(
+    own: Sequence[Gradient], sums: tf.Tensor, wire_dtype: tf.DType
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """The sums of gradients and of `sums` over the replicas, in as few all-reduces as can be.
+
+    Args:
+        own: this replica's gradients, in the dtype of `sums` but for factors.
+        sums: numbers that are always sent in full precision.
+        wire_dtype: of the gradients on the network.
+
+    Returns:
+        The gradients and `sums`, in the dtype of `sums`; each replica has the same.
+    """
+    sent: list[tf.Tensor] = []
+    for gradient in own:
+        if isinstance(gradient, Factors):
+            sent += [placed(tf.cast(factor, wire_dtype)) for factor in gradient]
+        else:
+            sent.append(tf.cast(gradient, wire_dtype))
+    if wire_dtype == sums.dtype:
+        *received, sums = all_reduce([*sent, sums])
+    else:
+        received, sums = all_reduce(sent), all_reduce(sums)
+    left = iter(received)
+    whole = []
+    for gradient in own:
+        if isinstance(gradient, Factors):
+            rows = [tf.reshape(next(left), [-1, factor.shape[-1]]) for factor in gradient]
+            product = gradient.like(rows).product(sums.dtype)
+            whole.append(product)
+        else:
+            whole.append(tf.cast(next(left), sums.dtype))
+    return whole, sums
+
+
+def placed(own: tf.Tensor) -> tf.Tensor:
+    """[replicas, *shape]: `own` in this replica's place and -0.0 in all others."""
+    context = tf.distribute.get_replica_context()
+    replicas, replica = context.num_replicas_in_sync, context.replica_id_in_sync_group
+    around = [[replica, replicas - 1 - replica], *([0, 0] for _ in own.shape)]
+    zero = tf.constant(-0.0, own.dtype)
+    wide = tf.pad(own[tf.newaxis], around, constant_values=zero)
+    return tf.ensure_shape(wide, [replicas, *own.shape])
+
+
+def not_finite(gradients: Sequence[Gradient], loss_scale: LossScale) -> tf.Tensor:
+    """[replicas]: 1 in this replica's place if one of its own gradients isn't finite, else zeros.
+
+    Always zeros with a loss scale, which handles such gradients itself.
+    """
+    context = tf.distribute.get_replica_context()
+    full = [gradient for gradient in gradients if not isinstance(gradient, Factors)]
+    replicas, dtype = context.num_replicas_in_sync, full[0].dtype
+    if loss_scale.variables:
+        return tf.zeros([replicas], dtype)
+    bounds = [_bound(g, dtype) for g in gradients if isinstance(g, Factors)]
+    total = tf.reduce_sum(tf.stack([*(tf.reduce_sum(g) for g in full), *bounds]))
+    own = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=dtype)
+    return tf.where(tf.math.is_finite(total), tf.zeros_like(own), own)
+
+
+def _bound(factors: Factors, dtype: tf.DType) -> tf.Tensor:
+    """At least the sum of the product's absolute values, without the product."""
+    sizes = [tf.reduce_sum(tf.abs(tf.cast(part, dtype)), -1) for part in factors]
+    return tf.reduce_sum(sizes[0] * sizes[1])

@@ -1,0 +1,103 @@
+"""Sums up one binary tree over the shards, whichever replica has computed which of them."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from mnist_dist.training.reduction import Factors, Gradient, all_reduce, placed
+
+
+def totals(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The sum over all shards of all replicas, once for each of this replica's; differentiable."""
+
+    @tf.custom_gradient
+    def total(*own: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., list[tf.Tensor]]]:
+        def gradient(*upstream: tf.Tensor) -> list[tf.Tensor]:
+            (whole,), _ = _over_replicas([up_the_tree(upstream)])
+            return [tf.identity(whole) for _ in upstream]
+
+        (whole,), _ = _over_replicas([up_the_tree(own)])
+        return [tf.identity(whole) for _ in own], gradient
+
+    return total(*values)
+
+
+def up_the_tree(values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The sum of 2^n tensors, neighbours first: (a + b) + (c + d)."""
+    while len(values) > 1:
+        values = [a + b for a, b in zip(values[::2], values[1::2], strict=True)]
+    return values[0]
+
+
+def of_shards(values: Sequence[Gradient]) -> Gradient:
+    """The gradient of several shards: the tree's sum, or the factors of each, stacked."""
+    if isinstance(values[0], Factors):
+        return Factors(*(tf.stack(column) for column in zip(*values, strict=True)))
+    return up_the_tree(values)
+
+
+def joined(values: Sequence[Gradient]) -> Gradient:
+    """The gradient of several groups of shards, from those of each by `of_shards`."""
+    if isinstance(values[0], Factors):
+        return Factors(*(tf.concat(column, 0) for column in zip(*values, strict=True)))
+    return up_the_tree(values)
+
+
+def summed(own: Sequence[Gradient], sums: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """The sums of gradients and of `sums` over the shards of all replicas, in the tree's order.
+
+    Args:
+        own: this replica's gradients: a sum over its shards, or its shards' factors, [shards, rows,
+            inputs or units].
+        sums: over its shards.
+
+    Returns:
+        Gradients and `sums`, the same on each replica, and the same bits with and without factors.
+    """
+    full = [gradient for gradient in own if not isinstance(gradient, Factors)]
+    factors = [gradient for gradient in own if isinstance(gradient, Factors)]
+    parts = [tf.cast(part, sums.dtype) for pair in factors for part in pair]
+    (*reduced, sums), rows = _over_replicas([*full, sums], parts)
+    pairs = zip(factors, rows[::2], rows[1::2], strict=True)
+    products = iter([_product(own.like(pair), sums.dtype) for own, *pair in pairs])
+    rest = iter(reduced)
+    return [next(products if isinstance(g, Factors) else rest) for g in own], sums
+
+
+def _product(factors: Factors, dtype: tf.DType) -> tf.Tensor:
+    """The sum of the shards' products, each computed by itself as on the shard's own replica."""
+    shards = zip(*map(tf.unstack, factors), strict=True)
+    return up_the_tree([Factors(*shard).product(dtype) for shard in shards])
+
+
+def _over_replicas(
+    values: Sequence[tf.Tensor], parts: Sequence[tf.Tensor] = ()
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """The sums of `values` over all replicas, in the tree's order; and all replicas' `parts`.
+
+    The parts of all replicas are joined along their first axis.
+    """
+    context = tf.distribute.get_replica_context()
+    replicas = context.num_replicas_in_sync
+    if replicas == 1:
+        return list(values), list(parts)
+    if replicas == 2:  # a + b equals b + a in all bits, in any all-reduce
+        found = all_reduce([*values, *map(placed, parts)])
+        wide = found[len(values) :]
+        return found[: len(values)], [_flat(part) for part in wide]
+    flat = tf.concat([tf.reshape(value, [-1]) for value in (*values, *parts)], 0)
+    gathered = tf.reshape(context.all_gather(flat, 0), [replicas, flat.shape[0]])
+    sizes = [value.shape.num_elements() for value in (*values, *parts)]
+    split = sum(sizes[: len(values)])
+    pieces = tf.split(up_the_tree(tf.unstack(gathered[:, :split])), sizes[: len(values)])
+    sums = [tf.reshape(piece, v.shape) for piece, v in zip(pieces, values, strict=True)]
+    if not parts:
+        return sums, []
+    columns = tf.split(gathered[:, split:], sizes[len(values) :], 1)
+    stacked = [tf.reshape(c, [replicas, *p.shape]) for c, p in zip(columns, parts, strict=True)]
+    return sums, [_flat(part) for part in stacked]
+
+
+def _flat(stacked: tf.Tensor) -> tf.Tensor:
+    """[replicas, shards, ...] as [replicas * shards, ...]."""
+    return tf.reshape(stacked, [-1, *stacked.shape[2:]])
