@@ -10,7 +10,6 @@ from tests.pages import ROOT
 PAGE = (ROOT / "docs/walkthrough.md").read_text()
 LINK = re.compile(r"\[`([\w/]+\.py)`: `([\w.]+)`\]\(\.\./mnist_dist/([\w/]+\.py)\)")
 NOT_BY_NAME = {
-    "Network.__call__": "self._network(",
     "Config.__post_init__": "Config(",
     "Trainset.block": "self.blocks",  # which assembly.blocks makes of it
     "replica_rows": "self.rows(",  # which calls it through _rows
