@@ -44,7 +44,9 @@ class Session:
         Raises:
             RunError: one differs from worker 0, which is named with both values.
         """
-        found = self.difference(value)
+        if self._meeting is None:
+            return
+        found = self._meeting.difference(value, AGREE_TIMEOUT_S)
         if found is not None:
             rank, other, chief = found
             raise RunError(
