@@ -10,13 +10,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 
 WORKER = """
-import json, os, socket, sys, threading
+import json, os, resource, socket, sys, threading
 from mnist_dist.errors import RunError, ToldToStop, UsageError
 from mnist_dist.cluster.rendezvous import Terms, meet
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.training.stop import Stop
 
 spec = json.loads(sys.argv[1])
+if spec["open_files"]:
+    resource.setrlimit(resource.RLIMIT_NOFILE, spec["open_files"])
 topology = Topology(tuple(spec["workers"]), spec["rank"], "tf_config", spec["run"],
                     spec["candidates"], chief_hosts=tuple(spec["chief_hosts"]))
 fingerprints = {"flags": spec["flags"], "versions": {}}
@@ -85,14 +87,14 @@ def free_ports(count):
 class Worker:
     """One process; what it prints is read with a deadline."""
 
-    def __init__(self, workers, rank, stderr=subprocess.PIPE, **changes):
+    def __init__(self, workers, rank, stderr=subprocess.PIPE, prefix=(), **changes):
         spec = {
             "workers": workers, "rank": rank, "run": "run-a", "candidates": 1, "devices": 1,
             "flags": {"lr": "0.01"}, "timeout_s": 100.0, "peer_timeout_s": 10.0, "interface": "",
-            "gather_s": 10.0, "names": "", "folder": "", "chief_hosts": [], **changes,
+            "gather_s": 10.0, "names": "", "folder": "", "chief_hosts": [], "open_files": None, **changes,
         }  # fmt: skip
         self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, json.dumps(spec)],
+            [*prefix, sys.executable, "-c", WORKER, json.dumps(spec)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

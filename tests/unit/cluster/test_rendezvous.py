@@ -1,9 +1,12 @@
 """Workers meet: real processes and sockets, each way to fail provoked."""
 
+import collections
 import contextlib
 import json
+import resource
 import signal
 import socket
+import threading
 
 import pytest
 
@@ -239,6 +242,87 @@ def test_strangers_do_not_disturb(start):
     for said in STRANGERS.values():
         assert any(said in line for line in log), (said, log)
     assert max(map(len, log)) < 200
+
+
+def test_silent_strangers_do_not_delay_the_start(start):
+    """They fill the accept queue's place in line before any worker; each may stay for a second."""
+    workers = addresses(2)
+    chief = start(workers, 0, timeout_s=5.0)
+    silent = [connect(workers[0]) for _ in range(40)]  # one after another they would take 40 s
+    assert start(workers, 1, timeout_s=5.0).heard() == chief.heard() == {"met": workers}
+    for connection in silent:
+        connection.close()
+
+
+@contextlib.contextmanager
+def flood(address):
+    """Connections to host:port that say nothing, as fast as they are accepted."""
+    host, _, port = address.rpartition(":")
+    over = threading.Event()
+
+    def send():
+        held = collections.deque()
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                held.append(socket.create_connection((host, int(port)), 1))
+            if len(held) > 100:
+                held.popleft().close()
+        for connection in held:
+            connection.close()
+
+    threads = [threading.Thread(target=send) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    yield
+    over.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_flood_of_connections_does_not_suspend_the_timeout(start):
+    workers = addresses(2)
+    chief = start(workers, 0, timeout_s=3.0)
+    connect(workers[0]).close()
+    with flood(workers[0]):
+        code, text = chief.end(20)
+    assert code == 1
+    assert f"after 3 s worker 1 ({workers[1]}) did not come" in text
+
+
+def test_a_flood_of_connections_does_not_suspend_signals(start):
+    workers = addresses(2)
+    chief = start(workers, 0, timeout_s=300.0)
+    connect(workers[0]).close()
+    with flood(workers[0]):
+        chief.process.send_signal(signal.SIGTERM)
+        code, text = chief.end(20)
+    assert code == 75
+    assert "told to stop by SIGTERM while waiting for worker 1" in text
+
+
+def test_a_worker_is_admitted_during_a_flood(start):
+    workers = addresses(2)
+    chief = start(workers, 0)
+    connect(workers[0]).close()
+    with flood(workers[0]):
+        other = start(workers, 1)
+        assert other.heard() == chief.heard() == {"met": workers}
+
+
+@pytest.mark.parametrize(("hard", "enough"), [(771, False), (772, True)])
+def test_a_low_limit_of_open_files_is_refused_with_the_number(start, hard, enough):
+    """Two workers need 2 x 2 + 768; the soft limit is raised if the hard one allows it."""
+    workers = addresses(2)
+    chief = start(workers, 0, open_files=(64, hard))
+    other = start(workers, 1, timeout_s=5.0)
+    if enough:
+        assert other.heard() == chief.heard() == {"met": workers}
+        assert resource.prlimit(chief.process.pid, resource.RLIMIT_NOFILE) == (772, 772)
+    else:
+        code, text = chief.end()
+        assert code == 2
+        assert "worker 0 needs 772 open files for 2 workers, and the hard limit is 771" in text
+        assert "ulimit -Hn 772" in text
 
 
 def test_a_worker_that_speaks_nonsense_later_is_named(start):
