@@ -91,7 +91,8 @@ class Worker:
         spec = {
             "workers": workers, "rank": rank, "run": "run-a", "candidates": 1, "devices": 1,
             "flags": {"lr": "0.01"}, "timeout_s": 100.0, "peer_timeout_s": 10.0, "interface": "",
-            "gather_s": 10.0, "names": "", "folder": "", "chief_hosts": [], "open_files": None, **changes,
+            "gather_s": 10.0, "names": "", "folder": "", "chief_hosts": [], "open_files": None,
+            **changes,
         }  # fmt: skip
         self.process = subprocess.Popen(
             [*prefix, sys.executable, "-c", WORKER, json.dumps(spec)],
