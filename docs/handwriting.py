@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mnist_dist.use import handwriting
+from mnist_dist.use import handwriting, picture_files
 
 ROOT = Path(__file__).parents[1]
 SIDE, GAP, COLUMNS = 120, 12, 4
@@ -16,7 +16,7 @@ SIDE, GAP, COLUMNS = 120, 12, 4
 
 def main() -> None:
     """Writes the picture."""
-    paths = handwriting.files([str(ROOT / "tests/handwriting")])
+    paths = picture_files.find([str(ROOT / "tests/handwriting")]).paths
     wide, high = 2 * SIDE + 2 * GAP, SIDE + GAP
     rows = -(-len(paths) // COLUMNS)
     sheet = Image.new("L", (COLUMNS * wide + GAP, rows * high + GAP), 225)

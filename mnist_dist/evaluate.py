@@ -19,7 +19,7 @@ from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.console import Console
 from mnist_dist.run.find import find
 from mnist_dist.run.folders import writable
-from mnist_dist.use import handwriting, origin
+from mnist_dist.use import handwriting, origin, picture_files
 from mnist_dist.use.loading import import_tensorflow
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _run(args: argparse.Namespace) -> int:
         handwriting.check_installed()
     if args.mistakes:
         _check_picture(Path(args.mistakes))
-    paths = handwriting.files(args.images) if args.images else []
+    pictures = picture_files.find(args.images) if args.images else None
     if args.save_preprocessed:
         writable(Path(args.save_preprocessed), "--save_preprocessed")
     if args.predict:
@@ -96,9 +96,9 @@ def _run(args: argparse.Namespace) -> int:
         console.stage("loading the network")
         with on_device(run, args.no_gpu, args.tta) as (model, placement):
             if args.predict:
-                return table.write(model, paths, args.data_dir, Path(args.predict), console)
-            if paths:
-                return classify(model, paths, args.save_preprocessed, args.json, console)
+                return table.write(model, pictures, args.data_dir, Path(args.predict), console)
+            if pictures:
+                return classify(model, pictures, args.save_preprocessed, args.json, console)
             _score(model, placement, args, console)
     return 0
 

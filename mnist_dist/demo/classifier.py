@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mnist_dist.use import handwriting
+from mnist_dist.use import handwriting, pieces
+from mnist_dist.use.classify import UNSURE
 from mnist_dist.use.model import Model
 from mnist_dist.use.origin import Origin
 
@@ -47,7 +48,9 @@ class Classifier:
         if strokes.max() < INK:
             raise ValueError("Nothing is drawn yet.")
         height, width, _ = self._model.image_shape
-        return self._answer(handwriting.normalised(strokes, height, width)[..., np.newaxis])
+        image = handwriting.normalised(strokes, height, width)[..., np.newaxis]
+        found = self._answer(image)
+        return {**found, "remark": "several digits"} if pieces.several_digits(strokes) else found
 
     def photo(self, data: bytes) -> dict[str, Any]:
         """Classifies a photo of one digit, in any of Pillow's formats.
@@ -61,13 +64,17 @@ class Classifier:
         """What the network says of uint8 [height, width, 1].
 
         Returns:
-            "probabilities" by class; "pixels", the image's bytes in base64; "height" and "width".
+            "names" of the classes and their "probabilities"; "remark", which may be "unsure";
+            "pixels", the image's bytes in base64; "height" and "width".
         """
         with self._lock:
             found = self._model.predict(image[np.newaxis])
         height, width, _ = image.shape
+        probabilities = [float(value) for value in found.probabilities[0]]
         return {
-            "probabilities": [float(value) for value in found.probabilities[0]],
+            "names": [self._model.origin.class_name(n) for n in range(len(probabilities))],
+            "probabilities": probabilities,
+            "remark": "unsure" if max(probabilities) < UNSURE else "",
             "pixels": base64.b64encode(image.tobytes()).decode(),
             "height": height,
             "width": width,

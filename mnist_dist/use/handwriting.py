@@ -8,18 +8,17 @@ put its centre of mass in the middle of 28x28. Before that, paper and lighting a
 import importlib
 import math
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from mnist_dist.errors import UsageError
+from mnist_dist.use import pieces
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 LONGEST_PX = 400
 """Larger pictures are first scaled down to this side."""
 
@@ -57,27 +56,6 @@ def check_installed() -> None:
             ) from error
 
 
-def files(paths: Iterable[str]) -> list[Path]:
-    """The pictures among paths: files as they are, and those in folders, sorted by name.
-
-    Raises:
-        UsageError: a folder without any.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if not path.is_dir():
-            found.append(path)
-            continue
-        try:
-            pictures = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-        except OSError as error:
-            raise UsageError(f"{path}: can't be read ({error.strerror}); check it") from error
-        if not pictures:
-            raise UsageError(f"{path}: no picture in it; give {', '.join(SUFFIXES[:3])} or others")
-        found += pictures
-    return found
-
-
 def check_channels(image_shape: tuple[int, int, int]) -> None:
     """Raises UsageError where the network's images have several channels."""
     if image_shape[2] != 1:
@@ -98,9 +76,12 @@ def read(path: Path | BinaryIO, image_shape: tuple[int, int, int]) -> np.ndarray
         uint8 [height, width, 1]: 0 is paper, 255 is ink.
 
     Raises:
-        Unreadable: it is no picture, or it is empty.
+        Unreadable: it is no picture, it is empty, or it shows several digits.
     """
-    return normalised(ink(_grey(path)), *image_shape[:2])[..., np.newaxis]
+    strokes = ink(_grey(path))
+    if pieces.several_digits(strokes):
+        raise Unreadable("several digits; give a picture of each")
+    return normalised(strokes, *image_shape[:2])[..., np.newaxis]
 
 
 def ink(grey: np.ndarray) -> np.ndarray:
@@ -115,7 +96,7 @@ def ink(grey: np.ndarray) -> np.ndarray:
         grey: float64 [height, width], 0 is black and 255 white.
 
     Raises:
-        Unreadable: there is no ink.
+        Unreadable: there is no ink, or a shadow only.
     """
     from scipy import ndimage
 
@@ -128,8 +109,8 @@ def ink(grey: np.ndarray) -> np.ndarray:
     both = [ndimage.white_tophat(sign * values, size=sides) for values in (smooth, rest)]
     found = np.minimum(*both)
     if found.max(initial=0.0) < FAINTEST:
-        raise Unreadable("it is empty: no ink stands out from the paper")
-    return _strokes(sign * np.expm1(sign * found))
+        raise Unreadable("nothing found: no ink stands out from the paper")
+    return _strokes(sign * np.expm1(sign * found), sign * smooth, found)
 
 
 def normalised(strokes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -236,8 +217,17 @@ def _without_light(grey: np.ndarray) -> np.ndarray:
     return flat
 
 
-def _strokes(found: np.ndarray) -> np.ndarray:
-    """Removes the paper's grain, dirt and edges, and scales the blackest ink to 255."""
+def _strokes(found: np.ndarray, darkness: np.ndarray, contrast: np.ndarray) -> np.ndarray:
+    """Removes the paper's grain, dirt, edges and shadows, and scales the blackest ink to 255.
+
+    Args:
+        found: how much darker each pixel is than the paper.
+        darkness: of the picture, on a logarithmic scale.
+        contrast: `found` on that scale.
+
+    Raises:
+        Unreadable: nothing is left.
+    """
     from scipy import ndimage
 
     threshold = _otsu(found)
@@ -245,6 +235,10 @@ def _strokes(found: np.ndarray) -> np.ndarray:
     numbers = np.arange(1, count + 1)
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     kept = areas >= SPECK * areas.max()
+    for number in numbers[kept]:
+        kept[number - 1] = not pieces.is_shadow(labels == number, darkness, contrast)
+    if not kept.any():
+        raise Unreadable("nothing found: only a shadow stands out from the paper")
     edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     inner = kept & ~np.isin(numbers, edges)
     if inner.any():  # else the picture is cropped close, and the digit touches the edge

@@ -15,12 +15,13 @@ from mnist_dist.run.console import Console
 from mnist_dist.use.classify import read_pictures
 from mnist_dist.use.device import load_data
 from mnist_dist.use.model import Model
+from mnist_dist.use.picture_files import Pictures
 
 
 def write(
-    model: Model, pictures: Sequence[Path], data_dir: str | None, path: Path, console: Console
+    model: Model, pictures: Pictures | None, data_dir: str | None, path: Path, console: Console
 ) -> int:
-    """Writes the answers for `pictures` if there are some, else for the set in `data_dir`."""
+    """Writes the answers for `pictures` if they are given, else for the set in `data_dir`."""
     if pictures:
         return of_pictures(model, pictures, path, console)
     return of_test_set(model, data_dir, path, console)
@@ -70,12 +71,12 @@ def of_test_set(model: Model, data_dir: str | None, path: Path, console: Console
     return 0
 
 
-def of_pictures(model: Model, paths: Sequence[Path], path: Path, console: Console) -> int:
+def of_pictures(model: Model, pictures: Pictures, path: Path, console: Console) -> int:
     """Answers for people's pictures of digits, a row each; those that can't be read are skipped.
 
     Args:
         model: the network.
-        paths: the pictures.
+        pictures: the files.
         path: the CSV file to write, of name, class and probabilities.
         console: where progress is shown, and what is skipped.
 
@@ -86,7 +87,7 @@ def of_pictures(model: Model, paths: Sequence[Path], path: Path, console: Consol
         UsageError: the run's images have several channels.
         RunError: the file can't be written.
     """
-    seen, skipped = read_pictures(model, paths, console)
+    seen, skipped = read_pictures(model, pictures, console)
     images = np.array([image for _, image in seen], np.uint8).reshape(-1, *model.image_shape)
     console.stage("predicting")
     probabilities = model.predict(images).probabilities

@@ -101,7 +101,8 @@ INSIDE = {
         "__main__",
     ],
     "use": [
-        "handwriting origin",
+        "origin picture_files pieces",
+        "handwriting",
         "model",
         "loading score serving device",
         "classify score_report",
@@ -339,6 +340,7 @@ LIGHT = """
     report.__main__ report.html doctor.__main__ doctor.gpu
     bench.__main__ bench.child demo.__main__ demo.server compare.__main__
     __init__ evaluate export use.handwriting use.loading use.origin
+    use.picture_files use.pieces
     cluster.host_share cluster.job cluster.launched cluster.meeting_file
     cluster.topology cluster.ports cluster.liveness cluster.rendezvous
     data.idx data.order data.pipeline data.sources data.split data.tfds

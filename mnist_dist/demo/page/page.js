@@ -64,9 +64,10 @@ function show(found) {
     answer.textContent = found.error;
     return;
   }
-  const names = found.names || found.probabilities.map((_, i) => String(i));
+  const names = found.names;
   const best = found.probabilities.indexOf(Math.max(...found.probabilities));
-  answer.textContent = `${names[best]} (${percent(found.probabilities[best])})`;
+  const remark = found.remark ? `${found.remark}: ` : "";
+  answer.textContent = `${remark}${names[best]} (${percent(found.probabilities[best])})`;
   if (bars.children.length !== names.length) makeBars(names);
   found.probabilities.forEach((probability, i) => {
     const row = bars.children[i];

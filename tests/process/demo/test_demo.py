@@ -30,6 +30,7 @@ BROWSER = """
     --disable-background-networking --disable-component-update --window-size=900,800
 """
 DEADLINE_S = 60
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,10 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "run"
     flags = ("--conv_filters=8,16", "--kernel_size=3", "--dense_units=64", "--dropout=0.2")
     recipe = ("--optimizer=adam", "--lr=0.004", "--schedule=onecycle", "--batch_size=128")
+    folder.mkdir()
+    (folder / "names.txt").write_text("\n".join(NAMES))
     command = [sys.executable, "-m", "mnist_dist.train", "--no_gpu", *flags, *recipe]
+    command.append(f"--class_names={folder}/names.txt")
     done = subprocess.run([*command, "--epochs=1", f"--run_dir={folder}"], capture_output=True)
     assert done.returncode == 0, done.stderr
     return folder
@@ -99,9 +103,9 @@ CIRCLE = [
 
 def test_strokes_are_read_while_one_draws(browser):
     draw(browser, CIRCLE)
-    assert answer(browser, r"^0 \(")
+    assert answer(browser, r"^zero \(")
     rows = browser.find_elements(By.CLASS_NAME, "bar")
-    assert [row.text.split("\n")[0] for row in rows] == list("0123456789")
+    assert [row.text.split("\n")[0] for row in rows] == list(NAMES)
     shares = [float(row.text.split("\n")[1].removesuffix(" %")) for row in rows]
     assert sum(shares) == pytest.approx(100, abs=1)
     seen = browser.execute_script(
@@ -114,12 +118,16 @@ def test_strokes_are_read_while_one_draws(browser):
     assert image[14, 14] < 20 < image.sum() / 255  # a ring: empty in the middle
     draw(browser, [(0.5, 0.1), (0.5, 0.9)])  # a bar through it: no plain 0 any more
     browser.find_element(By.ID, "undo").click()
-    assert answer(browser, r"^0 \(")
+    assert answer(browser, r"^zero \(")
     browser.find_element(By.ID, "clear").click()
     assert not browser.find_element(By.ID, "answer").text.strip()
     assert not browser.find_elements(By.CLASS_NAME, "bar")
     draw(browser, [(0.5, 0.5)])  # a dot is drawn, too
-    answer(browser, r"^\d \(")
+    answer(browser, r"[a-z]+ \(")
+    browser.find_element(By.ID, "clear").click()
+    for x in (0.25, 0.75):
+        draw(browser, [(x, 0.2), (x, 0.8)])
+    answer(browser, r"^several digits: ")
     assert not browser.get_log("browser"), "errors on the page's console"
 
 
@@ -129,14 +137,14 @@ def test_the_keyboard_draws(browser):
     keys = ActionChains(browser)
     browser.execute_script("document.getElementById('paper').focus()")
     keys.send_keys(*[Keys.ARROW_UP] * 11, " ", *[Keys.ARROW_DOWN] * 22, " ").perform()
-    assert answer(browser, r"^1 \(")
+    assert answer(browser, r"^one \(")
 
 
 def test_a_photo_and_a_phone(browser):
     browser.set_window_size(390, 844)
     wide = browser.execute_script("return document.documentElement.scrollWidth")
     assert wide <= browser.execute_script("return window.innerWidth")
-    for name, digit in (("5-pencil.jpg", "5"), ("8-marker.png", "8")):
+    for name, digit in (("5-pencil.jpg", "five"), ("8-marker.png", "eight")):
         browser.find_element(By.ID, "file").send_keys(str(DRAWN / name))
         answer(browser, rf"^{digit} \(")
     browser.find_element(By.ID, "file").send_keys(__file__)

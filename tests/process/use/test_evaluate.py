@@ -141,7 +141,7 @@ def test_averaged_over_views(trainer, every, tmp_path):
 
 
 def test_drawn_digits(trainer, reader, tmp_path):
-    argv = ("--images", DRAWN, f"--save_preprocessed={tmp_path}/seen")
+    argv = ("--images", *sorted(DRAWN.glob("*.*g")), f"--save_preprocessed={tmp_path}/seen")
     done = trainer.tool("evaluate", reader.folder / "ck", "--no_gpu", "--json", *argv)
     assert done.code == 0, done.err
     answers = json.loads(done.out)["images"]
@@ -167,6 +167,9 @@ def test_what_cannot_be_read_is_named_and_skipped(trainer, reader, tmp_path):
     shutil.copy(DRAWN / "4-tiny.png", tmp_path / "good.png")
     (tmp_path / "text.png").write_text("no picture")
     Image.new("L", (50, 60), 255).save(tmp_path / "white.png")
+    four = np.asarray(Image.open(DRAWN / "4-tiny.png").convert("L"))
+    Image.fromarray(np.concatenate([four, four], 1)).save(tmp_path / "two.png")
+    (tmp_path / "phone.heic").write_text("")
     argv = ("--images", tmp_path, tmp_path / "none.png")
     done = trainer.tool("evaluate", reader.folder / "ck", "--no_gpu", *argv)
     assert done.code == 2
@@ -175,11 +178,28 @@ def test_what_cannot_be_read_is_named_and_skipped(trainer, reader, tmp_path):
     )
     assert done.err.splitlines() == [
         f"mnist_dist: {tmp_path}/text.png: it is no picture that Pillow knows; it is skipped",
-        f"mnist_dist: {tmp_path}/white.png: it is empty: no ink stands out from the paper; "
+        f"mnist_dist: {tmp_path}/two.png: several digits; give a picture of each; it is skipped",
+        f"mnist_dist: {tmp_path}/white.png: nothing found: no ink stands out from the paper; "
         "it is skipped",
         f"mnist_dist: {tmp_path}/none.png: it can't be read (No such file or directory); "
         "it is skipped",
+        f"mnist_dist: {tmp_path}/phone.heic: .heic isn't read; convert it to .png or .jpg; it is "
+        "skipped",
     ]
+
+
+def test_unsure_answers_are_marked(trainer, every, reader):
+    """Below 60 %: those of a network that has seen 5,000 images, not of one that reads."""
+    marked = []
+    for run in (every, reader):
+        argv = (run.folder / "ck", "--no_gpu", "--images", *sorted(DRAWN.glob("*.*g")))
+        answers = json.loads(trainer.tool("evaluate", *argv, "--json").out)["images"]
+        unsure = [answer["probability"] < 0.6 for answer in answers]
+        assert [answer.get("unsure", False) for answer in answers] == unsure
+        lines = trainer.tool("evaluate", *argv).out.splitlines()
+        assert [": unsure: " in line for line in lines] == unsure
+        marked += unsure
+    assert {*marked} == {True, False}
 
 
 def damage(checkpoint):

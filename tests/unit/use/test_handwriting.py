@@ -1,5 +1,7 @@
 """Pictures of digits become images as MNIST's makers left them."""
 
+import contextlib
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from PIL import Image
 
 from mnist_dist.data import idx, sources
 from mnist_dist.errors import UsageError
-from mnist_dist.use import handwriting
+from mnist_dist.use import handwriting, picture_files, pieces
 
 DRAWN = Path(__file__).parents[2] / "handwriting"
 SHAPE = (28, 28, 1)
@@ -165,7 +167,7 @@ def test_what_cannot_be_read(tmp_path):
             handwriting.read(path, SHAPE)
         return str(refused.value)
 
-    empty = "it is empty: no ink stands out from the paper"
+    empty = "nothing found: no ink stands out from the paper"
     assert reason(saved(tmp_path / "white.png", np.full((90, 90), 255))) == empty
     grain = np.random.default_rng(0).normal(200, 3, (90, 90))
     assert reason(saved(tmp_path / "grain.png", grain)) == empty
@@ -178,14 +180,94 @@ def test_what_cannot_be_read(tmp_path):
     assert "2x1 pixels, too few" in reason(saved(tmp_path / "dot.png", [[0, 255]]))
 
 
+def shadows(count):
+    """Empty paper by a lamp, with the edge, the corner or the curve of a shadow on it."""
+    random = np.random.default_rng(5)
+    y, x = np.mgrid[-1:1:300j, -1:1:400j]
+    for number in range(count):
+        turn, offset, soft = random.uniform(0, 6.28), random.uniform(-0.6, 0.6), 0.02
+        along, across = x * np.cos(turn) + y * np.sin(turn), x * np.sin(turn) - y * np.cos(turn)
+        edge, other = (np.clip(d / soft + 0.5, 0, 1) for d in (along - offset, across + offset))
+        dark = (edge, edge * other, np.clip((np.hypot(x - offset, y - 1) - 0.8) / soft, 0, 1))
+        lamp = 0.8 + 0.1 * across - 0.1 * (x * x + y * y)
+        light = lamp * (1 - random.uniform(0.3, 0.6) * dark[number % 3])
+        yield 255 * np.clip(light + random.normal(0, 0.004, x.shape), 0, 1)
+
+
+def test_most_shadows_on_empty_paper_are_no_ink(tmp_path):
+    found = 0
+    for picture in shadows(20):
+        try:
+            handwriting.read(saved(tmp_path / "a.png", picture), SHAPE)
+        except handwriting.Unreadable as reason:
+            found += "nothing found" in str(reason)
+    assert found >= 14
+
+
+def test_a_digit_beside_a_shadow_is_still_ink(tmp_path, digits):
+    """Digits at the lit side of an edge: none is taken for a shadow."""
+    for digit in digits[:12]:
+        large = np.kron(digit / 255.0, np.ones((6, 6)))
+        paper = np.full((300, 400), 230.0)
+        paper[:, 250:] *= 0.6
+        paper[60:228, 40:208] *= 1 - 0.8 * large
+        seen = handwriting.read(saved(tmp_path / "a.png", paper), SHAPE)[..., 0]
+        assert np.abs(seen.astype(int) - digit).mean() < 25.0  # as above
+
+
+def test_several_digits(tmp_path, digits):
+    """Side by side, and one above the other; single digits in pieces are single."""
+    for axis in (0, 1):
+        caught = 0
+        for one, two in itertools.pairwise(digits[:21]):
+            picture = saved(tmp_path / "a.png", 255 - np.concatenate([one, two], axis))
+            with contextlib.suppress(handwriting.Unreadable):
+                handwriting.read(picture, SHAPE)
+                continue
+            caught += 1
+        assert caught >= 18  # of 20; some touch
+    broken = 255 - digits[0].copy()
+    broken[14:16] = 255
+    handwriting.read(saved(tmp_path / "a.png", broken), SHAPE)
+    three = saved(tmp_path / "a.png", 255 - np.concatenate(list(digits[:3]), 1))
+    with pytest.raises(handwriting.Unreadable, match="several digits; give a picture of each"):
+        handwriting.read(three, SHAPE)
+
+
+def test_few_single_digits_are_taken_for_several():
+    images = idx.read(sources.embedded_folder() / "t10k-images-idx3-ubyte.gz", 3)[:3000]
+    assert sum(pieces.several_digits(image.astype(float)) for image in images) <= 2
+
+
 def test_folders_in_the_order_of_their_names(tmp_path):
-    for name in ("b.png", "a.JPG", "notes.txt"):
+    """What isn't a picture is named with the reason, but for hidden files."""
+    names = ("b.png", "a.JPG", "notes.txt", "c.HEIC", "d.pdf", ".hidden.png", "Thumbs.db")
+    for name in names:
         (tmp_path / name).write_text("")
     (tmp_path / "more").mkdir()
-    paths = handwriting.files([str(tmp_path), "single"])
-    assert [path.name for path in paths] == ["a.JPG", "b.png", "single"]
+    (tmp_path / "dir.png").mkdir()
+    found = picture_files.find([str(tmp_path), "single"])
+    assert [path.name for path in found.paths] == ["a.JPG", "b.png", "single"]
+    within = "a folder in a folder isn't looked into; give it by its name"
+    assert found.others == {
+        f"{tmp_path}/c.HEIC": ".heic isn't read; convert it to .png or .jpg",
+        f"{tmp_path}/d.pdf": ".pdf isn't read; convert it to .png or .jpg",
+        **{f"{tmp_path}/{name}": within for name in ("dir.png", "more")},
+        f"{tmp_path}/notes.txt": "no picture by its name",
+    }
     with pytest.raises(UsageError, match=r"more: no picture in it; give \.png, \.jpg"):
-        handwriting.files([str(tmp_path / "more")])
+        picture_files.find([str(tmp_path / "more")])
+    (tmp_path / "more/a.heic").write_text("")
+    with pytest.raises(UsageError, match=r"no picture in it \(\.heic isn't read; convert it"):
+        picture_files.find([str(tmp_path / "more")])
+
+
+def test_a_folder_of_too_many_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture_files, "MOST_FILES", 3)
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_text("")
+    with pytest.raises(UsageError, match="more than 3 files; give fewer at a time"):
+        picture_files.find([str(tmp_path)])
 
 
 def test_the_libraries_are_asked_for_by_name(monkeypatch):
