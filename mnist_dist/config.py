@@ -44,7 +44,7 @@ def _optimizer_flag(name: str, text: str, **allowed: Any) -> Any:
     return _flag(None, "Optimizer", text, numbers=True, **allowed)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Config:
     """The flags of one run. Raises UsageError for a value out of range or a wrong combination."""
 
@@ -173,6 +173,18 @@ class Config:
     def meeting_folder(self) -> str:
         """A folder that all workers see, in which they may find worker 0."""
         return self.run_dir or self.checkpoint_dir
+
+    def __repr__(self) -> str:
+        """The flags that differ from their defaults, as the class is called with them."""
+        plain = type(self)(optimizer=self.optimizer, run_dir=self.run_dir)
+        given = ("optimizer", "run_dir")
+        words = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name)
+            != (field.default if field.name in given else getattr(plain, field.name))
+        ]
+        return f"Config({', '.join(words)})"
 
     @property
     def data_flags(self) -> tuple[str, str, int, bool, int | None, str]:

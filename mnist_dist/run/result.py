@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Result:
     """The keys of result.json, described in docs/files.md, and the history.
 
@@ -37,7 +37,22 @@ class Result:
     arithmetic: dict[str, str]
     versions: dict[str, str]
     resources: dict[str, Any]
-    history: tuple[dict[str, Any], ...] = dataclasses.field(default=(), repr=False)
+    history: tuple[dict[str, Any], ...] = dataclasses.field(default=())
+
+    def __repr__(self) -> str:
+        """The scores, the length, and the weights' digest; all else is in the attributes."""
+        scores = [
+            f"{split} {100 * accuracy:.2f} %"
+            for split, accuracy in (
+                ("test", self.test_accuracy),
+                ("validation", self.validation_accuracy),
+            )
+            if accuracy is not None
+        ]
+        epochs = f"{self.epochs:.3g} epoch{'' if self.epochs == 1 else 's'}"
+        length = f"{self.steps} steps ({epochs}, {self.train_seconds:.1f} s)"
+        digest = f"weights {self.weights_sha256[:8]}"
+        return f"Result({', '.join([*scores, length, self.stopped, digest])})"
 
     def as_dict(self) -> dict[str, Any]:
         """The contents of result.json: everything but the history."""

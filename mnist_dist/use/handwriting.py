@@ -65,11 +65,12 @@ def check_channels(image_shape: tuple[int, int, int]) -> None:
         )
 
 
-def read(path: Path | BinaryIO, image_shape: tuple[int, int, int]) -> np.ndarray:
+def read(picture: "Path | BinaryIO | Image.Image", image_shape: tuple[int, int, int]) -> np.ndarray:
     """Reads a picture of one digit as an image for the network.
 
     Args:
-        path: a file in any of Pillow's formats, or such a file opened for reading bytes.
+        picture: a file in any of Pillow's formats, such a file opened for reading bytes, or a
+            picture of Pillow's, which isn't changed.
         image_shape: (height, width, 1) of the network's images.
 
     Returns:
@@ -78,7 +79,7 @@ def read(path: Path | BinaryIO, image_shape: tuple[int, int, int]) -> np.ndarray
     Raises:
         Unreadable: it is no picture, it is empty, or it shows several digits.
     """
-    strokes = ink(_grey(path))
+    strokes = ink(_grey(picture))
     if pieces.several_digits(strokes):
         raise Unreadable("several digits; give a picture of each")
     return normalised(strokes, *image_shape[:2])[..., np.newaxis]
@@ -143,8 +144,8 @@ def normalised(strokes: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.clip(np.rint(field), 0, 255).astype(np.uint8)
 
 
-def _grey(path: Path | BinaryIO) -> np.ndarray:
-    """A file's brightness: float64 [height, width], 0..255, upright."""
+def _grey(source: "Path | BinaryIO | Image.Image") -> np.ndarray:
+    """A picture's brightness: float64 [height, width], 0..255, upright."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -152,7 +153,7 @@ def _grey(path: Path | BinaryIO) -> np.ndarray:
             warnings.simplefilter(
                 "ignore", Image.DecompressionBombWarning
             )  # 100 megapixels: a phone
-            with Image.open(path) as file:
+            with _opened(source) as file:
                 file.draft("L", (LONGEST_PX, LONGEST_PX))  # a JPEG is decoded at a part of its size
                 picture = _opaque(ImageOps.exif_transpose(_reduced(file))).convert("L")
         picture.thumbnail((LONGEST_PX, LONGEST_PX), Image.Resampling.BOX)
@@ -164,6 +165,12 @@ def _grey(path: Path | BinaryIO) -> np.ndarray:
     if min(picture.size) < 3:
         raise Unreadable(f"it is of {picture.width}x{picture.height} pixels, too few to see")
     return np.asarray(picture, float)
+
+
+def _opened(source: "Path | BinaryIO | Image.Image") -> "Image.Image":
+    from PIL import Image
+
+    return source.copy() if isinstance(source, Image.Image) else Image.open(source)
 
 
 def _reduced(picture: "Image.Image") -> "Image.Image":

@@ -2,19 +2,27 @@
 
 import dataclasses
 import functools
-from typing import NamedTuple
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from mnist_dist import assembly
-from mnist_dist.errors import UsageError
+from mnist_dist.errors import UsageError, shorten
 from mnist_dist.network import views
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.training import state
+from mnist_dist.use import handwriting
 from mnist_dist.use.origin import Origin
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 ROWS = 1000
+SHOWN = 5  # images in a Prediction's repr
 
 
 class Prediction(NamedTuple):
@@ -28,6 +36,12 @@ class Prediction(NamedTuple):
     classes: np.ndarray
     probabilities: np.ndarray
 
+    def __repr__(self) -> str:
+        """The first classes with their probabilities."""
+        rows = zip(self.classes[:SHOWN].tolist(), self.probabilities.max(1)[:SHOWN], strict=True)
+        shown = ", ".join(f"{name} ({100 * share:.2f} %)" for name, share in rows)
+        return f"Prediction({shown}{', ...' if len(self.classes) > SHOWN else ''})"
+
     def top(self, count: int) -> list[list[tuple[int, float]]]:
         """The `count` most probable classes of each image with their probabilities."""
         order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
@@ -35,6 +49,15 @@ class Prediction(NamedTuple):
             [(int(name), float(row[name])) for name in names]
             for names, row in zip(order, self.probabilities, strict=True)
         ]
+
+
+Images: TypeAlias = "np.ndarray | str | os.PathLike[str] | Image.Image | Sequence[Any]"
+
+
+def _are_pictures(images: Images) -> bool:
+    """Whether images are given as names of files or as pictures of Pillow's, not as arrays."""
+    first = images[0] if isinstance(images, (list, tuple)) and images else images
+    return isinstance(first, (str, os.PathLike)) or hasattr(first, "getbands")
 
 
 class Model:
@@ -81,17 +104,30 @@ class Model:
         probabilities = functools.partial(self._probabilities)
         self._graph = tf.function(probabilities, input_signature=[images], autograph=False)
 
-    def predict(self, images: np.ndarray) -> Prediction:
-        """Classifies images.
+    def __repr__(self) -> str:
+        """The checkpoint, the images and the classes."""
+        size = "x".join(map(str, self.image_shape))
+        averaged = ", averaged over views" if self.tta else ""
+        return (
+            f"Model({str(self.origin.saved.path)!r}: images {size}, {self.num_classes} classes, "
+            f"{self.step} steps{averaged})"
+        )
+
+    def predict(self, images: Images) -> Prediction:
+        """Classifies images of the data set's kind, or people's pictures.
 
         Args:
             images: uint8 [examples, height, width, channels]; without the channels where there is
-                one, and without the examples for a single image. 0 is paper, 255 is ink.
+                one, and without the examples for a single image. 0 is paper, 255 is ink. Or
+                pictures of one handwritten digit each, of any size, dark on light or light on
+                dark: a file's name, a picture of Pillow's, or a list of them, which are prepared
+                as by `evaluate --images`.
 
         Raises:
-            UsageError: images of another size or type.
+            UsageError: images of another size or type; a picture that can't be read, is empty or
+                shows several digits.
         """
-        batch = self._batch(images)
+        batch = self._pictures(images) if _are_pictures(images) else self._batch(images)
         blocks = [self._graph(batch[i : i + ROWS]).numpy() for i in range(0, len(batch), ROWS)]
         probabilities = np.concatenate(blocks) if blocks else np.zeros((0, self.num_classes))
         return Prediction(probabilities.argmax(1).astype(np.int32), probabilities)
@@ -100,7 +136,23 @@ class Model:
         """The network's variables by their names in the checkpoint, without the "model/"."""
         return {name: value.numpy() for name, value in self.state.network.variables.items()}
 
-    def _batch(self, images: np.ndarray) -> np.ndarray:
+    def _pictures(self, images: Any) -> np.ndarray:
+        """The network's input for files or pictures of Pillow's, or for one of them."""
+        several = isinstance(images, (list, tuple))
+        handwriting.check_installed()
+        handwriting.check_channels(self.image_shape)
+        read = []
+        for number, picture in enumerate(images if several else [images]):
+            is_file = isinstance(picture, (str, os.PathLike))
+            name = shorten(picture, 200) if is_file else f"picture {number}"
+            try:
+                source = Path(picture) if is_file else picture
+                read.append(handwriting.read(source, self.image_shape))
+            except handwriting.Unreadable as error:
+                raise UsageError(f"{name}: {error}") from error
+        return np.array(read, np.uint8)
+
+    def _batch(self, images: Any) -> np.ndarray:
         array = np.asarray(images)
         if array.dtype != np.uint8:
             raise UsageError(

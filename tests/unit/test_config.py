@@ -262,3 +262,15 @@ def test_numbers():
     assert set(normalised) == NUMBERS | {"accumulate_steps"}
     assert normalised["accumulate_steps"] == 2
     assert set(Config(shards=4).numbers()) == NUMBERS | {"shards"}
+
+
+def test_its_repr_has_what_differs_and_makes_it_again():
+    assert repr(Config()) == "Config()"
+    given = {"epochs": 1, "no_gpu": True, "run_dir": "runs/a", "conv_filters": (8, 16)}
+    config = Config(optimizer="adam", lr=0.004, **given)
+    assert repr(config) == (
+        "Config(epochs=1, optimizer='adam', lr=0.004, conv_filters=(8, 16), no_gpu=True, "
+        "run_dir='runs/a')"
+    )
+    for one in (config, Config(checkpoint_dir="ck", output_dir="out", optimizer="adamw")):
+        assert eval(repr(one)) == one  # noqa: S307  # its own text
