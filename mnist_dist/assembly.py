@@ -8,6 +8,7 @@ import tensorflow as tf
 from mnist_dist.cluster.rendezvous import Terms
 from mnist_dist.config import Config
 from mnist_dist.data import device_blocks
+from mnist_dist.data.checking import Checking
 from mnist_dist.data.device_blocks import Blocks
 from mnist_dist.data.order import Order, rows_of_step
 from mnist_dist.data.pipeline import Trainset
@@ -62,6 +63,7 @@ class Assembly(NamedTuple):
         state: the network's and the optimizer's variables.
         reduce: what is sent to sum the gradients over the replicas.
         steps: the compiled training and evaluation.
+        checking: which steps compute a part twice; None for none.
     """
 
     order: Order
@@ -73,6 +75,7 @@ class Assembly(NamedTuple):
     state: State
     reduce: ReducePlan
     steps: Steps
+    checking: Checking | None
 
 
 def assemble(
@@ -102,7 +105,8 @@ def assemble(
     network = architecture(config, data, computed)
     built = state.build(strategy, network, optimizer(config))
     reduce = reduction(config, gradients(network, built), devices, replicas)
-    step = settings(config)._replace(xla=computed.xla, factored=reduce.names)
+    checked = checking(config, replicas, len(devices.names))
+    step = settings(config)._replace(xla=computed.xla, factored=reduce.names, checking=checked)
     return Assembly(
         order=ordered,
         plan=planned,
@@ -114,12 +118,14 @@ def assemble(
             replicas,
             block_steps or planned.block_steps,
             config.shards,
+            checked,
         ),
         arithmetic=computed,
         architecture=network,
         state=built,
         reduce=reduce,
         steps=Steps(strategy, built, step),
+        checking=checked,
     )
 
 
@@ -174,11 +180,12 @@ def arithmetic(config: Config, devices: Devices) -> Arithmetic:
         layout,
         bool(config.shards or config.eager),
     )
-    if xla and config.digest_every_steps:
-        raise UsageError(
-            f"--digest_every_steps={config.digest_every_steps} with XLA, whose fused operations "
-            "would change with it, and so the bits; give --xla=off on all runs to be compared"
-        )
+    for name in ("digest_every_steps", "check_every_steps"):
+        if xla and getattr(config, name):
+            raise UsageError(
+                f"--{name}={getattr(config, name)} with XLA, whose fused operations would change "
+                "with it, and so the bits; give --xla=off"
+            )
     return settle(
         config.precision,
         layout,
@@ -243,6 +250,21 @@ def reduction(config: Config, gradients: Gradients, devices: Devices, replicas: 
     if config.reduce == "factors":
         sent.check()
     return sent
+
+
+def checking(config: Config, replicas: int, devices: int) -> Checking | None:
+    """Which steps compute a part twice, on a number of replicas in all; None for none.
+
+    Args:
+        config: the flags.
+        replicas: over all workers.
+        devices: of each worker; a strategy of one replica uses one of them.
+    """
+    if not config.check_every_steps:
+        return None
+    devices = min(devices, replicas)
+    shards = config.shards // replicas // config.accumulate_steps
+    return Checking(config.check_every_steps, config.seed, replicas // devices, devices, shards)
 
 
 def settings(config: Config) -> Settings:

@@ -41,9 +41,10 @@ def precision(config: Config, data: ImageData, devices: Devices, replicas: int) 
     known = None if config.resume == "never" else of_checkpoint(Path(config.checkpoint_dir))
     if known:
         return known, f"--precision=auto: {known}, as the run was begun"
+    plain = dataclasses.replace(config, check_every_steps=0, digest_every_steps=0)
     with tf.device(devices.names[0]):
         trials = [
-            _trial(dataclasses.replace(config, precision=candidate), data, devices, replicas)
+            _trial(dataclasses.replace(plain, precision=candidate), data, devices, replicas)
             for candidate in candidates(devices.capability)
         ]
     chosen, why = choose(trials)

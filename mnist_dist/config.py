@@ -110,6 +110,7 @@ class Config:
     collective: str = _flag("auto", "Devices", "how gradients are summed", choices=("auto", "ring", "nccl"))
     reduce: str = _flag("auto", "Devices", "how a dense layer's gradient is summed; factors: its inputs and its outputs' gradients are sent in place of their product, where they are smaller; auto: factors between workers on CPUs", later=True, choices=("auto", "product", "factors"))
     bytes_per_pack: int = _flag(0, "Devices", "bytes of gradients sent together; 0: all in one", low=0)
+    check_every_steps: int = _flag(0, "Devices", "global steps between checks of the devices: each replica computes its gradients twice or, with --shards, a shard of others, and all bits must be equal (docs/exact.md); 0: none", low=0, later=True)
     shards: int = _flag(0, "Devices", "fixed shards of the global batch: any number of replicas that divides it gives the same bits; 0: none, faster", low=0)
     wire_dtype: str = _flag("float32", "Devices", "precision of gradients on the network", numbers=True, choices=("float32", "bfloat16"))
 
@@ -166,6 +167,11 @@ class Config:
             )
         if self.shards:
             self._check_shards()
+        if self.check_every_steps and self.nondeterministic:
+            raise UsageError(
+                f"--check_every_steps={self.check_every_steps} with --nondeterministic, which gives "
+                "other bits each time; leave out one of the two"
+            )
         if not self.checkpoint_dir:
             raise UsageError("--checkpoint_dir is empty; give a folder to save in")
 

@@ -11,6 +11,7 @@ from typing import Any
 from mnist_dist.cluster.job import Job
 from mnist_dist.cluster.session import Session
 from mnist_dist.config import Config
+from mnist_dist.data.checking import Checking
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices import hardware, resources
 from mnist_dist.devices.arithmetic import Arithmetic
@@ -93,18 +94,23 @@ def kernels(devices: Devices, arithmetic: Arithmetic) -> dict[str, str]:
 
 
 def bit_checks(
-    config: Config, state: State, devices: Devices, arithmetic: Arithmetic, joined: Session
+    config: Config,
+    state: State,
+    arithmetic: Arithmetic,
+    joined: Session,
+    checking: Checking | None,
 ) -> BitChecks:
-    """The comparisons of bits between replicas.
+    """The comparisons of bits between replicas, and of the steps that compute a part twice.
 
     Only replicas of one kind of hardware promise equal bits; without --shards, the number of
     threads decides bits, too.
     """
     threads = "" if config.shards else f", {resources.cores()} threads"
-    kinds = [", ".join(hardware.arithmetic(name).values()) + threads for name in devices.names]
+    names = joined.devices.names
+    kinds = [", ".join(hardware.arithmetic(name).values()) + threads for name in names]
     if not arithmetic.deterministic:
         kinds = []
-    return BitChecks(joined.placement, state.variables, kinds, joined.exchange)
+    return BitChecks(joined.placement, state.variables, kinds, joined.exchange, checking)
 
 
 def identity(config: Config, precision: str, data: ImageData) -> dict[str, Any]:

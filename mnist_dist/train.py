@@ -193,7 +193,7 @@ def _loop(  # noqa: PLR0913
         kernels=run_files.kernels(devices, made.arithmetic),
         worker_name=joined.worker_name,
         report_step=joined.report_step,
-        bit_checks=run_files.bit_checks(config, made.state, devices, made.arithmetic, joined),
+        bit_checks=run_files.bit_checks(config, made.state, made.arithmetic, joined, made.checking),
         digest_every_steps=config.digest_every_steps,
         blocks=assembly.blocks(config, made.trainset, placement, devices.kind),
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mnist_dist.data.pipeline import Block, Trainset
+from mnist_dist.data.pipeline import Block, RowsOfBlock, Trainset
 from mnist_dist.devices.replica_placement import ReplicaPlacement
 
 LARGEST_SHARE = 0.25  # of a GPU's memory that a copy of the images may take
@@ -44,9 +44,11 @@ def on_devices(trainset: Trainset, placement: ReplicaPlacement) -> Blocks:
             copies[replica] = images, tf.constant(np.append(split.labels, np.int32(0)))
 
     def gathered(steps: range, replica: int) -> Block:
-        images, labels = copies[replica]
-        rows = trainset.rows(steps, replica)
-        ids = tf.constant(rows.ids)
-        return Block(tf.gather(images, ids), tf.gather(labels, ids), *rows[1:])
+        def gather(rows: RowsOfBlock) -> tuple[tf.Tensor, tf.Tensor]:
+            ids = tf.constant(rows.ids)
+            images, labels = copies[replica]
+            return tf.gather(images, ids), tf.gather(labels, ids)
+
+        return trainset.rows(steps, replica).with_images(gather)
 
     return lambda steps: placement.place(lambda replica: gathered(steps, replica))

@@ -8,11 +8,12 @@ epoch), the remaining rows are zero, and `real` is the number of rows that count
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from mnist_dist.data import order
+from mnist_dist.data.checking import Checking
 from mnist_dist.data.split import Split
 
 
@@ -26,6 +27,10 @@ class Block(NamedTuple):
         real: int32 [K, M], number of real rows; the rows after them are padding, all zero.
         total: int32 [K], real rows in the global batch, over all replicas.
         step: int64 [K], the global steps, from 0.
+        check: a Block whose first axis is the checked steps among the K, and its second the shards
+            of other replicas that this one computes then; () without --check_every_steps or
+            without shards.
+        shard: int32 [checked steps], which of its own shards this replica compares; or ().
     """
 
     images: np.ndarray
@@ -34,6 +39,8 @@ class Block(NamedTuple):
     real: np.ndarray
     total: np.ndarray
     step: np.ndarray
+    check: Any = ()
+    shard: Any = ()
 
 
 class RowsOfBlock(NamedTuple):
@@ -48,6 +55,13 @@ class RowsOfBlock(NamedTuple):
     real: np.ndarray
     total: np.ndarray
     step: np.ndarray
+    check: Any = ()
+    shard: Any = ()
+
+    def with_images(self, gather: Callable[["RowsOfBlock"], tuple[Any, Any]]) -> Block:
+        """The Block, whose images and labels `gather` makes of the rows."""
+        check = self.check.with_images(gather) if self.check else ()
+        return Block(*gather(self), *self[1:-2], check, self.shard)
 
 
 class Trainset(NamedTuple):
@@ -61,6 +75,7 @@ class Trainset(NamedTuple):
         block_steps: steps in a full block (K).
         shards: fixed shards of a global batch; 0: none. With shards, the second axis (M) of a
             block is this replica's shards.
+        checking: the checks of --check_every_steps; None for none.
     """
 
     split: Split
@@ -69,6 +84,7 @@ class Trainset(NamedTuple):
     replicas: int
     block_steps: int
     shards: int = 0
+    checking: Checking | None = None
 
     def example_ids(self, step: int, replica: int) -> list[np.ndarray]:
         """The examples of `replica` at `step`: an int64 [rows] for each micro-batch or shard."""
@@ -83,39 +99,60 @@ class Trainset(NamedTuple):
         else:
             rows = order.rows_per_replica(size, self.micro_batches, self.replicas)
         shape = (self.block_steps, len(self._rows(size, replica)))
-        block = RowsOfBlock(
+        block = self._no_rows(shape, rows)
+        block.step[:] = np.arange(steps.start, steps.start + shape[0])
+        permutation = self.order.permutation(self.order.position(steps.start)[0])
+        for k, step in enumerate(steps):
+            batch = self.order.batch(step, permutation)
+            _fill(block, k, batch, self._rows(len(batch), replica))
+        if not self.checking or not self.shards:
+            return block
+        shape = (self.checking.most_due(self.block_steps), self.checking.opinions)
+        check, shards = self._no_rows(shape, rows), np.zeros(shape[0], np.int32)
+        for slot, step in enumerate(self.checking.due(steps)):
+            batch, shard = self.order.batch(step, permutation), self.checking.shard(step)
+            check.step[slot], shards[slot] = step, shard
+            owners = self.checking.owners(step, replica)
+            _fill(check, slot, batch, [self._rows(len(batch), one)[shard] for one in owners])
+        return block._replace(check=check, shard=shards)
+
+    def block(self, steps: range, replica: int) -> Block:
+        """The same rows with images and labels; padding is zero."""
+        return self.rows(steps, replica).with_images(self._gather)
+
+    def _gather(self, rows: RowsOfBlock) -> tuple[np.ndarray, np.ndarray]:
+        images = np.zeros((*rows.ids.shape, *self.split.images.shape[1:]), np.uint8)
+        labels = np.zeros(rows.ids.shape, np.int32)
+        for k, m in np.argwhere(rows.real):
+            count = rows.real[k, m]
+            ids = rows.ids[k, m, :count]
+            images[k, m, :count] = self.split.images[ids]
+            labels[k, m, :count] = self.split.labels[ids]
+        return images, labels
+
+    def _no_rows(self, shape: tuple[int, int], rows: int) -> RowsOfBlock:
+        """Rows of a block of a shape, all of them padding."""
+        return RowsOfBlock(
             ids=np.full((*shape, rows), self.order.examples, np.int32),
             first=np.zeros(shape, np.int64),
             real=np.zeros(shape, np.int32),
             total=np.zeros(shape[0], np.int32),
-            step=np.arange(steps.start, steps.start + shape[0], dtype=np.int64),
+            step=np.zeros(shape[0], np.int64),
         )
-        permutation = self.order.permutation(self.order.position(steps.start)[0])
-        for k, step in enumerate(steps):
-            batch = self.order.batch(step, permutation)
-            block.total[k] = len(batch)
-            for m, (first, count) in enumerate(self._rows(len(batch), replica)):
-                block.first[k, m], block.real[k, m] = first, count
-                block.ids[k, m, :count] = batch[first : first + count]
-        return block
-
-    def block(self, steps: range, replica: int) -> Block:
-        """The same rows with images and labels; padding is zero."""
-        rows = self.rows(steps, replica)
-        images = np.zeros((*rows.ids.shape, *self.split.images.shape[1:]), np.uint8)
-        labels = np.zeros(rows.ids.shape, np.int32)
-        for k in range(len(steps)):
-            for m, count in enumerate(rows.real[k]):
-                ids = rows.ids[k, m, :count]
-                images[k, m, :count] = self.split.images[ids]
-                labels[k, m, :count] = self.split.labels[ids]
-        return Block(images, labels, *rows[1:])
 
     def _rows(self, size: int, replica: int) -> np.ndarray:
         """A replica's micro-batches or shards in a global batch of `size`: see order.py."""
         if self.shards:
             return order.shard_rows(size, self.shards, replica, self.replicas)
         return order.replica_rows(size, self.micro_batches, replica, self.replicas)
+
+
+def _fill(block: RowsOfBlock, k: int, batch: np.ndarray, places: Iterable[np.ndarray]) -> None:
+    """Sets the rows of the k-th step from a global batch; (first, count) for each micro-batch."""
+    block.total[k] = len(batch)
+    for m, (first, count) in enumerate(places):
+        block.first[k, m], block.real[k, m] = first, count
+        block.ids[k, m, :count] = batch[first : first + count]
 
 
 def eval_blocks(

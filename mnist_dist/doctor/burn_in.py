@@ -69,6 +69,8 @@ class BurnInTraining:
             config,
             shards=2 ** (busy.bit_length() - 1),
             accumulate_steps=1,
+            check_every_steps=0,
+            digest_every_steps=0,
             eager=False,
             nondeterministic=False,
             wire_dtype="float32",

@@ -46,34 +46,93 @@ def of_replicas(reports: Sequence[Report]) -> list[Suspect]:
         The replicas that differ from the majority of their kind, then those of a kind without a
         majority. Empty if all are equal.
     """
-    places = [
+    kinds: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for rank, number in _places(reports):
+        kinds[reports[rank]["kinds"][number]].append((rank, number))
+    votes = [
+        [(place, reports[place[0]]["digests"][place[1]]) for place in alike]
+        for alike in kinds.values()
+    ]
+    return _outvoted(reports, votes)
+
+
+def of_checks(reports: Sequence[Report], owners: Sequence[Sequence[Sequence[int]]]) -> Any:
+    """Compares what several replicas computed of the same shards.
+
+    Args:
+        reports: the workers', by rank; a replica's "digests" are, for each checked step, a list of
+            lists: the digests of its own shard, then of each that it computed of another replica,
+            or of its own once more.
+        owners: for each checked step and each replica, the replicas whose shards it computed.
+
+    Returns:
+        The index of the first checked step with a difference and its suspects; (0, []) if all are
+        equal. A replica that differs from itself is known to be wrong.
+    """
+    places = _places(reports)
+    for check, by_replica in enumerate(owners):
+        votes: list[list[tuple[tuple[int, int], list[int]]]] = [[] for _ in places]
+        for replica, (rank, number) in enumerate(places):
+            own, *computed = reports[rank]["digests"][number][check]
+            votes[replica].insert(0, ((rank, number), own))
+            for owner, digests in zip(by_replica[replica], computed, strict=True):
+                other = places[owner]
+                kinds = [reports[r]["kinds"][n] for r, n in ((rank, number), other)]
+                if kinds[0] == kinds[1]:
+                    votes[owner].append(((rank, number), digests))
+        suspects = _outvoted(reports, votes)
+        if suspects:
+            return check, suspects
+    return 0, []
+
+
+def _places(reports: Sequence[Report]) -> list[tuple[int, int]]:
+    """Each replica's rank and number on that worker."""
+    return [
         (rank, number) for rank, one in enumerate(reports) for number in range(len(one["kinds"]))
     ]
-    kinds: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for rank, number in places:
-        kinds[reports[rank]["kinds"][number]].append((rank, number))
-    wrong: dict[tuple[int, int], list[int]] = defaultdict(list)
-    unknown = set[tuple[int, int]]()
-    for alike in kinds.values():
-        columns = zip(*(reports[rank]["digests"][number] for rank, number in alike), strict=True)
-        for tensor, digests in enumerate(columns):
-            right = majority(digests)
-            for place, digest in zip(alike, digests, strict=True):
-                if digest != right:
-                    wrong[place].append(tensor)
-                    if right is None:
-                        unknown.add(place)
+
+
+def _outvoted(
+    reports: Sequence[Report], votes: Sequence[Sequence[tuple[tuple[int, int], Sequence[int]]]]
+) -> list[Suspect]:
+    """The replicas without a majority for their digests, the known ones first.
+
+    Args:
+        reports: the workers', by rank.
+        votes: lists of places and their digests, which must be equal within each list.
+    """
+    wrong: dict[tuple[int, int], set[int]] = defaultdict(set)
+    known = set[tuple[int, int]]()
+    for ballot in votes:
+        alone = len({place for place, _ in ballot}) == 1
+        for tensor in range(len(ballot[0][1])):
+            right = majority([(rank, digests[tensor]) for (rank, _), digests in ballot])
+            for place, digests in ballot:
+                if digests[tensor] != right:
+                    wrong[place].add(tensor)
+                    if right is not None or alone:
+                        known.add(place)
     found = [
-        suspect(reports, place, tensors, place not in unknown)
+        suspect(reports, place, sorted(tensors), place in known)
         for place, tensors in sorted(wrong.items())
     ]
     return sorted(found, key=lambda one: not one.known)
 
 
-def majority(digests: Sequence[int]) -> int | None:
-    """The digest that more than half have; None if there is none."""
-    digest, votes = Counter(digests).most_common(1)[0]
-    return digest if 2 * votes > len(digests) else None
+def majority(votes: Sequence[tuple[int, int]]) -> int | None:
+    """The digest that more than half have; None if there is none.
+
+    Replicas of one worker may err alike, by the worker's data or processor. So where several
+    workers vote, those for the majority's digest must be of two workers at least.
+
+    Args:
+        votes: the rank of each replica's worker, and its digest.
+    """
+    digest, count = Counter(digest for _, digest in votes).most_common(1)[0]
+    voters = {rank for rank, one in votes if one == digest}
+    single = len({rank for rank, _ in votes}) == 1
+    return digest if 2 * count > len(votes) and (single or len(voters) > 1) else None
 
 
 def suspect(

@@ -176,7 +176,7 @@ class Loop:
         for steps, block in blocks:
             waited = time.monotonic() - started
             self.files.trace.at(steps.start)
-            stop_requested, save_requested = self._train_block(steps, block)
+            stop_requested, save_requested = self._train_block(progress, steps, block)
             progress.step = steps.stop
             self.files.trace.at(steps.stop)
             self.report_step(progress.step)
@@ -199,7 +199,7 @@ class Loop:
         )
         return stop_requested
 
-    def _train_block(self, steps: range, block: Any) -> tuple[bool, bool]:
+    def _train_block(self, progress: Progress, steps: range, block: Any) -> tuple[bool, bool]:
         """Trains and logs a block.
 
         Returns:
@@ -216,6 +216,8 @@ class Loop:
             block, tf.constant(rates, dtype), tf.constant(len(steps)), requests
         )
         records = step_records.unpack(trained.rows.numpy(), steps)
+        checks = trained.checks.numpy()
+        progress.bit_checks += self.bit_checks.compare_steps(steps, checks, self.steps.trainable)
         digests = trained.digests.numpy()
         for record, rate, digest in zip(records, rates, digests, strict=False):
             self._check_finite(record)

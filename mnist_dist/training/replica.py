@@ -4,10 +4,11 @@ The loss and the gradients of a global batch are sums over its real examples, di
 of real examples, so they don't depend on how the rows are divided over replicas.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from mnist_dist.data.checking import Checking
 from mnist_dist.data.pipeline import Block
 from mnist_dist.network import xla
 from mnist_dist.network.augment import Augmentation
@@ -25,6 +26,7 @@ from mnist_dist.training.reduction import (
     not_finite,
     summed,
 )
+from mnist_dist.training.repeated import Due, Totals, compared, digests
 
 
 class Settings(NamedTuple):
@@ -41,6 +43,7 @@ class Settings(NamedTuple):
         accumulate_steps: with shards, the groups in which a replica computes its own.
         xla: compile the steps by XLA.
         digest_every_steps: global steps between digests of gradients and weights; 0 for none.
+        checking: which steps compute a part twice; None for none.
         factored: names of the dense kernels whose gradients are sent as factors.
     """
 
@@ -54,15 +57,19 @@ class Settings(NamedTuple):
     accumulate_steps: int = 1
     xla: bool = False
     digest_every_steps: int = 0
+    checking: Checking | None = None
     factored: tuple[str, ...] = ()
 
 
 class ReplicaStep(NamedTuple):
-    """The result of a step after the sum over all replicas; each replica has the same."""
+    """The result of a step after the sum over all replicas; each has the same, but `checks`."""
 
     gradients: list[tf.Tensor]
     sums: tf.Tensor  # of step_records.sums
     statistics: dict[str, tf.Tensor]
+    checks: Any = ()
+    """int64 [1 + opinions, variables + 2], what this replica computed and repeated, before the sum
+    over replicas (see `repeated.compared`); () without --check_every_steps."""
 
 
 class Replica:
@@ -75,30 +82,39 @@ class Replica:
         self._dtype = tf.as_dtype(network.dtype)
         self._trainable = [network.variables[name].value for name in network.trainable]
 
-    def step(self, block: Block, k: tf.Tensor, stop: tf.Tensor) -> ReplicaStep:
+    def step(
+        self, block: Block, k: tf.Tensor, stop: tf.Tensor, due: Due | None = None
+    ) -> ReplicaStep:
         """Computes step `k` of a block.
 
         Args:
             block: this replica's block.
             k: int32 scalar.
             stop: dtype scalar, this worker's `step_records.requests`.
+            due: whether the step is checked; None without --check_every_steps.
         """
         gradients: list[Gradient] = []
         sums, statistics = tf.zeros([2], self._dtype), dict[str, tf.Tensor]()
+        checks: tf.Tensor = ()
         total = tf.cast(block.total[k], self._dtype)
         for micro in range(block.real.shape[1]):
             # Micro-batches run one after another, so that only one is in memory.
             with tf.control_dependencies([*tf.nest.flatten(gradients), sums]):
                 images = tf.identity(block.images[k, micro])
+            recorded = Totals(lambda _, values: all_reduce(values[0]))
             rows = RowPositions(
                 self._settings.seed,
                 block.step[k],
                 block.first[k, micro],
                 block.real[k, micro],
-                lambda values: [all_reduce(value) for value in values],
+                recorded if due else lambda values: [all_reduce(value) for value in values],
                 self._settings.xla,
             )
-            own, added, values = self._gradients(images, block.labels[k, micro], rows, total)
+            labels = block.labels[k, micro]
+            own, added, values = self._gradients(images, labels, rows, total)
+            if due and not micro:
+                first = own, added, recorded
+                checks = self._replayed(first, images, labels, rows, total, due)
             gradients = list(map(accumulated, gradients, own)) if micro else own
             sums += added
             for name, value in values.items():
@@ -108,7 +124,30 @@ class Replica:
         wire_dtype = tf.bfloat16 if self._settings.wire_dtype == "bfloat16" else self._dtype
         reduced, sums = summed(gradients, sums, wire_dtype)
         reduced = unscaled(reduced, self._loss_scale, self._settings.clip_norm)
-        return ReplicaStep(reduced, sums, statistics)
+        return ReplicaStep(reduced, sums, statistics, checks)
+
+    def _replayed(  # noqa: PLR0913
+        self,
+        first: tuple[list[Gradient], tf.Tensor, Totals],
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        rows: RowPositions,
+        total: tf.Tensor,
+        due: Due,
+    ) -> tf.Tensor:
+        """Digests of a micro-batch's first computation, and of a second one in a checked step."""
+        gradients, sums, recorded = first
+
+        def replay() -> list[tf.Tensor]:
+            again = recorded.again()
+            repeated = rows._replace(totals=again)
+            found, added, _ = self._gradients(images, labels, repeated, total)
+            return [
+                digests(gradients, sums, recorded.of_shard(0)),
+                digests(found, added, again.of_shard(0)),
+            ]
+
+        return compared(due, 1, len(self._trainable), replay)
 
     def _gradients(
         self, images: tf.Tensor, labels: tf.Tensor, rows: RowPositions, total: tf.Tensor

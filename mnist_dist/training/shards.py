@@ -7,8 +7,9 @@ go up one binary tree: each replica computes a whole subtree, and the replicas' 
 of the rest. (EasyScale, Li et al. 2023, does the same for PyTorch with virtual workers.)
 """
 
+import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -19,6 +20,7 @@ from mnist_dist.network.row_positions import RowPositions
 from mnist_dist.training import step_records, tree_reduction
 from mnist_dist.training.loss_scale import LossScale
 from mnist_dist.training.reduction import Differentiated, Gradient, differentiate, not_finite
+from mnist_dist.training.repeated import Due, Totals, compared, digests
 from mnist_dist.training.replica import ReplicaStep, Settings, as_pixels, scores, unscaled
 from mnist_dist.training.tree_reduction import up_the_tree
 
@@ -29,6 +31,7 @@ class _Subtree(NamedTuple):
     gradients: list[Gradient]  # factors: of each shard, [shards, rows, inputs or units]
     sums: tf.Tensor  # [2]: loss, right answers
     statistics: dict[str, tf.Tensor]
+    by_shard: list[tuple[list[Gradient], tf.Tensor]]  # gradients and sums of each
 
 
 class Shards:
@@ -41,14 +44,18 @@ class Shards:
         self._dtype = tf.as_dtype(network.dtype)
         self._trainable = [network.variables[name] for name in network.trainable]
 
-    def step(self, block: Block, k: tf.Tensor, stop: tf.Tensor) -> ReplicaStep:
+    def step(
+        self, block: Block, k: tf.Tensor, stop: tf.Tensor, due: Due | None = None
+    ) -> ReplicaStep:
         """Computes step `k` of a block, whose second axis is this replica's shards.
 
         Args:
             block: this replica's block.
             k: int32 scalar.
             stop: dtype scalar, this worker's `step_records.requests`.
+            due: whether the step is checked; None without --check_every_steps.
         """
+        totals = Totals(lambda _, values: tree_reduction.whole(values))
         total = tf.cast(block.total[k], self._dtype)
         own_shards = range(block.real.shape[1])
         group_size = len(own_shards) // self._settings.accumulate_steps
@@ -60,7 +67,8 @@ class Shards:
             with tf.control_dependencies(tf.nest.flatten(before)):
                 images = [tf.identity(block.images[k, shard]) for shard in group]
             branches = [
-                self._branch(own, block, k, shard) for own, shard in zip(images, group, strict=True)
+                self._branch(own, block, (k, shard), totals)
+                for own, shard in zip(images, group, strict=True)
             ]
             labels = [block.labels[k, shard] for shard in group]
             subtrees.append(self._subtree(branches, labels, total))
@@ -73,16 +81,52 @@ class Shards:
         reduced = unscaled(reduced, self._loss_scale, self._settings.clip_norm)
         statistics = {name: value / total for name, value in subtrees[0].statistics.items()}
         counts = tf.concat([tf.stack([total, total, 1.0]), tf.ones_like(nonfinite)], 0)
-        return ReplicaStep(reduced, sums / counts, statistics)
+        checks = self._checked(block, subtrees[0], totals, total, due) if due else ()
+        return ReplicaStep(reduced, sums / counts, statistics, checks)
 
-    def _branch(self, images: tf.Tensor, block: Block, k: tf.Tensor, shard: int) -> Branch:
-        """A shard with its own alias of each weight, by which it is differentiated."""
+    def _checked(
+        self, block: Block, first: _Subtree, totals: Totals, total: tf.Tensor, due: Due
+    ) -> tf.Tensor:
+        """Digests of one of the first group's shards, and of those of other replicas."""
+        opinions = block.check.real.shape[1]
+
+        def own(shard: int) -> tf.Tensor:
+            gradients, scored = first.by_shard[shard]
+            return digests(gradients, scored, totals.of_shard(shard))
+
+        def computed(number: int) -> tf.Tensor:
+            images = block.check.images[due.slot, number]
+            again = totals.again()
+            branch = self._branch(images, block.check, (due.slot, number), again)
+            labels = [block.check.labels[due.slot, number]]
+            ((gradients, scored),) = self._subtree([branch], labels, total).by_shard
+            return digests(gradients, scored, again.of_shard(0))
+
+        def compute() -> list[tf.Tensor]:
+            shards = [functools.partial(own, shard) for shard in range(len(first.by_shard))]
+            chosen = tf.switch_case(tf.identity(block.shard[due.slot]), shards)
+            return [chosen, *(computed(number) for number in range(opinions))]
+
+        return compared(due, opinions, len(self._trainable), compute)
+
+    def _branch(
+        self, images: tf.Tensor, block: Block, place: tuple[Any, Any], totals: Totals
+    ) -> Branch:
+        """A shard with its own alias of each weight, by which it is differentiated.
+
+        Args:
+            images: of the shard.
+            block: that it is of.
+            place: its indices on the block's first two axes.
+            totals: sums batch statistics.
+        """
+        k, shard = place
         rows = RowPositions(
             self._settings.seed,
             block.step[k],
             block.first[k, shard],
             block.real[k, shard],
-            tree_reduction.totals,
+            totals,
         )
         pixels = self._settings.augmentation.apply(as_pixels(images, self._dtype), rows)
         weights = [(variable, tf.identity(variable.value)) for variable in self._trainable]
@@ -107,8 +151,10 @@ class Shards:
             for values, branch in zip(aliases, branches, strict=True)
         ]
         gradients = differentiate(tape, scaled, self._network.trainable, differentiated)
+        scored = [tf.stack(pair) for pair in sums]
         return _Subtree(
             [tree_reduction.of_shards(values) for values in zip(*gradients, strict=True)],
-            up_the_tree([tf.stack(pair) for pair in sums]),
+            up_the_tree(scored),
             statistics,
+            list(zip(gradients, scored, strict=True)),
         )

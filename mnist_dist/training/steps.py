@@ -12,6 +12,7 @@ from mnist_dist.network.layers import BatchNorm
 from mnist_dist.training import step_records
 from mnist_dist.training.bit_digest import bit_digest
 from mnist_dist.training.reduction import all_reduce
+from mnist_dist.training.repeated import MORE, Due
 from mnist_dist.training.replica import Replica, ReplicaStep, Settings, as_pixels, cross_entropy
 from mnist_dist.training.shards import Shards
 from mnist_dist.training.state import State
@@ -22,12 +23,15 @@ class TrainedBlock(NamedTuple):
 
     Attributes:
         rows: dtype [K, width], a row for each step, which `step_records.unpack` reads.
+        checks: int64 [K, replicas of this worker, 1 + opinions, variables + 2], what
+            `repeated.compared` returns; [K, 0] without --check_every_steps.
         digests: int64 [K, 2 * trainable variables], digests of the gradients that were applied and
             of the weights after the update, zero for a step without; [K, 0] without
             --digest_every_steps.
     """
 
     rows: tf.Tensor
+    checks: tf.Tensor
     digests: tf.Tensor
 
 
@@ -91,7 +95,7 @@ class Steps:
         arrays = self._arrays(rates.shape[0])
         k = tf.constant(0)
         while k < count:  # XLA would compile a range anew for each length
-            arrays = _written(arrays, k, self._step(block, k, first + k, rates[k], stop))
+            arrays = _written(arrays, k, self._step(block, k, first, rates[k], stop))
             k += 1
         return TrainedBlock(*[array.stack() for array in arrays])
 
@@ -99,15 +103,24 @@ class Steps:
     def _arrays(self, steps: int) -> list[tf.TensorArray]:
         """Empty arrays of what `_step` returns for each step."""
         width = step_records.width(self._strategy.num_replicas_in_sync)
-        shapes = [(self.dtype, [width]), (tf.int64, [self._digest_count])]
+        shapes = [(self.dtype, [width]), (tf.int64, self._checks_shape)]
+        shapes += [(tf.int64, [self._digest_count])]
         return [tf.TensorArray(dtype, size=steps, element_shape=shape) for dtype, shape in shapes]
 
     @tf.autograph.experimental.do_not_convert
     def _step(
-        self, block: Any, k: tf.Tensor, step: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor
+        self, block: Any, k: tf.Tensor, first: tf.Tensor, rate: tf.Tensor, stop: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """Trains step `k` of a block, global step `step` from 0; a row of each of `_arrays`."""
-        result = self._strategy.run(self._replica.step, args=(block, k, stop))
+        """Trains step `k` of a block; its rows of `_arrays`. `first` is the block's first step."""
+        step = first + k
+        due = None
+        if self._settings.checking:
+            every = self._settings.checking.every
+            due = Due(tf.equal((step + 1) % every, 0), (step + 1) // every - first // every - 1)
+        result = self._strategy.run(self._replica.step, args=(block, k, stop, due))
+        checks = tf.zeros([0], tf.int64)
+        if due:
+            checks = tf.stack(self._strategy.experimental_local_results(result.checks))
         self._update(result, rate)
         local = [self._local(gradient) for gradient in result.gradients]
         norm = tf.cond(  # which reads all gradients once more
@@ -115,7 +128,15 @@ class Steps:
             lambda: tf.linalg.global_norm(local),
             lambda: tf.zeros([], self.dtype),
         )
-        return step_records.row(self._local(result.sums), norm), self._step_digests(local, step)
+        row = step_records.row(self._local(result.sums), norm)
+        return row, checks, self._step_digests(local, step)
+
+    @property
+    def _checks_shape(self) -> list[int]:
+        checking = self._settings.checking
+        if not checking:
+            return [0]
+        return [checking.devices, 1 + checking.opinions, len(self.trainable) + len(MORE)]
 
     @property
     def _digest_count(self) -> int:

@@ -1,25 +1,16 @@
 """Sums up one binary tree over the shards, whichever replica has computed which of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from mnist_dist.training.reduction import Factors, Gradient, all_reduce, placed
 
 
-def totals(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """The sum over all shards of all replicas, once for each of this replica's; differentiable."""
-
-    @tf.custom_gradient
-    def total(*own: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., list[tf.Tensor]]]:
-        def gradient(*upstream: tf.Tensor) -> list[tf.Tensor]:
-            (whole,), _ = _over_replicas([up_the_tree(upstream)])
-            return [tf.identity(whole) for _ in upstream]
-
-        (whole,), _ = _over_replicas([up_the_tree(own)])
-        return [tf.identity(whole) for _ in own], gradient
-
-    return total(*values)
+def whole(values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The sum over all shards of all replicas, from a tensor for each of this replica's."""
+    (found,), _ = _over_replicas([up_the_tree(values)])
+    return found
 
 
 def up_the_tree(values: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -64,6 +64,7 @@ LIMITS = {
     "log_every_s": ([0.0, 30.0], [-1.0]),
     "checkpoint_every_steps": ([0], [-1]),
     "digest_every_steps": ([0, 1], [-1]),
+    "check_every_steps": ([0, 1], [-1]),
     "checkpoint_every_s": ([0.0, 0.5], [-1.0, math.inf]),
     "keep_checkpoints": ([1], [0]),
     "stop_lead_s": ([0.0, 120.0], [-1.0, math.inf]),
@@ -137,6 +138,10 @@ def test_what_a_refusal_says():
         ({"shards": 4, "wire_dtype": "bfloat16"}, ["--shards", "--wire_dtype=bfloat16"]),
         ({"shards": 4, "eager": True}, ["--shards", "--eager"]),
         ({"shards": 4, "nondeterministic": True}, ["--shards", "--nondeterministic"]),
+        (
+            {"check_every_steps": 9, "nondeterministic": True},
+            ["--check_every_steps=9", "--nondeterministic"],
+        ),
         (
             {"shards": 4, "batch_norm": True, "accumulate_steps": 2},
             ["--shards", "--batch_norm", "--accumulate_steps=2"],

@@ -76,6 +76,8 @@ def test_every_flag_is_read():
             }[type(default)]
     del given["gpus"]  # not with --no_gpu
     del given["shards"]  # nor these with --eager
+    del given["check_every_steps"]  # not with --nondeterministic
+    assert flags.parse(["--check-every-steps=4"]) == Config(check_every_steps=4)
     del given["network"]  # in place of other flags
     assert flags.parse(["--network=a.py:b"]) == Config(network="a.py:b")
     given["profile"] = "100:10"  # not any text

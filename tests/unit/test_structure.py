@@ -60,7 +60,7 @@ INSIDE = {
         "views",
     ],
     "data": [
-        "emnist order split",
+        "checking emnist order split",
         "class_names decode idx pipeline tfds validation",
         "npz",
         "array_files csv_files idx_files parquet_files picture_folders",
@@ -81,8 +81,9 @@ INSIDE = {
     "training": [
         "bit_digest bit_verdict diverged early_stopping loss_scale optim plan precision_choice "
         "reduce_plan save_deadline schedule step_records stop weights_digest",
-        "bit_checks log_header progress reduction state",
-        "replica starting_weights tree_reduction",
+        "log_header progress reduction state",
+        "repeated starting_weights tree_reduction",
+        "bit_checks replica",
         "shards",
         "steps",
         "evaluation",
@@ -343,7 +344,7 @@ LIGHT = """
     use.picture_files use.pieces
     cluster.host_share cluster.job cluster.launched cluster.meeting_file
     cluster.topology cluster.ports cluster.liveness cluster.rendezvous
-    data.idx data.order data.pipeline data.sources data.split data.tfds
+    data.checking data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.failures devices.nvidia devices.processor devices.startup_messages devices.resources
     devices.timing_fit
     launch.decision launch.processes launch.supervisor

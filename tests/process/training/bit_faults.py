@@ -3,8 +3,8 @@
     python bit_faults.py FAULT [flags of mnist_dist.train]
 
 FAULT is JSON: "kind" (a function below), "rank" of the worker and "device", the number among its
-replicas; "step", from 0, at which it begins; "always": from then on, else once; "marker": a file
-that is made by a fault that happens once, so that a restarted run is sound.
+"devices" replicas; "step", from 0, at which it begins; "always": from then on, else once; "marker":
+a file that is made by a fault that happens once, so that a restarted run is sound.
 """
 
 import json
@@ -33,16 +33,16 @@ def flipped(array):
 class Fault:
     """When the fault strikes."""
 
-    def __init__(self, kind, rank, device, step, always=False, marker="", name=""):
+    def __init__(self, kind, rank=0, device=0, devices=1, step=0, always=False, marker="", name=""):
         self.kind, self.device, self.step, self.name = kind, device, step, name
-        self.rank = rank
+        self.rank, self.devices = rank, devices
         self.always, self.marker = always, Path(marker)
         self.here = self._rank() == rank and not (marker and self.marker.exists())
 
     @property
     def replica(self):
-        """Its number over all workers, of one device each or all of one worker."""
-        return self.rank or self.device
+        """Its number over all workers."""
+        return self.rank * self.devices + self.device
 
     @staticmethod
     def _rank():
@@ -94,8 +94,10 @@ def augmentation(fault):
 def gradient(fault):
     """The gradient `name` of one replica before the sum over replicas."""
     from mnist_dist.training.replica import Replica
+    from mnist_dist.training.shards import Shards
+    from mnist_dist.training.tree_reduction import of_shards
 
-    own = Replica._gradients
+    own, own_subtree = Replica._gradients, Shards._subtree
 
     def gradients(self, images, labels, rows, total):
         found, *more = own(self, images, labels, rows, total)
@@ -103,18 +105,64 @@ def gradient(fault):
         found[index] = in_graph(fault, found[index], rows.step)
         return found, *more
 
-    Replica._gradients = gradients
+    def subtree(self, branches, labels, total):
+        found = own_subtree(self, branches, labels, total)
+        index = self._network.trainable.index(fault.name)
+        for (gradients, _), branch in zip(found.by_shard, branches, strict=True):
+            gradients[index] = in_graph(fault, gradients[index], branch.rows.step)
+        columns = zip(*(gradients for gradients, _ in found.by_shard), strict=True)
+        return found._replace(gradients=[of_shards(values) for values in columns])
+
+    Replica._gradients, Shards._subtree = gradients, subtree
+
+
+def layer(fault):
+    """The output of the first convolution and its pool."""
+    from mnist_dist.network.model import Network
+
+    own = Network._conv
+
+    def conv(self, name, xs, *more):
+        ys = own(self, name, xs, *more)
+        if name != "conv1" or tf.distribute.in_cross_replica_context():
+            return ys
+        return [in_graph(fault, y, None) for y in ys]
+
+    Network._conv = conv
+
+
+def images(fault):
+    """A pixel of each image that a worker reads."""
+    from mnist_dist.data.pipeline import Trainset
+
+    own, own_block = Trainset._gather, Trainset.block
+    now = [False]
+
+    def block(self, steps, replica):
+        now[0] = fault.strikes(steps)
+        return own_block(self, steps, replica)
+
+    def gather(self, rows):
+        pixels, labels = own(self, rows)
+        if now[0]:
+            pixels[..., 14, 14, 0] ^= 64
+        return pixels, labels
+
+    Trainset._gather, Trainset.block = gather, block
 
 
 def in_graph(fault, tensor, step):
     """The tensor with one bit flipped, when and where the fault strikes."""
+    if not fault.here or (not fault.always and "cond" in tensor.graph.name):
+        return tensor  # once: not in the computation that repeats it
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-    due = step >= fault.step if fault.always else tf.equal(step, fault.step)
-    due = tf.logical_and(due, tf.equal(replica, fault.replica))
+    due = tf.equal(replica, fault.replica)
+    if step is not None:
+        due &= step >= fault.step if fault.always else tf.equal(step, fault.step)
     words = tf.reshape(tf.bitcast(tensor, tf.int32), [-1])
-    mask = tf.one_hot(words.shape[0] // 2, words.shape[0], int(BIT), 0, dtype=tf.int32)
+    mask = tf.one_hot(tf.size(words) // 2, tf.size(words), int(BIT), 0, dtype=tf.int32)
     changed = tf.bitwise.bitwise_xor(words, mask)
-    changed = tf.reshape(tf.bitcast(changed, tensor.dtype), tensor.shape)
+    changed = tf.reshape(tf.bitcast(changed, tensor.dtype), tf.shape(tensor))
     return tf.where(due, changed, tensor)
 
 

@@ -112,6 +112,162 @@ def test_one_replica_has_nothing_to_compare(trainer, small):
     assert "Comparisons of bits" not in done.out
 
 
+CHECKED = (*FLAGS, "--max_steps=24", "--connect_timeout=100", "--check_every_steps=6")
+TWICE = "gradients that were computed twice differ: "
+GRADIENT = {"kind": "gradient", "name": "conv1/kernel", "step": 11}
+
+
+@pytest.mark.parametrize(
+    ("flags", "topology", "place"),
+    [
+        ((), (2, 1), (1, 0)),
+        (("--shards=4",), (2, 2), (1, 1)),
+        (("--shards=4", "--batch_norm"), (1, 4), (0, 2)),
+        (("--shards=2", "--accumulate_steps=2"), (1, 1), (0, 0)),
+    ],
+    ids=["replay on two workers", "two workers of two", "four devices", "one device"],
+)
+def test_a_gradient_that_is_wrong_once_is_found(run, tmp_path, flags, topology, place):
+    """Before it is summed; the run that goes on ends in the bits of the run without the fault."""
+    workers, devices = topology
+    rank, device = place
+    on = {"workers": workers, "devices": devices}
+    fault = {**GRADIENT, "rank": rank, "device": device, "devices": devices}
+    fault["marker"] = f"{tmp_path}/struck"
+    flags = (*CHECKED, *flags, "--checkpoint_every_steps=5")
+    runs = run(*flags, **on, fault=fault)
+    where = f"worker {rank} (host {HOST}) /cpu:{device}: conv1/kernel; nothing"
+    found(runs, f"step 12: {TWICE}wrong bits on {where}", {rank})
+    assert runs[0].checkpoints() == [5, 10]
+    (tmp_path / "struck").touch()
+    again = run(*flags, **on, fault=fault)
+    sound = run(*flags, **on, folder="sound")
+    assert [one.code for one in again] == [0] * workers, again[0].err
+    assert again[0].result()["weights_sha256"] == sound[0].result()["weights_sha256"]
+    metrics = [(one[0].folder / "out/metrics.jsonl").read_bytes() for one in (again, sound)]
+    assert metrics[0] == metrics[1]
+    saves = 5 if workers * devices > 1 else 0
+    assert sound[0].result()["bit_checks"] == 4 + saves
+
+
+def test_a_layer_that_is_always_wrong_on_one_device_is_found(run):
+    """It passes its own replay; the other devices outvote it."""
+    fault = {"kind": "layer", "device": 2, "devices": 4, "always": True}
+    runs = run(*CHECKED, "--shards=4", devices=4, fault=fault)
+    found(runs, f"step 6: {TWICE}wrong bits on worker 0 (host {HOST}) /cpu:2: conv1/", {0})
+    assert "/cpu:0" not in runs[0].err
+
+
+def test_a_host_whose_images_are_wrong_is_found(run):
+    """One of four: the three others outvote it in its own shard and in theirs."""
+    fault = {"kind": "images", "rank": 2, "step": 8, "always": True}
+    runs = run(*CHECKED, "--shards=4", workers=4, fault=fault)
+    found(runs, f"step 12: {TWICE}wrong bits on worker 2 (host {HOST}) /cpu:0: conv1/", {2})
+    assert all(f"worker {rank} " not in runs[0].err for rank in (0, 1, 3))
+
+
+def test_of_two_hosts_both_are_named(run):
+    fault = {"kind": "images", "rank": 1, "step": 8, "always": True}
+    runs = run(*CHECKED, "--shards=2", workers=2, fault=fault)
+    found(
+        runs, f"step 12: {TWICE}no majority says which is right of worker 0 (host {HOST})", {0, 1}
+    )
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--batch_norm", "--accumulate_steps=2", "--optimizer=adam"),
+        ("--precision=mixed_float16", "--shift_px=2", "--residual"),
+        ("--eager", "--steps_per_loop=7"),
+    ],
+    ids=" ".join,
+)
+def test_checks_change_no_bit(trainer, small, flags):
+    common = (*small, "--log_interval=1", "--max_steps=12", "--checkpoint_every_steps=6", *flags)
+    same_bits(trainer(*common), trainer(*common, "--check_every_steps=3"), 4)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--batch_norm", "--rotate_deg=9", "--ema=0.9"),
+        ("--accumulate_steps=2", "--precision=float64", "--batch_size=5"),
+    ],
+    ids=" ".join,
+)
+def test_checks_change_no_bit_of_shards(run, flags):
+    flags = (*FLAGS, "--shards=4", "--max_steps=12", *flags)
+    checked = run(*flags, "--check_every_steps=3", folder="checked")
+    same_bits(run(*flags)[0], checked[0], 4)
+
+
+def same_bits(plain, checked, count):
+    assert (plain.code, checked.code) == (0, 0), plain.err + checked.err
+    files = [(one.folder / "out/metrics.jsonl").read_bytes() for one in (plain, checked)]
+    assert files[0] == files[1]
+    assert plain.result()["weights_sha256"] == checked.result()["weights_sha256"]
+    assert checked.result()["bit_checks"] == plain.result()["bit_checks"] + count
+
+
+def test_checks_change_no_bit_on_several_replicas(run):
+    flags = ("--max_steps=12", "--batch_norm", "--dense_units=2000", "--reduce=factors")
+    flags = (*FLAGS, "--batch_size=16", *flags)
+    plain = run(*flags, devices=2, folder="plain")[0]
+    checked = run(*flags, "--check_every_steps=1", devices=2, folder="checked")[0]
+    same_bits(plain, checked, 12)
+
+
+def test_xla_is_refused(trainer, small):
+    for flag in ("--check_every_steps", "--digest_every_steps"):
+        run = trainer(*small, "--xla=on", f"{flag}=5")
+        assert f"{flag}=5 with XLA" in run.refused()
+
+
+COUNTED = """
+import sys
+from mnist_dist import train
+with train.without_startup_messages():
+    import tensorflow as tf
+from tensorflow.python.eager import context
+from mnist_dist.training.loop import Loop
+from mnist_dist.training.steps import Steps
+
+own = Loop._train_block
+def train_block(self, *arguments):
+    context.context().enable_run_metadata()
+    done = own(self, *arguments)
+    metadata = context.context().export_run_metadata()
+    bodies = []
+    for graphs in metadata.function_graphs:
+        graph = graphs.post_optimization_graph
+        bodies += [graph.node, *(one.node_def for one in graph.library.function)]
+    names = [node.op for body in bodies for node in body]
+    print("kernels", sum("Conv2DBackpropFilter" in name for name in names), flush=True)
+    return done
+Loop._train_block = train_block
+sys.exit(train.main(sys.argv[1:]))
+"""
+
+
+def test_the_optimized_graph_computes_twice(small, tmp_path):
+    """Graph optimizers haven't merged the two computations, which are equal without a fault."""
+
+    def kernels(*flags):
+        place = tmp_path / "".join(flags)
+        folders = [f"--checkpoint_dir={place}/ck", f"--output_dir={place}/out"]
+        command = [sys.executable, "-c", COUNTED, *small, "--max_steps=2", *flags, *folders]
+        done = warm.run(command, capture_output=True, text=True, cwd=ROOT, env=environment())
+        assert done.returncode == 0, done.stderr
+        return int(re.search(r"^kernels (\d+)$", done.stdout, re.M)[1])
+
+    plain = kernels()
+    assert plain > 0
+    assert kernels("--check_every_steps=2") == 2 * plain
+    # Two shards, and one of them again.
+    assert 2 * kernels("--shards=2", "--check_every_steps=2") == 3 * kernels("--shards=2")
+
+
 DIGESTS = """
 import json, sys
 import numpy as np, tensorflow as tf

@@ -86,18 +86,84 @@ def test_undecided_both_are_named_and_blamed():
 
 
 def test_a_long_list_is_cut():
-    right = [list(range(9))] * 11
-    suspects = bit_verdict.of_replicas(reports(*[right], *[[[7] * 9]] * 9))
+    right, wrong = [list(range(9))], [[7] * 9]
+    suspects = bit_verdict.of_replicas(reports(*[wrong] * 9, *[right] * 11))
     text = str(bit_verdict.failure(suspects, "abcdefghi", "x", 1, 0))
     assert "a, b, c, d and 4 more" in text
-    assert "worker 4 (host n4)" in text
-    assert "worker 5 (host n5)" not in text
+    assert "worker 3 (host n3)" in text
+    assert "worker 4 (host n4)" not in text
     assert " and 5 more;" in text
 
 
 @pytest.mark.parametrize(
-    ("digests", "right"), [([1], 1), ([1, 2], None), ([1, 1, 2], 1), ([1, 1, 2, 2], None),
-                           ([1, 1, 2, 3], None), ([1, 1, 1, 2, 3], 1)],
+    ("digests", "right"),
+    [((1,), 1), ((1, 2), None), ((1, 1, 2), 1), ((1, 1, 2, 2), None), ((1, 1, 2, 3), None),
+     ((1, 1, 1, 2, 3), 1)],
 )  # fmt: skip
 def test_majority(digests, right):
-    assert bit_verdict.majority(digests) == right
+    assert bit_verdict.majority(list(enumerate(digests))) == right
+    assert bit_verdict.majority([(0, digest) for digest in digests]) == right
+
+
+def test_replicas_of_one_worker_are_no_majority_over_another_worker():
+    assert bit_verdict.majority([(0, 1), (0, 1), (1, 2)]) is None
+    assert bit_verdict.majority([(0, 1), (1, 1), (0, 2)]) == 1
+
+
+def checked(*digests, owners, workers=None):
+    """`of_checks` on replicas' digests of own and other shards, of one tensor, in one check."""
+    one = [[[[digest] for digest in replica]] for replica in digests]
+    devices = len(one) // (workers or len(one))
+    by_worker = [one[first : first + devices] for first in range(0, len(one), devices)]
+    check, found = bit_verdict.of_checks(reports(*by_worker), [owners])
+    assert check == 0
+    return [(one.rank, one.device, one.known) for one in found]
+
+
+RING = [(1, 2), (2, 3), (3, 0), (0, 1)]  # each replica computes two others' shards
+
+
+def test_equal_checks():
+    right = [(10 + r, *(10 + owner for owner in RING[r])) for r in range(4)]
+    assert checked(*right, owners=RING) == []
+    assert checked((5, 5), owners=[(0,)]) == []
+
+
+def test_a_replica_that_errs_always_is_outvoted_in_its_shard_and_in_others():
+    votes = [[10 + r, *(10 + owner for owner in RING[r])] for r in range(4)]
+    votes[2] = [99, 98, 97]
+    assert checked(*votes, owners=RING) == [(2, "/cpu:0", True)]
+
+
+def test_a_replica_that_errs_once_is_outvoted_where_it_did():
+    for replica, vote in ((0, 0), (1, 1), (3, 2)):
+        votes = [[10 + r, *(10 + owner for owner in RING[r])] for r in range(4)]
+        votes[replica][vote] = 99
+        assert checked(*votes, owners=RING) == [(replica, "/cpu:0", True)]
+
+
+def test_of_two_replicas_neither_is_known_to_be_right():
+    found = checked((10, 11), (99, 10), owners=[(1,), (0,)])
+    assert found == [(0, "/cpu:0", False), (1, "/cpu:0", False)]
+
+
+def test_a_replay_that_differs_names_its_replica():
+    assert checked((5, 5), (6, 7), owners=[(0,), (1,)]) == [(1, "/cpu:0", True)]
+
+
+def test_a_host_that_errs_alike_on_all_its_devices():
+    """Of two hosts neither is known to be right; of one device of them it is."""
+    owners = [(2, 1), (3, 0), (0, 3), (1, 2)]  # first on the other worker, then on the own one
+    votes = [[10 + r, *(10 + owner for owner in owners[r])] for r in range(4)]
+    wrong = [[digest + 50 for digest in vote] for vote in votes[2:]]
+    found = checked(*votes[:2], *wrong, owners=owners, workers=2)
+    assert [known for _, _, known in found] == [False] * 4
+    one_device = checked(*votes[:3], wrong[1], owners=owners, workers=2)
+    assert (1, "/cpu:1", True) in one_device
+    assert [one for one in one_device if one[2]] == [(1, "/cpu:1", True)]
+
+
+def test_the_first_check_with_a_difference_counts():
+    digests = [[[[1], [1]], [[2], [3]], [[4], [5]]]]
+    check, found = bit_verdict.of_checks(reports(digests), [[(0,)]] * 3)
+    assert (check, len(found)) == (1, 1)

@@ -1,0 +1,103 @@
+"""Measures what the checks of bits cost: the notebook's network, with and without them.
+
+    python -m benchmarks.checks [--batch_size=64] [--shards=0] [--virtual_devices=0] [--workers=1]
+
+For each interval between checks, the time of a step divided by that without checks: medians of
+rounds in alternating order. And the time of a save's comparison, beside that of the save. A machine
+with other work gives other ratios; the first row, without checks again, shows by how much.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+INTERVALS = (0, 0, 1000, 100, 10)  # 0: no checks; the first is the reference
+ROOT = Path(__file__).parents[1]
+
+ONE_RUN = """
+import json, sys, time
+from mnist_dist.training.bit_checks import BitChecks
+from mnist_dist.training.loop import Loop
+from mnist_dist import train
+
+def timed(kind, name):
+    own, taken = getattr(kind, name), []
+    def call(*arguments):
+        begun = time.perf_counter()
+        done = own(*arguments)
+        taken.append(time.perf_counter() - begun)
+        return done
+    setattr(kind, name, call)
+    return taken
+
+compared, saved = timed(BitChecks, "compare_copies"), timed(Loop, "save")
+code = train.main(sys.argv[2:])
+with open(sys.argv[1], "a") as file:
+    print(json.dumps([compared, saved]), file=file)
+sys.exit(code)
+"""
+
+
+def measured(given: argparse.Namespace, every: int, folder: Path) -> dict[str, Any]:
+    """One run: seconds of a step, and seconds of each comparison and save on worker 0."""
+    flags = [
+        *("--no_gpu", "--epochs=100", "--steps_per_loop=10", "--checkpoint_every_steps=100"),
+        *(f"--max_steps={given.steps}", f"--batch_size={given.batch_size}", f"--run_dir={folder}"),
+        *(f"--shards={given.shards}", f"--virtual_devices={given.virtual_devices}"),
+        f"--check_every_steps={every}",
+    ]
+    program = [sys.executable, "-c", ONE_RUN, str(folder / "taken"), *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    folder.mkdir()
+    if given.workers > 1:
+        start = "import sys; from mnist_dist.launch.processes import Workers; "
+        start += "sys.exit(Workers(sys.argv[2:], int(sys.argv[1]), 20).run())"
+        program = [sys.executable, "-c", start, str(given.workers), *program]
+    subprocess.run(program, check=True, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL)
+    lines = map(json.loads, (folder / "times.jsonl").read_text().splitlines())
+    times = {line["step"]: line["seconds"] for line in lines}
+    begun = given.steps // 4  # tracing and warming up
+    compared, saved = json.loads((folder / "taken").read_text().splitlines()[0])
+    step_s = (times[given.steps] - times[begun]) / (given.steps - begun)
+    return {"step_s": step_s, "compared_s": compared[1:], "saved_s": saved[1:]}
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("batch_size", 64), ("shards", 0), ("virtual_devices", 0)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    for name, default in (("workers", 1), ("steps", 1200), ("rounds", 5)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    given = parser.parse_args()
+    found: list[list[dict[str, Any]]] = [[] for _ in INTERVALS]
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(given.rounds):
+            order = list(enumerate(INTERVALS))[:: -1 if number % 2 else 1]
+            for index, every in order:
+                place = Path(folder) / f"{number}-{index}"
+                found[index].append(measured(given, every, place))
+    print("| checks | step, ms | divided by that without |\n| --- | --- | --- |")
+    for every, runs in zip(INTERVALS[1:], found[1:], strict=True):
+        ratios = [one["step_s"] / base["step_s"] for one, base in zip(runs, found[0], strict=True)]
+        step_ms = 1e3 * statistics.median(one["step_s"] for one in runs)
+        name = f"every {every} steps" if every else "none, repeated"
+        spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+        print(f"| {name} | {step_ms:.2f} | {spread} |")
+    runs = [one for column in found for one in column]
+    compared = [1e3 * one for run in runs for one in run["compared_s"]]
+    saved = [1e3 * one for run in runs for one in run["saved_s"]]
+    print(
+        f"\nThe loop stands still for {statistics.median(saved):.1f} ms at a save, "
+        f"{statistics.median(compared):.1f} ms of it to compare the replicas."
+    )
+
+
+if __name__ == "__main__":
+    main()
