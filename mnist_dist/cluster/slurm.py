@@ -33,7 +33,7 @@ def hosts(environment: Mapping[str, str], tasks: int, rank: int) -> list[str]:
     else:
         turn = {"cyclic": "1", "plane": environment.get("SLURM_DIST_PLANESIZE", "")}
         size = whole_number(turn.get(distribution, str(tasks)), MOST_TASKS)
-        counts = _counts(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+        counts = tasks_of_nodes(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
         fits = size and len(counts) == len(nodes) and sum(counts) == tasks
         by_rank = [nodes[place] for place in _places(counts, size)] if size and fits else []
     here = nodes[node] if node < len(nodes) else ""
@@ -75,7 +75,7 @@ def _unclear(environment: Mapping[str, str], what: str) -> UsageError:
     )
 
 
-def _counts(text: str) -> list[int]:
+def tasks_of_nodes(text: str) -> list[int]:
     """`2(x3),1` as 2, 2, 2, 1; empty where it is nothing of the kind, or more than MOST_HOSTS."""
     counts: list[int] = []
     for part in text.split(","):

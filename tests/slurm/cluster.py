@@ -41,7 +41,7 @@ ReturnToService=2
 MailProg=/bin/true
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-SlurmdTimeout=20
+SlurmdTimeout=300
 KillWait=20
 MinJobAge=3600
 UnkillableStepTimeout=60
@@ -192,6 +192,28 @@ class Cluster:
         """Cuts a node off ("down") or connects it again ("up")."""
         self._ip("-n", self._namespaces["ctl"], "link", "set", f"to-{node}", state)
 
+    def kill_node(self, node: str) -> None:
+        """Kills everything on a node, its slurmd too, as a loss of power does."""
+        kill_all(self._namespaces[node])
+
+    def set_down(self, node: str) -> None:
+        """Tells SLURM that a node is lost, as an operator does."""
+        self.ask("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
+
+    def revive(self, node: str) -> None:
+        """Starts a killed node again, or resumes one that is cut off; waits until SLURM has it."""
+        if not self.pids(node):
+            self.start_node(node)
+        self.set_link(node, "up")
+
+        def responds() -> bool:
+            state = self.ask("sinfo", "-h", "-N", "-n", node, "-o", "%T").split()[0]
+            if "down" in state:
+                self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            return "*" not in state and "down" not in state
+
+        wait_for(f"node {node}", responds, 60)
+
     def cancel_all(self) -> None:
         """Ends all jobs; returns when none is left."""
         self.run("scancel", "--full", "--signal=KILL", "--user=root")
@@ -280,8 +302,8 @@ def namespace_pids(namespace: str) -> list[int]:
     return [int(word) for word in listed.stdout.split()]
 
 
-def remove_namespace(namespace: str) -> None:
-    """Kills what runs in a network namespace, then removes it and with it its interfaces."""
+def kill_all(namespace: str) -> None:
+    """Kills what runs in a network namespace."""
 
     def empty() -> bool:
         alive = []
@@ -294,8 +316,13 @@ def remove_namespace(namespace: str) -> None:
                 continue
         return not alive
 
+    wait_for(f"the end of all processes in {namespace}", empty, 30)
+
+
+def remove_namespace(namespace: str) -> None:
+    """Kills what runs in a network namespace, then removes it and with it its interfaces."""
     if (Path("/var/run/netns") / namespace).exists():
-        wait_for(f"the end of all processes in {namespace}", empty, 30)
+        kill_all(namespace)
         subprocess.run(["ip", "netns", "delete", namespace], check=True)
 
 

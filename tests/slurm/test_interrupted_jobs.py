@@ -1,11 +1,10 @@
-"""launch/train.slurm on a real SLURM, whose trainings are killed, cut off, preempted, suspended.
+"""launch/train.slurm on a real SLURM: trainings that meet a time limit, are preempted, suspended.
 
 The curves are compared as in test_training_jobs.py.
 """
 
 import time
 
-import psutil
 import pytest
 
 from tests.slurm.conftest import FLAGS, STEPS, TOLERANCE, assert_same_curve
@@ -25,33 +24,6 @@ def test_the_time_limit(submit, alone):
     losses = job.losses()
     assert sorted(losses) == list(range(1, len(losses) + 1))  # no gap where it was stopped
     assert max(abs(losses[step] - alone[step]) for step in losses) < TOLERANCE
-
-
-def test_a_worker_killed(cluster, submit, alone):
-    flags = [*FLAGS, "--max_steps=60", "--checkpoint_every_steps=10"]
-    job = submit(["--nodes=2"], flags=flags, hold_at="20")
-    job.held(20, tasks=2)[1].kill()
-    job.wait_log("train.slurm: requeued").wait()
-    assert "worker 1" in job.log
-    assert "n2" in job.log
-    assert job.log.count("train.slurm: attempt") == 2
-    assert_same_curve(job, alone, 60)
-
-
-def test_a_node_cut_off_the_network(cluster, submit, alone):
-    flags = [*FLAGS, "--max_steps=60", "--checkpoint_every_steps=10"]
-    job = submit(["--nodes=3"], flags=flags, hold_at="20")
-    cut_off = job.held(20, tasks=3)[2]
-    cluster.set_link("n3", "down")
-    try:
-        job.wait_log("worker 2")  # the others say who is gone
-        wait_for("the end of the cut-off worker", lambda: not cut_off.is_running(), 60)
-        for node in ("n1", "n2"):
-            wait_for("the end of the others", lambda n=node: not trainers_on(cluster, n), 60)
-    finally:
-        cluster.set_link("n3", "up")
-    job.wait_log("train.slurm: attempt 2", deadline_s=120).wait(deadline_s=200)
-    assert_same_curve(job, alone, 60)
 
 
 @pytest.mark.parametrize("partition", ["low", "grace"])
@@ -84,15 +56,3 @@ def test_suspended_and_resumed(cluster, submit, alone):
     assert job.log.count("train.slurm: attempt") == 1
     assert "silent" not in job.log
     assert_same_curve(job, alone, 60)
-
-
-def trainers_on(cluster, node):
-    found = []
-    for pid in cluster.pids(node):
-        try:
-            words = psutil.Process(pid).cmdline()
-        except psutil.NoSuchProcess:
-            continue
-        if "mnist_dist.train" in words and "python" in words[0]:
-            found.append(pid)
-    return found

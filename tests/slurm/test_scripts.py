@@ -88,7 +88,11 @@ def test_arbitrary_distribution(submit, tmp_path):
     tell = tmp_path / "python-tell"
     code = "import os; from mnist_dist.cluster.topology import from_environment as f; "
     code += "print(f(os.environ))"
-    tell.write_text(f"#!/bin/bash\nexec {sys.executable} -c '{code}'\n")
+    tell.write_text(
+        f"#!/bin/bash\n"
+        f'if [[ $* != "-m mnist_dist.train "* ]]; then exec {sys.executable} "$@"; fi\n'
+        f"exec {sys.executable} -c '{code}'\n"
+    )
     tell.chmod(0o755)
     job = submit(
         ["--ntasks=3", "--distribution=arbitrary"],
@@ -186,27 +190,29 @@ def test_a_wrong_flag_isnt_requeued(cluster, submit):
 
 def test_restarts_without_progress_are_bounded(cluster, submit, stand_in):
     environment = {"MNIST_DIST_PYTHON": stand_in, "STAND_IN_EXIT": "1", "MAX_RESTARTS": "2"}
-    job = submit(["--nodes=1"], **environment).wait_log("MAX_RESTARTS").wait("FAILED")
-    assert job.log.count("train.slurm: attempt") == 3
-    assert "2 restarts brought no newer checkpoint" in job.log
+    job = submit(["--nodes=1"], **environment).wait("FAILED")
+    assert job.log.count("goes on from step 0 on n1, try") == 2
+    assert "worker 0 (n1) failed: goes on from step 0 on n1, try 2 of 2 without" in job.log
+    assert "2 restarts brought no newer checkpoint (MAX_RESTARTS)\n" in job.log
+    assert cluster.job(job.number)["Restarts"] == "0"
 
 
 def test_where_requeue_isnt_allowed_it_says_how_to_go_on(submit, stand_in, tmp_path):
     environment = {"MNIST_DIST_PYTHON": stand_in, "STAND_IN_EXIT": "75"}
-    job = submit(["--nodes=1", "--no-requeue"], **environment).wait("FAILED")
+    job = submit(["--nodes=1", "--no-requeue", "--time=1"], **environment).wait("FAILED")
     [line] = [line for line in job.log.splitlines() if "submit the same again with" in line]
     folder = tmp_path / "all runs" / f"mnist_dist-{job.number}"
     assert shlex.split(line.partition("with ")[2]) == [f"MNIST_DIST_RUN_DIR={folder}"]
-    assert "goes on from" not in line
+    assert "left at step 0" in line
 
 
 def test_a_sweep(cluster, submit, stand_in, tmp_path):
     lines = tmp_path / "lines of flags.txt"
-    lines.write_text("# two runs\n\n--lr=0.1 --dataset='a b' \"--x=$HOME\"\n  --lr=0.2\n")
+    lines.write_text("# two runs\n\n--lr=0.1 --dataset='a b' \"--x=$HOME\"\n  --lr=0.2\n--lr='1\n")
     script = "launch/sweep.slurm"
-    job = submit(["--array=0-2"], script, [str(lines), "--epochs=1"], MNIST_DIST_PYTHON=stand_in)
+    job = submit(["--array=0-3"], script, [str(lines), "--epochs=1"], MNIST_DIST_PYTHON=stand_in)
     ended = {"COMPLETED", "FAILED"}
-    for task in "012":
+    for task in "0123":
         cluster.wait_state(f"{job.number}_{task}", *ended)
     words = [path.read_text().split("\0")[:-1] for path in tmp_path.glob("arguments-*-0")]
     found = {given[OWN_FLAGS]: given for given in words}
@@ -217,9 +223,11 @@ def test_a_sweep(cluster, submit, stand_in, tmp_path):
     assert [f"--run_dir={folder}" for folder in folders] == [
         found[name][0] for name in ("--lr=0.1", "--lr=0.2")
     ]
-    assert cluster.job(f"{job.number}_2")["JobState"] == "FAILED"
+    for task in "23":
+        assert cluster.job(f"{job.number}_{task}")["ExitCode"] == "2:0"
     logs = "".join(path.read_text() for path in tmp_path.glob("sweep-*.log"))
-    assert "has 2 lines; give --array=0-1" in logs
+    assert f"{lines}, line 5: no closing quotation: --lr='1" in logs
+    assert "has 3 lines; give --array=0-2" in logs
     assert f"attempt 1 of job {job.number}_0 on" in logs
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mnist_dist import flags, requeue
+from mnist_dist import flags
 from mnist_dist.cluster import handshake, reachability
 from mnist_dist.cluster.deadline import Clock, MeetingDeadline
 from mnist_dist.cluster.group import Group
@@ -20,6 +20,7 @@ from mnist_dist.cluster.introduction import Introduction
 from mnist_dist.cluster.peer import Peer
 from mnist_dist.cluster.topology import Topology, from_environment
 from mnist_dist.errors import TextRequested, UsageError
+from mnist_dist.launch import attempts
 from tests.unit.hostile import bounded, fuzzed
 
 DIGITS = st.sampled_from(
@@ -217,7 +218,7 @@ def test_records_of_tries(tmp_path, text):
     path = tmp_path / "attempts.json"
     path.write_text(text, errors="replace")
     with bounded():
-        record, damage = requeue.read(path)
+        record, damage = attempts.read(path)
     assert damage or record.tries >= 0
     assert len(damage) < 200
 

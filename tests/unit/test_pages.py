@@ -88,7 +88,7 @@ RUN_BY = {
     ),
     r"sbatch (--[\w=-]+ )*launch/sweep\.slurm.*": "tests/slurm/test_scripts.py::test_a_sweep",
     r"sbatch --signal=USR1@300.*|scancel --signal=USR2 <job>": (
-        "tests/slurm/test_training_jobs.py::test_a_signal_saves_and_requeues"
+        "tests/slurm/test_training_jobs.py::test_told_to_stop_by_hand_it_goes_on_in_the_allocation"
     ),
     r"scontrol requeue <job>": "tests/slurm/test_training_jobs.py::test_requeued_by_the_operator",
     r"scontrol suspend": "tests/slurm/test_interrupted_jobs.py::test_suspended_and_resumed",

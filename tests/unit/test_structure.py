@@ -30,7 +30,7 @@ ROOMS = [
     "training",
     "assembly run_files",
     "auto_precision reduce_choice",
-    "train report doctor bench local requeue use compare",
+    "train report doctor bench local use compare",
     "evaluate export demo __main__",
 ]
 ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.split()}
@@ -77,7 +77,13 @@ INSIDE = {
         "rendezvous",
         "session tool",
     ],
-    "launch": ["decision", "processes", "supervisor"],
+    "launch": [
+        "attempts decision slurm_job sweep",
+        "processes slurm_ending slurm_owner slurm_report slurm_settings standby_step",
+        "slurm_step supervisor",
+        "slurm_supervisor",
+        "slurm standby",
+    ],
     "training": [
         "bit_digest bit_verdict diverged early_stopping loss_scale optim plan precision_choice "
         "reduce_plan save_deadline schedule step_records stop weights_digest",
@@ -123,6 +129,8 @@ ENVIRONMENT = {
     "doctor.__main__": "the same",
     "bench.__main__": "the same",
     "launch.processes": "starts workers, whose TF_CONFIG it sets",
+    "launch.slurm": "passes SLURM's and the site's variables on to the job's settings",
+    "launch.standby": "the same, on another node",
     "devices.nvidia": "which of the machine's GPUs CUDA shows",
     "devices.multi_worker": "TensorFlow is told the cluster by TF_CONFIG",
     "devices.startup_messages": "log level, oneDNN and XLA, read by TensorFlow at import",
@@ -143,6 +151,7 @@ KNOWS_CONFIG = {
     "bench.__main__": "hands the flags on to the processes that it starts",
     "bench.level": "measures what they ask for",
     "bench.timed_training": "the same",
+    "launch.slurm_settings": "what a launcher has to know of the flags",
     "use.origin": "reads it back from a checkpoint",
 }
 
@@ -337,7 +346,7 @@ def test_unit_tests_need_no_tensorflow():
 
 
 LIGHT = """
-    __main__ bounded config errors flagfile flags requeue local train
+    __main__ bounded config errors flagfile flags local train
     report.__main__ report.html doctor.__main__ doctor.gpu
     bench.__main__ bench.child demo.__main__ demo.server compare.__main__
     __init__ evaluate export use.handwriting use.loading use.origin
@@ -347,7 +356,8 @@ LIGHT = """
     data.checking data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.failures devices.nvidia devices.processor devices.startup_messages devices.resources
     devices.timing_fit
-    launch.decision launch.processes launch.supervisor
+    launch.attempts launch.decision launch.processes launch.slurm launch.slurm_supervisor
+    launch.supervisor
     network.architecture network.describe network.own_file
     run.atomic run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner
     run.pictures run.digest run.find run.plot_style run.result run.store run.text_table run.versions

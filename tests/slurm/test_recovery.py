@@ -1,0 +1,127 @@
+"""launch/train.slurm on a real SLURM that loses tasks and nodes: it goes on in the allocation.
+
+SlurmdTimeout is SLURM's default, 300 s: nothing here waits for it. The curves are compared as in
+test_training_jobs.py.
+"""
+
+import json
+import sys
+
+import pytest
+
+from tests import warm
+from tests.slurm.conftest import FLAGS, ROOT, assert_same_curve
+from tests.waiting import wait_for
+
+RUN = [*FLAGS, "--max_steps=60", "--checkpoint_every_steps=10"]
+
+
+@pytest.fixture
+def lose(cluster):
+    """Loses nodes, by their power or their link; all are back afterwards."""
+    lost = []
+
+    def one(node, how):
+        lost.append(node)
+        if "link" in how:
+            cluster.set_link(node, "down")
+        if "power" in how:
+            cluster.kill_node(node)
+        if "DOWN" in how:
+            cluster.set_down(node)
+
+    yield one
+    for node in lost:
+        cluster.revive(node)
+
+
+def restarts(cluster, job):
+    return cluster.job(job.number)["Restarts"]
+
+
+def test_a_killed_task_is_started_again_and_twice_on_a_host_leaves_it_out(cluster, submit, alone):
+    """While another user's job waits for the nodes."""
+    job = submit(["--nodes=3"], flags=RUN, hold_at="20,40")
+    job.held(20, tasks=3)
+    waiting = cluster.ask("sbatch", "--parsable", "--nodes=3", "--exclusive", "--wrap=exit")
+    job.held(20, tasks=3)[1].kill()
+    held = job.held(40, tasks=3)
+    job.wait_log("worker 1 (n2) killed: goes on from step 10 on n1, n2, n3\n", deadline_s=1)
+    held[1].kill()
+    job.wait_log("worker 1 (n2) killed: goes on from step 30 on n1, n3; idle: n2 (")
+    assert cluster.job(waiting)["JobState"] == "PENDING"
+    job.wait()
+    assert restarts(cluster, job) == "0"
+    assert assert_same_curve(job, alone, 60)["num_workers"] == 2
+
+
+def test_a_spare_replaces_a_dead_node_and_then_one_goes_on_alone(cluster, submit, alone, lose):
+    """First before SLURM knows that the node is dead, then after the operator has said so."""
+    job = submit(["--nodes=3"], flags=RUN, hold_at="20,40", MNIST_DIST_SPARES="1")
+    job.held(20, tasks=2)
+    assert "trains on n1, n2; idle: n3 (MNIST_DIST_SPARES)" in job.log
+    lose("n2", "power")
+    job.held(40, tasks=2)
+    job.wait_log("worker 1 (n2) lost: goes on from step 10 on n1, n3\n", deadline_s=1)
+    lose("n3", "power DOWN")
+    job.wait_log("worker 1 (n3) lost: goes on from step 30 on n1\n")
+    job.wait_log("train.slurm: finished")
+    lose("n2", "DOWN")  # else SLURM ends the job when it gives the node up
+    job.wait()
+    assert restarts(cluster, job) == "0"
+    assert assert_same_curve(job, alone, 60)["num_workers"] == 1
+
+
+def test_a_silent_node(cluster, submit, alone, lose):
+    job = submit(["--nodes=3"], flags=RUN, hold_at="20")
+    cut_off = job.held(20, tasks=3)[2]
+    lose("n3", "link")
+    job.wait_log("worker 2 (n3) silent: goes on from step 10 on n1, n2\n")
+    wait_for("the end of the cut-off worker", lambda: not cut_off.is_running(), 60)
+    job.wait_log("train.slurm: finished")
+    cluster.revive("n3")
+    job.wait()
+    assert restarts(cluster, job) == "0"
+    assert assert_same_curve(job, alone, 60)["num_workers"] == 2
+
+
+@pytest.mark.parametrize("how", ["link", "power DOWN"])
+def test_the_batch_host_lost(cluster, submit, alone, lose, how):
+    """Its standby trains on; the job is requeued at the end, to end with exit code 0."""
+    job = submit(["--nodes=3"], flags=RUN, hold_at="20")
+    job.held(20, tasks=3)
+    lose("n1", how)
+    job.wait_log("n1, where this script ran, doesn't answer: n2 goes on in its place")
+    job.wait_log("worker 0 (n1) lost: goes on from step 10 on n2, n3\n")
+    job.wait_log("train.slurm: finished")
+    assert assert_same_curve(job, alone, 60)["num_workers"] == 2
+    cluster.revive("n1")
+    job.wait_log("train.slurm: attempt 2").wait_log("This run is finished").wait()
+    assert_same_curve(job, alone, 60)
+
+
+def test_shards_from_four_tasks_to_two(cluster, submit, lose, tmp_path):
+    flags = [
+        *("--no_gpu", "--shards=4", "--conv_filters=2,4", "--dense_units=16", "--batch_size=50"),
+        *("--validation_size=500", "--max_steps=60", "--checkpoint_every_steps=10"),
+        *("--log_interval=1", "--steps_per_loop=5", "--peer_timeout=6"),
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "mnist_dist.train",
+        *flags,
+        f"--run_dir={tmp_path}/undisturbed",
+    ]
+    warm.run(command, check=True, cwd=ROOT, capture_output=True)
+    job = submit(["--nodes=2", "--ntasks-per-node=2"], flags=flags, hold_at="20")
+    job.held(20, tasks=4)
+    lose("n2", "power DOWN")
+    job.wait_log("goes on from step 10 on n1\n").wait()
+    result = json.loads((job.run / "result.json").read_text())
+    assert result["num_workers"] == 2
+    whole = json.loads((tmp_path / "undisturbed/result.json").read_text())
+    assert result["weights_sha256"] == whole["weights_sha256"]
+    metrics = [path / "metrics.jsonl" for path in (job.run, tmp_path / "undisturbed")]
+    assert metrics[0].read_bytes() == metrics[1].read_bytes()
+    assert restarts(cluster, job) == "0"
