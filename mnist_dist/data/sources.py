@@ -49,6 +49,11 @@ class ImageData:
     unlabelled: Unlabelled
     class_names: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each class is called: its name, or its number."""
+        return self.class_names or tuple(map(str, range(self.num_classes)))
+
 
 def load(  # noqa: PLR0913
     data_dir: str,

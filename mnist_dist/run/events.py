@@ -7,7 +7,7 @@ schemas.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ class Events:
         step: int,
         labels: np.ndarray,
         predictions: np.ndarray,
-        num_classes: int,
+        names: Sequence[str],
         worst: tuple[np.ndarray, np.ndarray, np.ndarray],
     ) -> None:
         """Writes the test split's confusion matrix and worst mistakes for TensorBoard.
@@ -163,15 +163,15 @@ class Events:
             step: global steps done.
             labels: int32 [examples].
             predictions: int32 [examples].
-            num_classes: of the data set.
+            names: of the classes, in order.
             worst: the mistakes' indices, int64 [mistakes]; their images, uint8
                 [mistakes, height, width, channels]; their losses, float64 [mistakes].
         """
         if not self.folder:
             return
         index, images, losses = worst
-        matrix = pictures.confusion(labels, predictions, num_classes)
-        table = pictures.mistakes(images, labels[index], predictions[index], losses)
+        matrix = pictures.confusion(labels, predictions, names)
+        table = pictures.mistakes(images, labels[index], predictions[index], losses, names)
         for name, pixels in (("confusion_matrix", matrix), ("worst_mistakes", table)):
             self._event(tensorboard.FOLDERS["test"], tensorboard.image(step, name, pixels))
 

@@ -298,7 +298,7 @@ class Loop:
             step,
             test.labels,
             score.predictions,
-            self.data.num_classes,
+            self.data.names,
             worst=(worst, test.images[worst], score.losses[worst]),
         )
 

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mnist_dist.data.sources import ImageData
 from mnist_dist.data.split import Split
 from mnist_dist.run import pictures
@@ -73,10 +71,15 @@ def draw_mistakes(model: Model, path: Path, split: Split, evaluation: Evaluation
         RunError: the file can't be written.
     """
     worst = evaluation.worst(split.labels)
-    names = np.array([model.origin.class_name(number) for number in range(model.num_classes)])
-    labels, predictions = names[split.labels], names[evaluation.predictions]
-    columns = split.images, labels, predictions, evaluation.losses
-    pictures.save(path, pictures.mistakes(*(column[worst] for column in columns)))
+    names = [model.origin.class_name(number) for number in range(model.num_classes)]
+    page = pictures.mistakes(
+        split.images[worst],
+        split.labels[worst],
+        evaluation.predictions[worst],
+        evaluation.losses[worst],
+        names,
+    )
+    pictures.save(path, page)
     return f"The {len(worst)} worst mistakes are drawn in {path}."
 
 
