@@ -26,10 +26,11 @@ def bit_digest(tensor: tf.Tensor) -> tf.Tensor:
     row = COLUMNS // max(tensor.dtype.size // 4, 1)  # numbers in a row of words
     count = tensor.shape.num_elements()
     rows = -(-count // row)
-    # Padded first: on GPUs TensorFlow pads floating-point numbers, but not all integers.
+    # In this order, since on a GPU TensorFlow pads no int64 and reshapes int32 on the host.
     padded = tf.pad(tf.reshape(tensor, [-1]), [[0, rows * row - count]])
-    words = tf.reshape(tf.bitcast(padded, INTEGERS[tensor.dtype.size]), [rows, COLUMNS])
-    sums = tf.reduce_sum(tf.cast(words, tf.int64) * factors(COLUMNS), 1)
+    words = tf.bitcast(tf.reshape(padded, [rows, row]), INTEGERS[tensor.dtype.size])
+    wide = tf.reshape(tf.cast(words, tf.int64), [rows, COLUMNS])
+    sums = tf.reduce_sum(wide * factors(COLUMNS), 1)
     return tf.reduce_sum(sums * factors(rows))
 
 
