@@ -135,6 +135,11 @@ def test_a_spare_replaces_it(slurm):
     assert "trains on n1, n2; idle: n3 (MNIST_DIST_SPARES)" in said
 
 
+def test_a_spare_waits_while_the_others_answer(slurm):
+    code, _ = slurm.run({"1": "Killed"}, {"1": "Killed"}, {}, MNIST_DIST_SPARES="1")
+    assert (code, slurm.tried) == (0, ["n1 n2", "n1 n2", "n1 n3"])
+
+
 @pytest.mark.parametrize(("least", "ends"), [("", "requeued"), ("1", "finished")])
 def test_fewer_nodes_than_wanted(slurm, least, ends):
     slurm.dead("n2", "n3")
