@@ -58,7 +58,7 @@ class Ending(NamedTuple):
                 "the time limit: most of a try is lost. Give more time (sbatch --time) or a "
                 "shorter lead (sbatch --signal=USR2@SECONDS)"
             )
-        if not slurm_job.requeue(self.job.number):
+        if not slurm_job.requeue(self.job):
             say(f"can't be requeued here; to go on, submit the same again with {to_go_on}")
             return self._leave(self.code)
         say(f"requeued, to go on from step {self.step}")
@@ -69,10 +69,10 @@ class Ending(NamedTuple):
         if self.batch:
             return code
         # Without its batch script the job would go on idle. Requeued, a finished run says so.
-        if code == 0 and self.state.can_requeue and slurm_job.requeue(self.job.number):
+        if code == 0 and self.state.can_requeue and slurm_job.requeue(self.job):
             say("requeued, to end with exit code 0")
         else:
-            slurm_job.answer("scancel", self.job.number)
+            slurm_job.answer("scancel", self.job.called)
         return code
 
 

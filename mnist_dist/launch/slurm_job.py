@@ -4,13 +4,13 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from mnist_dist.cluster import slurm
 from mnist_dist.cluster.hostlist import expand_hostlist
-from mnist_dist.errors import UsageError
+from mnist_dist.errors import UsageError, shorten
 
 ANSWER_S = 60.0
 """The longest wait for an answer of SLURM's commands."""
@@ -29,7 +29,8 @@ class Job(NamedTuple):
 
     Attributes:
         number: SLURM's number of it.
-        called: the number by which users know it: an element of an array has two.
+        called: the number by which users and SLURM's commands know it. An element of an array has
+            two; of one element `number` is that of the whole array.
         nodes: their names, in SLURM's order.
         tasks: of each node.
         gpus: of each task; 0 for none.
@@ -79,7 +80,7 @@ def of(environment: Mapping[str, str], folder: Path) -> Job:
     runs = Path(environment.get("MNIST_DIST_RUNS") or folder / "runs")
     name = environment.get("SLURM_JOB_NAME", "mnist_dist")
     nodes = tuple(expand_hostlist(environment["SLURM_JOB_NODELIST"]))
-    tasks = _tasks(environment, len(nodes))
+    tasks = _tasks(environment, nodes)
     return Job(
         number=number,
         called=called,
@@ -91,16 +92,30 @@ def of(environment: Mapping[str, str], folder: Path) -> Job:
     )
 
 
-def _tasks(environment: Mapping[str, str], nodes: int) -> tuple[int, ...]:
+def hostfile(environment: Mapping[str, str]) -> list[str]:
+    """The host of each task with --distribution=arbitrary and a file of hosts; else empty."""
+    if not environment.get("SLURM_DISTRIBUTION", "").startswith("arbitrary"):
+        return []
+    try:
+        return Path(environment.get("SLURM_HOSTFILE", "")).read_text().split()
+    except OSError:
+        return []
+
+
+def _tasks(environment: Mapping[str, str], nodes: Sequence[str]) -> tuple[int, ...]:
     """The tasks that srun starts on each node: one, unless sbatch was given a number."""
     given = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE")
     if not any(name in environment for name in given):
-        return (1,) * nodes
-    counts = slurm.tasks_of_nodes(environment.get("SLURM_TASKS_PER_NODE", "1"))
-    if len(counts) != nodes:
+        return (1,) * len(nodes)
+    if "SLURM_TASKS_PER_NODE" not in environment:  # --distribution=arbitrary
+        total = slurm.number(environment, "SLURM_NTASKS", len(nodes))
+        listed = hostfile(environment) or [nodes[rank % len(nodes)] for rank in range(total)]
+        return tuple(listed.count(node) for node in nodes)
+    counts = slurm.tasks_of_nodes(environment["SLURM_TASKS_PER_NODE"])
+    if len(counts) != len(nodes):
         raise UsageError(
-            f"SLURM_TASKS_PER_NODE={environment.get('SLURM_TASKS_PER_NODE', '')} doesn't fit "
-            f"{nodes} nodes; start this with sbatch"
+            f"SLURM_TASKS_PER_NODE={shorten(environment['SLURM_TASKS_PER_NODE'])} doesn't fit "
+            f"{len(nodes)} nodes; start this with sbatch"
         )
     return tuple(counts)
 
@@ -139,9 +154,9 @@ class State(NamedTuple):
     nodes: tuple[str, ...] = ()
 
 
-def state(job: str) -> State:
+def state(job: Job) -> State:
     """Asks slurmctld."""
-    said = answer("scontrol", "--oneliner", "show", "job", job)
+    said = answer("scontrol", "--oneliner", "show", "job", job.called)
     return parse_state(said, time.time())
 
 
@@ -179,9 +194,9 @@ def answer(*command: str) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-def requeue(job: str) -> bool:
+def requeue(job: Job) -> bool:
     """Requeues a job; whether that worked. SLURM's own words go to the log."""
-    return subprocess.run(("scontrol", "requeue", job), check=False).returncode == 0
+    return subprocess.run(("scontrol", "requeue", job.called), check=False).returncode == 0
 
 
 def overlapping(job: str, host: str) -> list[str]:
@@ -218,12 +233,12 @@ def answers(job: str, host: str, environment: Mapping[str, str]) -> bool:
     return done.returncode == 0
 
 
-def end_steps(job: str) -> None:
+def end_steps(job: Job) -> None:
     """Kills what is left of a job's training steps on nodes that answer."""
-    listed = answer("squeue", "--steps", "--noheader", f"--jobs={job}", "--format=%i %j")
+    listed = answer("squeue", "--steps", "--noheader", f"--jobs={job.called}", "--format=%i %j")
     for line in listed.splitlines():
         step, _, name = line.partition(" ")
-        if name.strip() == STEP_NAME:
+        if name.strip() == STEP_NAME and step.startswith((f"{job.called}.", f"{job.number}.")):
             answer("scancel", "--signal=KILL", step)
 
 

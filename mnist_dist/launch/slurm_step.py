@@ -9,13 +9,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import IO
 
 from mnist_dist.errors import EXIT_FAILED
 from mnist_dist.launch.decision import End
-from mnist_dist.launch.slurm_job import STEP_NAME, Job
+from mnist_dist.launch.slurm_job import STEP_NAME, Job, hostfile
 from mnist_dist.launch.slurm_report import Report
 
 POLL_S = 0.1
@@ -136,8 +135,7 @@ def layout(
         words.append(f"--cpus-per-task={environment['SLURM_CPUS_PER_TASK']}")
     elif set(job.tasks) == {1}:
         words.append("--cpu-bind=none")
-    arbitrary = environment.get("SLURM_DISTRIBUTION", "").startswith("arbitrary")
-    listed = _listed(environment) if arbitrary else []
+    listed = hostfile(environment)
     if listed:
         variables.setdefault("MNIST_DIST_HOSTS", ",".join(listed))
     if Counter(hosts) == Counter(job.workers):
@@ -158,14 +156,6 @@ def layout(
     if variables.pop("SLURM_GPUS", None):  # of the whole job, which fewer nodes can't give
         words.append(f"--gpus-per-node={environment.get('SLURM_GPUS_ON_NODE', '1')}")
     return words, variables
-
-
-def _listed(environment: Mapping[str, str]) -> list[str]:
-    """The host of each task with --distribution=arbitrary; empty where it isn't known."""
-    try:
-        return Path(environment.get("SLURM_HOSTFILE", "")).read_text().split()
-    except OSError:
-        return []
 
 
 def _kept(listed: Sequence[str], counts: Counter[str]) -> list[str]:

@@ -70,7 +70,7 @@ class Supervisor:
     def start(self) -> int:
         """Starts the workers for the first time in this job; returns the batch script's code."""
         claim(self._job, self._host)
-        self._state = slurm_job.state(self._job.number)
+        self._state = slurm_job.state(self._job)
         advise(self._job, self._state.left_s, self._lead_s)
         hosts = self._job.workers
         replicas = self._planned.replicas(self._job.gpus)
@@ -90,7 +90,7 @@ class Supervisor:
         """
         self._losses = losses
         claim(self._job, self._host)
-        slurm_job.end_steps(self._job.number)
+        slurm_job.end_steps(self._job)
         return self._run(self._after(ends))
 
     def _run(self, decided: Decision) -> int:
@@ -178,7 +178,7 @@ class Supervisor:
         """Asks for the job's state until slurmctld answers and no other supervisor has the run."""
         waiting = False
         while True:
-            self._state = slurm_job.state(self._job.number)
+            self._state = slurm_job.state(self._job)
             other = superseded_by(self._job, self._host)
             if self._state.name and (not other or self._state.name != "RUNNING"):
                 return
@@ -195,7 +195,7 @@ class Supervisor:
         if {end.how for end in ends} == {How.FAILED} or not self._batch:  # perhaps srun has failed
             suspects = last
         if suspects:
-            slurm_job.end_steps(self._job.number)
+            slurm_job.end_steps(self._job)
         suspects = (suspects | set(self._job.nodes) - last) & set(self._state.nodes)
         with ThreadPoolExecutor(16) as pool:
             found = pool.map(

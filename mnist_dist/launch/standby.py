@@ -117,14 +117,14 @@ class Watch:
         """Whether the batch host is lost; None if that isn't known yet."""
         if not self.state:
             return False
-        job = self.state["environment"]["SLURM_JOB_ID"]
+        job = slurm_job.of(self.state["environment"], Path.cwd())
         state = slurm_job.state(job)
         if not state.name:  # this node may be the one that is cut off
             return None
         if state.name != "RUNNING":
             return False
         batch = self.state["batch"]
-        if batch in state.nodes and slurm_job.answers(job, batch, os.environ):
+        if batch in state.nodes and slurm_job.answers(job.number, batch, os.environ):
             return None
         return True
 

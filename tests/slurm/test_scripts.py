@@ -262,6 +262,18 @@ def test_a_sweep(cluster, submit, stand_in, tmp_path):
     assert f"attempt 1 of job {job.number}_0 on" in logs
 
 
+def test_elements_of_an_array_are_judged_each_by_itself(cluster, submit, stand_in, tmp_path):
+    """SLURM's number of one of them is that of the whole array, too."""
+    lines = tmp_path / "lines.txt"
+    lines.write_text("--lr=0.1\n--lr=0.2\n")
+    environment = {"MNIST_DIST_PYTHON": stand_in, "STAND_IN_EXIT": "1", "MAX_RESTARTS": "1"}
+    job = submit(["--array=0-1"], "launch/sweep.slurm", [str(lines)], **environment)
+    for task in "01":
+        cluster.wait_state(f"{job.number}_{task}", "FAILED")
+    logs = [path.read_text() for path in tmp_path.glob("sweep-*.log")]
+    assert ["left at step 0; to go on" in log for log in logs] == [True, True]
+
+
 def test_a_sweep_of_real_trainings(cluster, submit, tmp_path):
     lines = tmp_path / "lines.txt"
     lines.write_text("--optimizer=momentum\n--optimizer=adam\n")

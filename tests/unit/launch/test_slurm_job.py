@@ -99,8 +99,10 @@ def test_an_arbitrary_distribution_keeps_its_order(tmp_path):
     (tmp_path / "all").write_text("n3\nn1\nn3\nn2\n")
     more = {
         "SLURM_DISTRIBUTION": "arbitrary", "SLURM_HOSTFILE": f"{tmp_path}/all",
-        "MNIST_DIST_RUN_DIR": str(tmp_path), "SLURM_NTASKS": "4", "SLURM_TASKS_PER_NODE": "1(x2),2",
+        "MNIST_DIST_RUN_DIR": str(tmp_path), "SLURM_NTASKS": "4",
     }  # fmt: skip
+    assert job(**more).tasks == (1, 1, 2)
+    assert job(**{**more, "SLURM_HOSTFILE": ""}).tasks == (2, 1, 1)
     assert options(("n1", "n2", "n3", "n3"), **more)[1]["MNIST_DIST_HOSTS"] == "n3,n1,n3,n2"
     words, environment = options(("n1", "n3", "n3"), **more)
     assert words == ["--nodes=2", "--ntasks=3"]
