@@ -29,10 +29,13 @@ for arguments in json.loads(sys.argv[1]):
 """
 LOCAL = """
 import subprocess, sys
-from mnist_dist.launch.processes import Workers
+from mnist_dist.launch.processes import LocalStarter
+from mnist_dist.launch.supervisor import Rules, supervise
+from mnist_dist.launch.workers import Workers
 from tests import warm
 subprocess.Popen = warm.Popen
-sys.exit(Workers(sys.argv[2:], int(sys.argv[1]), 20).run())
+starter = LocalStarter(sys.argv[2:], int(sys.argv[1]))
+sys.exit(supervise(Workers("tests", 20), starter, Rules("tests")))
 """
 
 

@@ -1,7 +1,6 @@
 """Facts of one worker: its machine, data and folders. Needs no TensorFlow."""
 
 import contextlib
-import hashlib
 import os
 import socket
 import time
@@ -17,7 +16,7 @@ from mnist_dist.data import sources
 from mnist_dist.devices import resources
 from mnist_dist.errors import UsageError
 from mnist_dist.run.folders import writable
-from mnist_dist.run.versions import versions
+from mnist_dist.run.versions import source_digest, versions
 
 PROBE = ".mnist_dist-doctor"
 SEEN_S = 3.0  # a network file system may take a moment
@@ -32,9 +31,6 @@ def machine(config: Config, rank: int, address: str) -> dict[str, Any]:
         address: where the others reach it, host:port; empty for one worker.
     """
     memory = psutil.virtual_memory()
-    package = hashlib.blake2b(digest_size=6)
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        package.update(path.name.encode() + path.read_bytes())
     return {
         "rank": rank,
         "host": socket.gethostname(),
@@ -46,7 +42,7 @@ def machine(config: Config, rank: int, address: str) -> dict[str, Any]:
         "memory_free_bytes": memory.available,
         "versions": {
             **versions(),
-            "mnist_dist": f"{__version__} (source {package.hexdigest()})",
+            "mnist_dist": f"{__version__} (source {source_digest()})",
         },
         "flags": config.as_dict(),
     }

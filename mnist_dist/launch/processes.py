@@ -1,4 +1,4 @@
-"""Workers as processes of this machine: starts them, passes signals on, ends them together."""
+"""Starts workers as processes of this machine."""
 
 import contextlib
 import ctypes
@@ -11,111 +11,78 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
-from types import FrameType
 from typing import IO
 
 import psutil
 
 from mnist_dist.cluster.ports import listen
 from mnist_dist.cluster.topology import FIRST_PORT, LAST_PORT, TOKEN
-from mnist_dist.devices import resources
-from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE
-from mnist_dist.launch.decision import End, How, how
+from mnist_dist.devices import nvidia, resources
 
-POLL_S = 0.05
+HOST = "localhost"
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
-class Workers:
-    """The workers of a run, started together as often as needed.
+class LocalStarter:
+    """Starts workers here, as if they were on machines of their own.
 
-    From its construction on, signals to this process are passed on to the workers.
+    Each has a part of the cores and, if there are enough, of the GPUs.
 
     Args:
         command: run by each, with a TF_CONFIG of its own.
         number: of workers.
-        grace_s: seconds in which the others end after one has failed; then they are killed.
     """
 
-    def __init__(self, command: Sequence[str], number: int, grace_s: float) -> None:
-        self._command, self._number, self._grace_s = command, number, grace_s
-        self._signal_number, self._interrupts, self._first_failed = 0, 0, -1
-        self._processes, self._readers = list[subprocess.Popen[str]](), list[threading.Thread]()
-        for name in SIGNALS:  # before the first start, so that no worker is left behind
-            if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
-                signal.signal(name, self._receive)
+    def __init__(self, command: Sequence[str], number: int) -> None:
+        self._command, self._number = command, number
 
-    @property
-    def stop_requested(self) -> bool:
-        """Whether this process has received a signal to stop."""
-        return self._signal_number != 0
+    def hosts(self, again: bool) -> list[str]:
+        """The hosts that answer, one entry for each worker that may be started there."""
+        del again
+        return [HOST] * self._number
 
-    def run(self) -> int:
-        """Starts the workers and waits until all have ended.
-
-        Returns:
-            The exit code of the first worker that failed, or 0.
+    def start(self, hosts: Sequence[str]) -> list["LocalWorker"]:
+        """Starts a worker for each entry of `hosts`.
 
         Raises:
             OSError: there are not enough free ports, or a worker can't be started.
         """
-        self._processes, self._readers, self._first_failed = [], [], -1
+        number = len(hosts)
         token = secrets.token_hex(16)  # which keeps other users' processes out
-        addresses = [f"127.0.0.1:{port}" for port in free_ports(self._number)]
-        for rank, cores in enumerate(resources.divide(resources.available_cores(), self._number)):
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(number)]
+        cores = resources.divide(resources.available_cores(), number)
+        gpus = _gpus(number)
+        started = list[LocalWorker]()
+        for rank in range(number):
             task = {"type": "worker", "index": rank}
             config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-            self._processes.append(self._start(rank, {"TF_CONFIG": config, TOKEN: token}, cores))
-        if self.stop_requested:
-            self._send(self._signal_number)
-        return self._wait()
+            variables = {"TF_CONFIG": config, TOKEN: token, **gpus[rank]}
+            started.append(LocalWorker(self._command, rank, variables, cores[rank]))
+        return started
 
-    def ends(self, host: str) -> list[End]:
-        """How each worker ended; one that was killed after another had failed counts as failed.
 
-        Args:
-            host: this machine's name in the result.
-        """
-        ways = [how(process.returncode) for process in self._processes]
-        return [
-            End(rank, host, How.FAILED if way is How.KILLED and rank != self._first_failed else way)
-            for rank, way in enumerate(ways)
-        ]
+class LocalWorker:
+    """A worker on this machine.
 
-    def _wait(self) -> int:
-        deadline = float("inf")
-        while None in (codes := [process.poll() for process in self._processes]):
-            failed = [rank for rank, code in enumerate(codes) if code]
-            if failed and self._first_failed < 0:
-                self._first_failed = failed[0]
-                deadline = time.monotonic() + self._grace_s
-                returncode = self._processes[failed[0]].returncode
-                if returncode != EXIT_SAVED:
-                    _say_end(failed[0], returncode)
-                    self._send(signal.SIGTERM)
-                    self._send(signal.SIGCONT)  # a stopped one would receive nothing
-            if time.monotonic() > deadline or self._interrupts > 2:  # see training/stop.py
-                self._kill()
-            time.sleep(POLL_S)
-        self._kill()  # what they started and left, which would hold their output open
-        for reader in self._readers:
-            reader.join()
-        ended = [exit_code(process.returncode) for process in self._processes]
-        if self._first_failed < 0:  # they ended between two looks
-            self._first_failed = ended.index(max(ended))
-        return ended[self._first_failed]
+    Args:
+        command: the worker's.
+        rank: its number, which begins each line of its output.
+        variables: of its environment, beside this process's own.
+        cores: that it may use; empty for all.
+    """
 
-    def _start(
-        self, rank: int, variables: dict[str, str], cores: set[int]
-    ) -> subprocess.Popen[str]:
+    host = HOST
+    lost_code = None
+
+    def __init__(
+        self, command: Sequence[str], rank: int, variables: dict[str, str], cores: set[int]
+    ) -> None:
         before = resources.available_cores()
         resources.set_cores(cores)  # inherited: the worker has them from its first thread on
-        process = subprocess.Popen(
-            self._command,
+        self._process = subprocess.Popen(
+            command,
             env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -123,58 +90,82 @@ class Workers:
             text=True,
             errors="replace",
             start_new_session=True,  # Ctrl-C comes to this process, which passes it on
-            preexec_fn=functools.partial(_end_with, os.getpid()),
+            preexec_fn=functools.partial(end_with, os.getpid()),
         )
         resources.set_cores(before)
-        for stream, to in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
-            reader = threading.Thread(target=_prefix, args=(rank, stream, to), daemon=True)
-            reader.start()
-            self._readers.append(reader)
-        return process
+        streams = (self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr)
+        self._readers = [prefixed(f"[{rank}]", stream, to) for stream, to in streams]
 
-    def _receive(self, number: int, _frame: FrameType | None) -> None:
-        self._signal_number = number
-        self._interrupts += number == signal.SIGINT
-        self._send(number)
+    def poll(self) -> int | None:
+        """As `Worker.poll`."""
+        return self._process.poll()
 
-    def _send(self, number: int) -> None:
-        for process in self._processes:
-            if process.poll() is None:
-                process.send_signal(number)
+    def send(self, number: int) -> None:
+        """As `Worker.send`."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
 
-    def _kill(self) -> None:
-        """Ends the processes of all workers, and what these have started, still theirs or not."""
-        sessions = {process.pid for process in self._processes}
-        for member in psutil.process_iter():
-            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-                above = {parent.pid for parent in member.parents()}
-                if os.getsid(member.pid) in sessions or above & sessions:
-                    member.kill()
+    def kill(self) -> None:
+        """As `Worker.kill`."""
+        kill_session(self._process.pid)
+
+    def close(self) -> None:
+        """As `Worker.close`."""
+        for reader in self._readers:
+            reader.join()
 
 
-def _end_with(launcher: int) -> None:
-    """Has Linux send this process SIGTERM when its launcher ends, even if that is killed."""
+def end_with(parent: int) -> None:
+    """Has Linux send this process SIGTERM when its parent ends, even if that is killed.
+
+    Args:
+        parent: the process that has started this one.
+    """
     if sys.platform == "linux":
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != launcher:
+        if os.getppid() != parent:
             os._exit(128 + signal.SIGTERM)
 
 
-def _say_end(rank: int, returncode: int) -> None:
-    """Names who failed first, which may have had no time to say anything."""
-    if returncode == EXIT_USAGE:  # it has said why, in a line
-        return
-    how = f"ended with exit code {returncode}"
-    if returncode < 0:
-        how = f"was ended by {signal.Signals(-returncode).name}"
-    print(
-        f"local.sh: worker {rank} {how}; the others are told to stop", file=sys.stderr, flush=True
-    )
+def kill_session(leader: int) -> None:
+    """Kills a process, its session, and all that these have started."""
+    for member in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            above = {parent.pid for parent in member.parents()}
+            if os.getsid(member.pid) == leader or leader in above:
+                member.kill()
 
 
-def exit_code(returncode: int) -> int:
-    """A process's end as a shell says it: 128 and the signal's number if there was one."""
-    return 128 - returncode if returncode < 0 else returncode
+def prefixed(prefix: str, stream: IO[str] | None, to: IO[str]) -> threading.Thread:
+    """Copies lines in a thread, each with a prefix.
+
+    Args:
+        prefix: printed before each line, with a space.
+        stream: is read to its end; None for a closed one.
+        to: is written to.
+
+    Returns:
+        The thread, which ends with the stream.
+    """
+
+    def copy() -> None:
+        for line in stream or ():
+            to.write(f"{prefix} {line}" if line.endswith("\n") else f"{prefix} {line}\n")
+            to.flush()
+
+    reader = threading.Thread(target=copy, daemon=True)
+    reader.start()
+    return reader
+
+
+def _gpus(number: int) -> list[dict[str, str]]:
+    """The variables that give each of a number of workers GPUs of its own, if there are enough."""
+    cards = [card.uuid for card in nvidia.cards()]
+    each = len(cards) // number
+    if number == 1 or not each:
+        return [{}] * number
+    parts = (cards[each * rank : each * (rank + 1)] for rank in range(number))
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(part)} for part in parts]
 
 
 def free_ports(number: int) -> list[int]:
@@ -195,9 +186,3 @@ def free_ports(number: int) -> list[int]:
             continue
         found.append(port)
     return found
-
-
-def _prefix(rank: int, stream: IO[str], to: IO[str]) -> None:
-    for line in stream:
-        to.write(f"[{rank}] {line}" if line.endswith("\n") else f"[{rank}] {line}\n")
-        to.flush()

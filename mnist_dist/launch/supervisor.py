@@ -1,57 +1,110 @@
-"""Starts a run's workers again on this machine until they are done: launch/local.sh."""
+"""Starts a run's workers, again if need be, until they are done: local.sh and ssh.sh."""
 
+import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
-from mnist_dist.launch.decision import Action, Situation, decide
-from mnist_dist.launch.processes import Workers
+from mnist_dist.launch.decision import Action, How, Situation, allowed, decide
+from mnist_dist.launch.workers import Worker, Workers
 from mnist_dist.run import store
 
-HOST = "localhost"
+
+class Starter(Protocol):
+    """Starts workers on hosts. Starters are the only difference between local.sh and ssh.sh."""
+
+    def hosts(self, again: bool) -> list[str]:
+        """The hosts that answer, one entry for each worker that may be started there.
+
+        Args:
+            again: whether workers were started before. If not, a host that can't be used is an
+                error; later it is left out.
+        """
+
+    def start(self, hosts: Sequence[str]) -> Sequence[Worker]:
+        """Starts a worker for each entry of `hosts`, which `hosts()` has returned just before."""
 
 
-def supervise(workers: Workers, number: int, checkpoints: Path, max_restarts: int) -> int:
+class Rules(NamedTuple):
+    """What decides about another try.
+
+    Attributes:
+        launcher: its name, for messages.
+        max_restarts: restarts in a row that may bring no newer checkpoint; 0 for none at all.
+        checkpoints: --checkpoint_dir.
+        shards: --shards.
+        replicas: returns how many each worker has, once the hosts are known.
+    """
+
+    launcher: str
+    max_restarts: int = 0
+    checkpoints: Path = Path()
+    shards: int = 0
+    replicas: Callable[[], int] = lambda: 1
+
+
+def supervise(workers: Workers, starter: Starter, rules: Rules) -> int:
     """Runs the workers, and again from the newest checkpoint as long as `decide` says so.
 
     Args:
         workers: of the run.
-        number: of workers.
-        checkpoints: the run's --checkpoint_dir.
-        max_restarts: restarts in a row that may bring no newer checkpoint.
+        starter: starts them.
+        rules: decide about another try.
 
     Returns:
         The exit code of the last try: that of the first worker that failed, or 0.
 
     Raises:
-        UsageError: a checkpoint has another format, or this user may not read it.
+        UsageError: a host can't be used, or a checkpoint has another format, or this user may not
+            read it.
         OSError: a worker can't be started.
     """
-    step, tries = _newest_step(checkpoints), 0
+    hosts = starter.hosts(again=False)
+    if not rules.max_restarts:
+        return workers.run(lambda: starter.start(hosts))
+    number = allowed(len(hosts), rules.shards, rules.replicas()) or len(hosts)
+    if number < len(hosts):
+        _say(rules, f"{number} workers, over which --shards divides; {_idle(hosts[number:])}")
+        hosts = hosts[:number]
+    step, tries = _newest_step(rules.checkpoints), 0
     losses: Mapping[str, int] = {}
     while True:
-        code = workers.run()
-        before, step = step, _newest_step(checkpoints)
+        started = hosts
+        code = workers.run(functools.partial(starter.start, started))
+        before, step = step, _newest_step(rules.checkpoints)
+        ends = workers.ends()
+        final = {end.how for end in ends} == {How.DONE} or How.REFUSED in {e.how for e in ends}
+        answering = () if final or workers.stop_requested else starter.hosts(again=True)
         decided = decide(
             Situation(
-                ends=workers.ends(HOST),
-                hosts=(HOST,) * number,
+                ends=ends,
+                hosts=answering,
                 losses=losses,
                 progress=step > before,
                 tries=tries,
-                max_restarts=max_restarts,
+                max_restarts=rules.max_restarts,
+                shards=rules.shards,
+                replicas=rules.replicas(),
                 stop_requested=workers.stop_requested,
             )
         )
         if decided.action is not Action.AGAIN:
             if decided.action is Action.GIVE_UP:
                 _say(
-                    f"{decided.reason}: not started again; the newest checkpoint is of step {step}"
+                    rules,
+                    f"{decided.reason}: not started again; the newest checkpoint is of step {step}",
                 )
             return code
-        tries, losses = decided.tries, decided.losses
-        counted = f", try {tries} of {max_restarts} without progress" if tries else ""
-        _say(f"{decided.reason}: starts again from step {step}{counted}")
+        tries, losses, hosts = decided.tries, decided.losses, list(decided.hosts)
+        counted = f", try {tries} of {rules.max_restarts} without progress" if tries else ""
+        changed = f" on {len(hosts)} worker(s)" if len(hosts) != len(started) else ""
+        idle = f"; {_idle(decided.idle)}" if decided.idle else ""
+        _say(rules, f"{decided.reason}: starts again{changed} from step {step}{counted}{idle}")
+
+
+def _idle(hosts: Sequence[str]) -> str:
+    return f"not used: {', '.join(dict.fromkeys(hosts))}"
 
 
 def _newest_step(checkpoints: Path) -> int:
@@ -60,5 +113,5 @@ def _newest_step(checkpoints: Path) -> int:
     return saved.step if saved else 0
 
 
-def _say(text: str) -> None:
-    print(f"local.sh: {text}", file=sys.stderr, flush=True)
+def _say(rules: Rules, text: str) -> None:
+    print(f"{rules.launcher}: {text}", file=sys.stderr, flush=True)

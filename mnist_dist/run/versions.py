@@ -1,7 +1,9 @@
 """The versions that can change a run's numbers."""
 
+import hashlib
 import sys
 from importlib import import_module, metadata
+from pathlib import Path
 
 from mnist_dist import __version__
 
@@ -18,6 +20,15 @@ def version_line() -> str:
     """What `--version` prints: this package's version, then Python's and the other packages'."""
     (name, own), *others = versions().items()
     return f"{name} {own} ({', '.join(f'{package} {found}' for package, found in others)})"
+
+
+def source_digest() -> str:
+    """A digest of this package's modules, of 12 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=6)
+    root = Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _version(package: str) -> str:

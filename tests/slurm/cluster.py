@@ -96,27 +96,31 @@ class Cluster:
 
     def start(self) -> None:
         """Brings all of it up; returns when each node is idle. Takes some seconds."""
-        remove_leftovers()
-        self.folder.chmod(0o755)
-        self._write_files()
-        self._link()
+        self.start_network()
         key, socket = self.folder / "munge.key", self.folder / "munge.socket"
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
-        self._daemon(
+        self.daemon(
             "munged", "--foreground", "--force", f"--key-file={key}", f"--socket={socket}",
             f"--log-file={self.folder}/munged.log", f"--pid-file={self.folder}/munged.pid",
             f"--seed-file={self.folder}/munged.seed",
         )  # fmt: skip
         wait_for("munge's socket", socket.exists, 20)
-        self._daemon("slurmctld", "-D", "-c")
+        self.daemon("slurmctld", "-D", "-c")
         for node in self.nodes:
             self.start_node(node)
         wait_for("idle nodes", lambda: self._states() == {"idle"}, 60)
 
+    def start_network(self) -> None:
+        """Makes the nodes' networks and names, and starts nothing there."""
+        remove_leftovers()
+        self.folder.chmod(0o755)
+        self._write_files()
+        self._link()
+
     def start_node(self, node: str) -> None:
         """Starts a node's slurmd."""
-        self._daemon("slurmd", "-D", "-N", node, inside=node)
+        self.daemon("slurmd", "-D", "-N", node, inside=node)
 
     def stop(self) -> None:
         """Ends every process of it and removes its networks."""
@@ -233,8 +237,9 @@ class Cluster:
         network = f"--net=/var/run/netns/{self._namespaces[name]}"
         return ["nsenter", network, "unshare", "--mount", "--uts", "sh", "-c", script, name]
 
-    def _daemon(self, *command: str, inside: str = "ctl") -> None:
-        with (self.folder / f"{command[0]}-{inside}.out").open("ab") as output:
+    def daemon(self, *command: str, inside: str = "ctl") -> None:
+        """Starts a process that `stop` ends."""
+        with (self.folder / f"{Path(command[0]).name}-{inside}.out").open("ab") as output:
             self._daemons.append(
                 subprocess.Popen(
                     [*self._entering(inside), *command],

@@ -76,6 +76,12 @@ RUN_BY = {
     r"launch/local\.sh -n \d+ -- .*": (
         "tests/process/launch/test_local_launcher.py::test_a_training_of_two_workers"
     ),
+    r"launch/ssh\.sh --hosts=\S+ -- .*": (
+        "tests/process/launch/test_ssh_launcher.py::test_a_worker_on_each_host"
+    ),
+    r"launch/ssh\.sh (--hostfile=\S+ --restarts=\d )?-- .*": (
+        "tests/process/launch/test_ssh_launcher.py::test_the_hosts_of_a_scheduler_and_of_a_file"
+    ),
     rf"mpirun -n \d+ {TRAIN} .*": (
         "tests/process/cluster/test_mpi.py::"
         "test_two_and_four_processes_train_one_run_with_the_bits_of_one_process"
@@ -121,6 +127,9 @@ NOT_RUN = {
     ),
     r"tests/run .*": "options of tests/run, which .ci/run runs",
     r"flux run .*|torchrun .*": "not at hand; their variables are tested as documented",
+    r"launch/ssh\.sh --hosts=\S+ -m doctor -- .*": (
+        "test_ssh_launcher.py starts the trainer so; the module's name is all that differs"
+    ),
     r"pre-commit install": "sets up a git hook; it calls tests/run --check",
     r"\.ci/run": "installs Debian packages; CI runs it",
     r"export MNIST_DIST_\w+=.*": "containers aren't at hand; words in front are tested on SLURM",

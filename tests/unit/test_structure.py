@@ -30,7 +30,7 @@ ROOMS = [
     "training",
     "assembly run_files",
     "auto_precision reduce_choice",
-    "train report doctor bench local use compare",
+    "train report doctor bench local ssh use compare",
     "evaluate export demo __main__",
 ]
 ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.split()}
@@ -78,11 +78,11 @@ INSIDE = {
         "session tool",
     ],
     "launch": [
-        "attempts decision slurm_job sweep",
-        "processes slurm_ending slurm_owner slurm_report slurm_settings standby_step",
-        "slurm_step supervisor",
-        "slurm_supervisor",
-        "slurm standby",
+        "attempts decision hosts slurm_job ssh_problems sweep",
+        "slurm_ending slurm_owner slurm_report slurm_settings standby_step workers",
+        "processes slurm_step supervisor",
+        "agent command slurm_supervisor",
+        "remote slurm standby",
     ],
     "training": [
         "bit_digest bit_verdict diverged early_stopping loss_scale optim plan precision_choice "
@@ -115,12 +115,7 @@ INSIDE = {
         "classify score_report",
         "table",
     ],
-    "bench": [
-        "model plan product_timing timed_training",
-        "level page start result",
-        "child figure",
-        "__main__",
-    ],
+    "bench": ["model plan timed_training", "level page start result", "child figure", "__main__"],
     "compare": ["files", "difference", "__main__"],
     "demo": ["classifier server", "__main__"],
     "doctor": ["burn_in connectivity facts gpu report", "__main__"],
@@ -136,6 +131,9 @@ ENVIRONMENT = {
     "launch.processes": "starts workers, whose TF_CONFIG it sets",
     "launch.slurm": "passes SLURM's and the site's variables on to the job's settings",
     "launch.standby": "the same, on another node",
+    "launch.remote": "starts workers on other hosts, which get some of its variables",
+    "launch.agent": "starts a worker there",
+    "ssh": "passes a scheduler's variables on",
     "devices.nvidia": "which of the machine's GPUs CUDA shows",
     "devices.multi_worker": "TensorFlow is told the cluster by TF_CONFIG",
     "devices.startup_messages": "log level, oneDNN and XLA, read by TensorFlow at import",
@@ -153,6 +151,7 @@ KNOWS_CONFIG = {
     "doctor.facts": "the same",
     "doctor.connectivity": "the same",
     "doctor.report": "the same",
+    "launch.command": "whether a run can be resumed",
     "bench.__main__": "hands the flags on to the processes that it starts",
     "bench.level": "measures what they ask for",
     "bench.timed_training": "the same",
@@ -361,8 +360,9 @@ LIGHT = """
     data.checking data.idx data.order data.pipeline data.sources data.split data.tfds
     devices.failures devices.nvidia devices.processor devices.startup_messages devices.resources
     devices.timing_fit
-    launch.attempts launch.decision launch.processes launch.slurm launch.slurm_supervisor
-    launch.supervisor
+    launch.agent launch.attempts launch.command launch.decision launch.hosts launch.processes
+    launch.remote launch.slurm launch.slurm_supervisor launch.ssh_problems launch.supervisor
+    launch.workers ssh
     network.architecture network.describe network.own_file
     run.atomic run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner
     run.pictures run.digest run.find run.plot_style run.result run.store run.text_table run.versions

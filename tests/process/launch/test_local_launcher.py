@@ -211,8 +211,8 @@ def test_a_training_of_two_workers(tmp_path):
 
 KILLED_BEFORE_THE_MEETING = """#!/bin/bash
 if [[ $TF_CONFIG == *'"index": 1'* ]]; then
-  [[ $TF_CONFIG =~ localhost:([0-9]+) ]]
-  until (exec 3<>"/dev/tcp/localhost/${BASH_REMATCH[1]}") 2>/dev/null; do sleep 0.1; done
+  [[ $TF_CONFIG =~ 127.0.0.1:([0-9]+) ]]
+  until (exec 3<>"/dev/tcp/127.0.0.1/${BASH_REMATCH[1]}") 2>/dev/null; do sleep 0.1; done
   kill -KILL $$
 fi
 exec "$PYTHON" "$@"
@@ -236,7 +236,7 @@ def test_a_worker_killed_in_start_up_is_named_and_the_other_leaves_at_once(tmp_p
     assert first == "local.sh: worker 1 was ended by SIGKILL; the others are told to stop"
     assert re.fullmatch(
         r"\[0\] mnist_dist: worker 0 \(host .*\): told to stop by SIGTERM while waiting for "
-        r"worker 1 \(localhost:\d+\)",
+        r"worker 1 \(127\.0\.0\.1:\d+\)",
         second,
     )
 

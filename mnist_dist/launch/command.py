@@ -1,0 +1,107 @@
+"""The command line that local.sh and ssh.sh share."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mnist_dist import flags
+from mnist_dist.config import Config
+from mnist_dist.errors import UsageError
+from mnist_dist.launch.supervisor import Rules
+from mnist_dist.run.command import Parser
+
+GRACE_S = 20.0
+TOOL_FLAGS = {"doctor": ("json", "burn_in"), "bench": ("json", "png", "seconds")}
+"""Flags of a tool beside those of the trainer."""
+
+
+def parser(script: str, description: str | None) -> Parser:
+    """Returns a parser of the arguments that both have.
+
+    Args:
+        script: its path, for messages.
+        description: the help's text.
+    """
+    made = Parser(
+        script,
+        description,
+        advice="--help lists the arguments, the flags of a run stand after --",
+    )
+    made.add_argument(
+        "--grace",
+        type=float,
+        default=GRACE_S,
+        help=f"seconds for the others to end when one failed (default {GRACE_S:g})",
+    )
+    made.add_argument(
+        "--restarts",
+        type=int,
+        default=0,
+        help="start all again from the newest checkpoint after a failure, so many times in a row "
+        "without a newer one (default 0)",
+    )
+    made.add_argument(
+        "-m",
+        "--module",
+        default="train",
+        choices=("train", "doctor", "bench"),
+        help="what each of them runs: mnist_dist.train, or another",
+    )
+    made.add_argument("flags", nargs="*", help="after --: flags of mnist_dist.train")
+    return made
+
+
+def worker_command(given: argparse.Namespace, python: Sequence[str]) -> list[str]:
+    """The command line of each worker.
+
+    Args:
+        given: what the parser has read.
+        python: the interpreter, and words before it.
+    """
+    return [*python, "-u", "-m", f"mnist_dist.{given.module}", *given.flags]
+
+
+def checked(given: argparse.Namespace) -> None:
+    """Raises UsageError for arguments that don't go together."""
+    if given.restarts < 0:
+        raise UsageError(f"--restarts={given.restarts}: give 0 or more")
+    if given.restarts and given.module != "train":
+        raise UsageError(
+            f"--restarts={given.restarts} with -m {given.module}: only a training starts again; "
+            "leave out one of the two"
+        )
+
+
+def rules(given: argparse.Namespace, launcher: str, config: Config) -> Rules:
+    """What decides about another try.
+
+    Args:
+        given: what the parser has read.
+        launcher: its name, for messages.
+        config: the run's flags.
+
+    Raises:
+        UsageError: the run couldn't be resumed.
+    """
+    if config.resume == "never":
+        raise UsageError(
+            f"--restarts={given.restarts} with --resume=never: each restart would begin anew; "
+            "leave out one of the two"
+        )
+    folder = Path(config.checkpoint_dir)
+    return Rules(launcher, given.restarts, folder)
+
+
+def run_config(given: argparse.Namespace) -> Config:
+    """The run's flags. Raises UsageError for a wrong one."""
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in TOOL_FLAGS.get(given.module, ()):
+        own.add_argument(f"--{name}", nargs="?")
+    return flags.parse(own.parse_known_args(given.flags)[1])
+
+
+def interpreter(environment: Mapping[str, str]) -> list[str]:
+    """The interpreter for workers on other hosts: MNIST_DIST_PYTHON, or this one."""
+    return shlex.split(environment.get("MNIST_DIST_PYTHON", "")) or [sys.executable]

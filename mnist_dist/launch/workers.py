@@ -1,0 +1,161 @@
+"""Watches a run's workers, wherever they were started: passes signals on, ends them together."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Protocol
+
+from mnist_dist.errors import EXIT_FAILED, EXIT_SAVED, EXIT_USAGE
+from mnist_dist.launch.decision import End, How, how
+
+POLL_S = 0.05
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+
+
+class Worker(Protocol):
+    """A worker that was started."""
+
+    @property
+    def host(self) -> str:
+        """The host on which it runs."""
+
+    @property
+    def lost_code(self) -> int | None:
+        """The exit code that means that its host was lost; None if there is none."""
+
+    def poll(self) -> int | None:
+        """Returns the exit code as of `subprocess`, or None while it runs."""
+
+    def send(self, number: int) -> None:
+        """Sends it a signal, unless it has ended."""
+
+    def kill(self) -> None:
+        """Ends it and all that it has started, still its own or not."""
+
+    def close(self) -> None:
+        """Waits until all of its output is printed."""
+
+
+class Workers:
+    """The workers of a run, started together as often as needed.
+
+    From its construction on, signals to this process are passed on to the workers.
+
+    Args:
+        launcher: its name, for messages.
+        grace_s: seconds in which the others end after one has failed; then they are killed.
+    """
+
+    def __init__(self, launcher: str, grace_s: float) -> None:
+        self._launcher, self._grace_s = launcher, grace_s
+        self._signal_number, self._interrupts, self._first_failed = 0, 0, -1
+        self._workers: Sequence[Worker] = ()
+        self._codes = list[int]()
+        self._silent = set[int]()  # ranks that were killed after the grace
+        for name in SIGNALS:  # before the first start, so that no worker is left behind
+            if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
+                signal.signal(name, self._receive)
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether this process has received a signal to stop."""
+        return self._signal_number != 0
+
+    def run(self, start: Callable[[], Sequence[Worker]]) -> int:
+        """Starts the workers and waits until all have ended.
+
+        Args:
+            start: returns them by rank.
+
+        Returns:
+            The exit code of the first worker that failed, or 0; 1 for one whose host was lost.
+
+        Raises:
+            OSError, UsageError: they can't be started.
+        """
+        self._first_failed, self._silent, self._workers = -1, set(), ()
+        self._workers = start()
+        if self.stop_requested:
+            self._send(self._signal_number)
+        self._wait()
+        self._codes = [worker.poll() or 0 for worker in self._workers]
+        ended = [
+            EXIT_FAILED if code == worker.lost_code else exit_code(code)
+            for worker, code in zip(self._workers, self._codes, strict=True)
+        ]
+        if self._first_failed < 0:  # they ended between two looks
+            self._first_failed = ended.index(max(ended))
+        return ended[self._first_failed]
+
+    def ends(self) -> list[End]:
+        """How each worker ended.
+
+        One that was killed because another had failed counts as failed, or as silent if its host
+        may be to blame.
+        """
+        return [
+            End(rank, worker.host, self._how(rank, worker, code))
+            for rank, (worker, code) in enumerate(zip(self._workers, self._codes, strict=True))
+        ]
+
+    def _how(self, rank: int, worker: Worker, code: int) -> How:
+        if code == worker.lost_code:
+            return How.LOST
+        if rank in self._silent and worker.lost_code is not None:
+            return How.SILENT
+        way = how(code)
+        return How.FAILED if way is How.KILLED and rank != self._first_failed else way
+
+    def _wait(self) -> None:
+        deadline = float("inf")
+        while None in (codes := [worker.poll() for worker in self._workers]):
+            failed = [rank for rank, code in enumerate(codes) if code]
+            if failed and self._first_failed < 0:
+                self._first_failed = failed[0]
+                deadline = time.monotonic() + self._grace_s
+                code = codes[failed[0]] or 0
+                if code != EXIT_SAVED:
+                    self._say_end(failed[0], code)
+                    self._send(signal.SIGTERM)
+                    self._send(signal.SIGCONT)  # a stopped one would receive nothing
+            if time.monotonic() > deadline or self._interrupts > 2:  # see training/stop.py
+                self._silent |= {rank for rank, code in enumerate(codes) if code is None}
+                for worker in self._workers:
+                    worker.kill()
+            time.sleep(POLL_S)
+        for worker in self._workers:
+            worker.kill()  # what it started and left, which would hold its output open
+        for worker in self._workers:
+            worker.close()
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        self._signal_number = number
+        self._interrupts += number == signal.SIGINT
+        self._send(number)
+
+    def _send(self, number: int) -> None:
+        for worker in self._workers:
+            worker.send(number)
+
+    def _say_end(self, rank: int, code: int) -> None:
+        """Names who failed first, which may have had no time to say anything."""
+        if code == EXIT_USAGE:  # it has said why, in a line
+            return
+        worker = self._workers[rank]
+        end = f"ended with exit code {code}"
+        if code == worker.lost_code:
+            end = f"on host {worker.host} was lost"
+        elif code < 0:
+            end = f"was ended by {signal.Signals(-code).name}"
+        print(
+            f"{self._launcher}: worker {rank} {end}; the others are told to stop",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def exit_code(returncode: int) -> int:
+    """A process's end as a shell says it: 128 and the signal's number if there was one."""
+    return 128 - returncode if returncode < 0 else returncode

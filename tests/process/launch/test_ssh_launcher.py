@@ -1,0 +1,307 @@
+"""launch/ssh.sh over a real sshd on three hosts; a stand-in for the trainer where that will do."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.process.launch.ssh_lab import SshLab, missing
+from tests.process.launch.test_local_launcher import ROOT
+from tests.waiting import wait_for
+
+STAND_IN = """
+import json, os, pathlib, signal, sys, time
+do = os.environ.get("MNIST_DIST_TEST_DO", "").split()
+rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+def heard(number, frame):
+    print("heard", number, flush=True)
+    if "deaf" not in do: sys.exit(75)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+    signal.signal(number, heard)
+names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "MNIST_DIST_TOKEN")
+said = {name: os.environ[name] for name in names}
+said |= {"host": os.uname().nodename, "pid": os.getpid(), "argv": sys.argv[1:], "cwd": os.getcwd()}
+print(json.dumps(said), flush=True)
+up = pathlib.Path(os.environ["MNIST_DIST_TEST_UP"])
+(up / f"up-{rank}").touch()
+while len(list(up.glob("up-*"))) < size:
+    time.sleep(0.01)
+if f"fail{rank}" in do:
+    print("it broke", file=sys.stderr)
+    sys.exit(3)
+if f"die{rank}" in do:
+    os.kill(os.getpid(), signal.SIGKILL)
+while "stay" in do:
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture(scope="module")
+def lab():
+    reason = missing()
+    if reason and not os.environ.get("CI"):
+        pytest.skip(reason)
+    assert not reason, reason
+    with tempfile.TemporaryDirectory(prefix="mnist_dist-ssh-") as folder:
+        made = SshLab(Path(folder))
+        try:
+            made.start()
+            yield made
+        finally:
+            made.network.stop()
+
+
+@pytest.fixture
+def launch(lab, tmp_path):
+    """Starts ssh.sh on "ctl"; with a package whose trainer is the stand-in, unless `real`."""
+    package = tmp_path / "mnist_dist"
+    for path in (ROOT / "mnist_dist").glob("**/*.py"):
+        copy = package / path.relative_to(ROOT / "mnist_dist")
+        copy.parent.mkdir(exist_ok=True, parents=True)
+        copy.write_text(path.read_text())
+    package.joinpath("train.py").write_text(STAND_IN)
+    script = tmp_path / "launch" / "ssh.sh"
+    script.parent.mkdir()
+    script.write_text((ROOT / "launch" / "ssh.sh").read_text())
+    started = []
+
+    def start(*arguments, do="", real=False, config="ssh_config", **environment):
+        words = {
+            "MNIST_DIST_SSH": f"ssh -F {lab.folder}/{config}",
+            "MNIST_DIST_PYTHON": sys.executable,
+            "MNIST_DIST_TEST_UP": str(tmp_path),
+            "MNIST_DIST_TEST_DO": do,
+            **environment,
+        }
+        path = ROOT / "launch" / "ssh.sh" if real else script
+        command = ["env", "-u", "PYTHONPATH", *(f"{k}={v}" for k, v in words.items())]
+        folder = ROOT if real else tmp_path  # the package there is imported
+        process = lab.network.popen(*command, "bash", str(path), *arguments, cwd=folder)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    wait_for("no workers", lambda: not left(lab), 60)
+
+
+def left(lab):
+    return [pid for host in lab.hosts for pid in lab.workers(host)]
+
+
+def ended(process, seconds=120):
+    """Exit code and output, errors too."""
+    output, _ = process.communicate(timeout=seconds)
+    return process.returncode, output
+
+
+def rows(text):
+    found = re.findall(r"^\[(\d+) (\S+)\] (\{.*\})$", text, re.M)
+    return [(int(rank), host, json.loads(said)) for rank, host, said in sorted(found)]
+
+
+def read_rows(process, number):
+    """Reads until all workers have said who they are."""
+    text = ""
+    while len(rows(text)) < number:
+        line = process.stdout.readline()
+        assert line, text
+        text += line
+    return rows(text)
+
+
+def test_a_worker_on_each_host(lab, launch, tmp_path):
+    hostile = ["--run_dir=a b", "--class_names=$HOME `id` * '\" \\"]
+    code, output = ended(launch("--hosts=n[1-2],n3:2", "--", *hostile))
+    assert code == 0, output
+    found = rows(output)
+    assert [(rank, host) for rank, host, _ in found] == [(0, "n1"), (1, "n2"), (2, "n3"), (3, "n3")]
+    for rank, host, said in found:
+        assert (said["host"], said["RANK"], said["WORLD_SIZE"]) == (host, str(rank), "4")
+        assert said["LOCAL_RANK"] == ("1" if rank == 3 else "0")
+        assert said["MASTER_ADDR"].split(",")[0] == lab.address("n1")
+        assert said["argv"] == hostile
+        assert said["cwd"] == str(tmp_path)
+    assert len({said["MNIST_DIST_TOKEN"] for *_, said in found}) == 1
+    assert not (tmp_path / "a b").exists()
+
+
+def test_the_hosts_of_a_scheduler_and_of_a_file(launch, tmp_path):
+    file = tmp_path / "nodes"
+    file.write_text("n2\nn2\nn1\nn1\n")
+    code, output = ended(launch("--", "--run_dir=run", PBS_NODEFILE=file))
+    assert code == 0, output
+    assert "ssh.sh: 2 host(s) of this PBS job\n" in output
+    assert [host for _, host, _ in rows(output)] == ["n2", "n1"]
+    file.write_text("# all\nn3 slots=1 max_slots=4 # the third\n\nn1\n")
+    code, output = ended(launch(f"--hostfile={file}"))
+    assert code == 0, output
+    assert [host for _, host, _ in rows(output)] == ["n3", "n1"]
+
+
+@pytest.mark.parametrize(("how", "code"), [("fail1", 3), ("die1", 137)])
+def test_one_failure_ends_all(launch, how, code):
+    found, output = ended(launch("--hosts=n1,n2,n3", "--", "--run_dir=run", do=f"stay {how}"))
+    assert found == code, output
+    assert output.count("heard 15") == 2
+    assert f"ssh.sh: worker 1 ended with exit code {code}; the others are told to stop\n" in output
+    if how == "fail1":
+        assert "[1 n2] it broke\n" in output
+
+
+def test_a_signal_reaches_all(launch):
+    process = launch("--hosts=n1,n2", "--", "--run_dir=run", do="stay")
+    read_rows(process, 2)
+    process.send_signal(signal.SIGINT)
+    code, output = ended(process)
+    assert code == 75
+    assert output.count("heard 2\n") == 2
+
+
+def test_a_third_interrupt_ends_at_once(lab, launch):
+    process = launch("--hosts=n1,n2", "--", "--run_dir=run", do="stay deaf")
+    read_rows(process, 2)
+    text = ""
+    for presses in (1, 2):
+        process.send_signal(signal.SIGINT)
+        while text.count("heard") < 2 * presses:
+            text += process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    code, _ = ended(process)
+    assert code == 137
+    assert not left(lab)
+
+
+@pytest.mark.parametrize("deaf", ["", "deaf"])
+def test_no_worker_outlives_a_killed_launcher(lab, launch, deaf):
+    flags = ("--run_dir=run", "--peer_timeout=4")
+    process = launch("--hosts=n1,n2", "--", *flags, do=f"stay {deaf}")
+    read_rows(process, 2)
+    process.kill()
+    wait_for("the workers' ends", lambda: not left(lab), 60)
+
+
+def test_no_worker_outlives_the_launchers_host(lab, launch):
+    """Its network is gone, so nobody tells the agents: they notice the silence."""
+    flags = ("--run_dir=run", "--peer_timeout=2")
+    process = launch("--hosts=n1,n2", "--", *flags, do="stay")
+    read_rows(process, 2)
+    for host in ("n1", "n2"):
+        lab.network.set_link(host, "down")
+    wait_for("the workers' ends", lambda: not left(lab), 60)
+    for host in ("n1", "n2"):
+        lab.network.set_link(host, "up")
+
+
+WRAPPER = """#!/bin/sh
+case $(hostname) in
+n1) exec /no/such/python "$@" ;;
+n2) exec {python} -c '
+import sys
+from mnist_dist.run import versions
+versions.__version__ = "0.0.9"
+from mnist_dist.launch import agent
+sys.exit(agent.main(sys.argv[-1:]))' "$@" ;;
+esac
+exec {python} "$@"
+"""
+
+
+def test_each_host_that_cant_be_used_is_named(lab, launch, tmp_path):
+    """n1-ib is n1, by a name whose key isn't known; the sshd of n3 hangs."""
+    python = tmp_path / "python"
+    python.write_text(WRAPPER.format(python=sys.executable))
+    python.chmod(0o755)
+    servers = [pid for pid in lab.network.pids("n3") if is_sshd(pid)]
+    for pid in servers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        hosts = "--hosts=n1,n2,n3,n9,ctl,n1-ib"
+        code, output = ended(launch(hosts, "--", "--run_dir=run", MNIST_DIST_PYTHON=python))
+    finally:
+        for pid in servers:
+            os.kill(pid, signal.SIGCONT)
+    assert code == 2
+    said = dict(re.findall(r"^ssh\.sh: host (\S+): (.*)$", output, re.M))
+    assert re.match(r"'\S+python' doesn't run there \(.*/no/such/python", said.pop("n1"))
+    assert said.pop("n2").startswith("mnist_dist 0.0.9, here 0.1.0; let all hosts use one")
+    assert said == {
+        "n3": "it doesn't answer (timed out)",
+        "n9": "its name can't be found; check it",
+        "ctl": "no ssh server answers there (connection refused)",
+        "n1-ib": "its host key isn't known; run `ssh` to it once and confirm the key, or add it "
+        "to known_hosts",
+    }
+    assert output.endswith(
+        "mnist_dist: 6 of 6 host(s) can't be used, see above; nothing was started\n"
+    )
+
+
+def is_sshd(pid):
+    return psutil.Process(pid).name() == "sshd"
+
+
+def test_a_refused_key_another_python_and_a_folder_that_isnt_shared(lab, launch, tmp_path):
+    other = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")]
+    subprocess.run(other, check=True)
+    config = (lab.folder / "ssh_config").read_text()
+    other = f"Match host n1\nIdentityFile {tmp_path}/key\n"
+    other += f"Match host n2,n3\nIdentityFile {lab.folder}/key\n"
+    (lab.folder / "other_config").write_text(config.replace("IdentityFile", "#") + other)
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!/bin/sh\n[ $(hostname) = n2 ] && exec {sys.executable} -c '\nimport sys\n"
+        'sys.version = "3.14.1 (main)"\nfrom mnist_dist.launch import agent\n'
+        f'sys.exit(agent.main(sys.argv[-1:]))\' "$@"\nexec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    [server, *_] = [pid for pid in lab.network.pids("n3") if is_sshd(pid)]
+    mount = ["nsenter", f"--target={server}", "--mount"]
+    subprocess.run([*mount, "mount", "-t", "tmpfs", "none", str(shared)], check=True)
+    try:
+        code, output = ended(
+            launch(
+                "--hosts=n1,n2,n3", "--", f"--run_dir={shared}",
+                config="other_config", MNIST_DIST_PYTHON=python,
+            )
+        )  # fmt: skip
+    finally:
+        subprocess.run([*mount, "umount", str(shared)], check=True)
+    assert code == 2
+    said = dict(re.findall(r"^ssh\.sh: host (\S+): (.*)$", output, re.M))
+    assert said.pop("n2").startswith("Python 3.14.1 (")
+    assert said == {
+        "n1": "ssh refuses the key; add yours to authorized_keys there",
+        "n3": f"{shared} isn't the folder of that name here; give a --run_dir that all share",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "no hosts: give --hosts=n1,n2 or --hostfile=FILE"),
+        (["--hosts=n1", "--hostfile=x"], "exclude each other"),
+        (["--hosts=-oProxyCommand=x"], "'-oProxyCommand=x' is no host"),
+        (["--hostfile=/no/such"], "--hostfile=/no/such: No such file or directory"),
+        (["--hosts=n1", "--restarts=1", "--", "--resume=never"], "with --resume=never"),
+        (["--hosts=n1", "--", "--nonsense"], "--nonsense: no such flag"),
+    ],
+)
+def test_wrong_use(arguments, said):
+    command = [sys.executable, "-m", "mnist_dist.ssh", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1

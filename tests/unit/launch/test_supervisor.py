@@ -1,0 +1,107 @@
+"""Who starts again and where, with workers that end as the test says."""
+
+import signal
+
+import pytest
+
+from mnist_dist.launch import supervisor
+from mnist_dist.launch.supervisor import Rules, supervise
+from mnist_dist.launch.workers import Workers
+
+
+class Ended:
+    """A worker that has ended."""
+
+    def __init__(self, host, code, lost_code=255):
+        self.host, self.lost_code, self._code = host, lost_code, code
+
+    def poll(self):
+        return self._code
+
+    def send(self, number):
+        pass
+
+    def close(self):
+        pass
+
+    def kill(self):
+        pass
+
+
+class Script:
+    """A starter: the exit codes of each try, and the hosts that answer before each."""
+
+    def __init__(self, answering, *tries):
+        self._answering, self._tries = iter(answering), iter(tries)
+        self.started = []
+
+    def hosts(self, again):
+        assert again == bool(self.started)
+        return list(next(self._answering))
+
+    def start(self, hosts):
+        self.started.append("".join(hosts))
+        return [Ended(host, code) for host, code in zip(hosts, next(self._tries), strict=True)]
+
+
+@pytest.fixture
+def workers():
+    kept = {name: signal.getsignal(name) for name in signal.Signals if name.value < 16}
+    yield Workers("test", 1.0)
+    for name, handler in kept.items():
+        if name not in (signal.SIGKILL, signal.SIGSTOP) and handler is not None:
+            signal.signal(name, handler)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The newest checkpoint's step, before the first try and after each."""
+    given = iter(range(0, 1000, 10))
+    monkeypatch.setattr(supervisor, "_newest_step", lambda folder: next(given))
+
+
+def test_without_restarts_one_try_is_made(workers):
+    script = Script([["a", "b"]], [0, 3])
+    assert supervise(workers, script, Rules("test")) == 3
+    assert script.started == ["ab"]
+
+
+@pytest.mark.parametrize(
+    ("answering", "tries", "started", "code"),
+    [
+        (["ab"], [[0, 0]], ["ab"], 0),
+        (["ab"], [[2, 1]], ["ab"], 2),
+        (["ab", "ab"], [[1, 255], [0, 0]], ["ab", "ab"], 0),  # a host that answers again
+        (["abc", "ab"], [[1, 1, 255], [0, 0]], ["abc", "ab"], 0),
+        (["abc", "abc", "abc"], [[1, 1, 255], [1, 1, 255], [0, 0]], ["abc", "abc", "ab"], 0),
+        (["ab", "ab"], [[75, 75], [0, 0]], ["ab", "ab"], 0),
+        (["ab", ""], [[1, 255]], ["ab"], 1),
+    ],
+)
+def test_it_goes_on_where_it_can(workers, steps, answering, tries, started, code):
+    script = Script(answering, *tries)
+    assert supervise(workers, script, Rules("test", 3)) == code
+    assert script.started == started
+
+
+def test_shards_choose_the_number_and_a_spare_steps_in(workers, steps, capsys):
+    script = Script(["abc", "ac"], [1, 255], [0, 0])
+    assert supervise(workers, script, Rules("test", 3, shards=8)) == 0
+    assert script.started == ["ab", "ac"]
+    said = capsys.readouterr().err
+    assert "test: 2 workers, over which --shards divides; not used: c\n" in said
+    assert "test: worker 1 (b) lost: starts again from step 10\n" in said
+
+
+def test_no_progress_ends_it(workers, monkeypatch, capsys):
+    monkeypatch.setattr(supervisor, "_newest_step", lambda folder: 7)
+    script = Script(["a"] * 9, *[[1]] * 9)
+    assert supervise(workers, script, Rules("test", 2)) == 1
+    assert script.started == ["a"] * 3
+    assert "2 restarts brought no newer checkpoint: not started again" in capsys.readouterr().err
+
+
+def test_fewer_hosts_are_said(workers, steps, capsys):
+    script = Script(["abc", "ab"], [1, 1, 255], [0, 0])
+    supervise(workers, script, Rules("test", 3))
+    assert "starts again on 2 worker(s) from step 10\n" in capsys.readouterr().err
