@@ -267,6 +267,8 @@ def test_numbers():
     assert set(normalised) == NUMBERS | {"accumulate_steps"}
     assert normalised["accumulate_steps"] == 2
     assert set(Config(shards=4).numbers()) == NUMBERS | {"shards"}
+    for reduce in ("product", "factors"):  # changes the order of a sum, as the replicas do
+        assert set(Config(reduce=reduce).numbers()) == NUMBERS
 
 
 def test_its_repr_has_what_differs_and_makes_it_again():
