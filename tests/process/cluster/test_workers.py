@@ -153,28 +153,45 @@ def newest(folder):
     return max(int(path.name.removeprefix("ckpt-")) for path in folder.glob("ckpt-*"))
 
 
-# Worker 1 tells itself to stop in the first evaluation.
-IN_AN_EVALUATION = """
+# Worker 1 sends itself a signal at a stage of its run, which the environment names.
+AT_A_STAGE = """
 import json, os, signal, sys
 from mnist_dist import train
 from mnist_dist.training.stop import Stop
 
-rank = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+with train.without_startup_messages():
+    from mnist_dist.training.replica import Replica
 
-class Told(Stop):
+rank = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+own = Replica.step
+
+def stop_at(stage):
+    if (stage, rank) == (os.environ["STAGE"], 1):
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+class Stopped(Stop):
     def during(self, stage):
-        if (stage, rank) == ("an evaluation", 1):
-            os.kill(os.getpid(), signal.SIGUSR2)
+        stop_at(stage)
         return super().during(stage)
 
-train.Stop = Told
+def step(self, *given):  # while TensorFlow traces the step
+    stop_at("compilation")
+    return own(self, *given)
+
+train.Stop, Replica.step = Stopped, step
 sys.exit(train.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("stage", ["training", "an evaluation"])
-def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, stage):
-    """One is told, all stop; in an evaluation without another block."""
+AFTER = {"compilation": 5, "a save": 25}  # steps: the end of the first block, and of the next
+
+
+@pytest.mark.parametrize("stage", ["compilation", "training", "an evaluation", "a save"])
+def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, stage, monkeypatch):
+    """One is told, all stop; in an evaluation without another block.
+
+    Import and meeting: tests/unit/test_exits.py, tests/unit/cluster/test_rendezvous.py.
+    """
     flags = ("--max_steps=0", "--epochs=1000", "--steps_per_loop=5", "--keep_checkpoints=99")
     flags += (f"--output_dir={tmp_path}/out", "--checkpoint_every_steps=20")
     if stage == "training":
@@ -182,8 +199,10 @@ def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, 
         wait_until_saved(20, tmp_path, processes)
         processes[1].send_signal(signal.SIGTERM)
     else:
-        flags += ("--batch_size=3000",)  # an epoch of 20 steps
-        processes = workers(flags, flags, command=("-c", IN_AN_EVALUATION))
+        monkeypatch.setenv("STAGE", stage)
+        if stage == "an evaluation":
+            flags += ("--batch_size=3000",)  # an epoch of 20 steps
+        processes = workers(flags, flags, command=("-c", AT_A_STAGE))
     found = ends(processes)
     assert [code for code, _, _ in found] == [75, 75]
     assert [errors for _, _, errors in found] == ["", ""]
@@ -194,6 +213,8 @@ def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, 
     assert f"saved at global step {result['steps']}" in found[0][1]
     if stage == "an evaluation":
         assert result["epochs"] == 1.0
+    if stage in AFTER:
+        assert result["steps"] == AFTER[stage]
 
 
 def test_workers_that_restore_other_weights_stop(workers, tmp_path):
