@@ -1,4 +1,4 @@
-"""A launcher that is killed leaves no worker behind, whatever they were at."""
+"""A launcher that is killed leaves no worker behind, at ten moments of a run."""
 
 import os
 import signal
@@ -11,37 +11,86 @@ import pytest
 from tests.process.trainer import ROOT, SMALL, environment
 from tests.waiting import wait_for
 
-
-def running(pids):
-    return [pid for pid in pids if psutil.pid_exists(pid) and "python" in _name(pid)]
-
-
-def _name(pid):
-    try:
-        process = psutil.Process(pid)
-        return "" if process.status() == psutil.STATUS_ZOMBIE else process.name()
-    except psutil.NoSuchProcess:
-        return ""
-
-
-@pytest.mark.parametrize(
-    "moment", ["", "Using device", "Batch #0\t", "Batch #20\t", "Train time", "Validation set"]
+LINES = (
+    "Using device",
+    "Batch #0\t",
+    "Batch #20\t",
+    "Train time",
+    "Validation set",
+    "Batch #120\t",
 )
+
+
+def running(processes):
+    return [process for process in processes if alive(process)]
+
+
+def alive(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Launched:
+    """Two workers under a launcher.
+
+    Attributes:
+        folder: of the run.
+        process: the launcher.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        flags = (*SMALL, "--epochs=100", "--batch_size=512", "--checkpoint_every_steps=60")
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "mnist_dist.local", "-n", "2", "--", *flags,
+             f"--run_dir={folder}"],
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT},
+            env=environment(),
+        )  # fmt: skip
+
+    def workers(self):
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def wait_for_workers(self, count):
+        wait_for(f"{count} worker(s)", lambda: len(self.workers()) >= count, 60)
+
+    def wait_for_line(self, text):
+        assert any(text in line for line in self.process.stdout), "it ended"
+
+    def wait_for_listener(self):
+        """Worker 0 has taken its port, and the workers meet."""
+
+        def listens():
+            return any(
+                connection.status == psutil.CONN_LISTEN
+                for worker in running(self.workers())
+                for connection in worker.net_connections("tcp")
+            )
+
+        wait_for("a listening worker", listens, 120)
+
+    def wait_for_a_save(self):
+        wait_for("a checkpoint", lambda: list(self.folder.glob("checkpoints/*ckpt*")), 120)
+
+
+MOMENTS = {
+    "one worker started": lambda launched: launched.wait_for_workers(1),
+    "both import": lambda launched: launched.wait_for_workers(2),
+    "they meet": Launched.wait_for_listener,
+    "a save": Launched.wait_for_a_save,
+    **{line.strip(): lambda launched, line=line: launched.wait_for_line(line) for line in LINES},
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_no_process_is_left(tmp_path, moment):
-    """At the start (the workers import), and at some lines of the log."""
-    flags = (*SMALL, "--epochs=100", "--batch_size=512", f"--run_dir={tmp_path}/run")
-    launcher = subprocess.Popen(
-        [sys.executable, "-u", "-m", "mnist_dist.local", "-n", "2", "--", *flags],
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT},
-        env=environment(),
-    )
-    children = psutil.Process(launcher.pid).children
-    wait_for("two workers", lambda: len(children()) == 2, 60)
-    if moment:
-        assert any(moment in line for line in launcher.stdout), "it ended"
-    workers = [child.pid for child in children(recursive=True)]
-    assert len(workers) >= 2
-    os.kill(launcher.pid, signal.SIGKILL)
-    launcher.wait()
-    launcher.stdout.close()
+    launched = Launched(tmp_path / "run")
+    MOMENTS[moment](launched)
+    workers = launched.workers()
+    assert workers
+    os.kill(launched.process.pid, signal.SIGKILL)
+    launched.process.wait()
+    launched.process.stdout.close()
     wait_for("the workers' ends", lambda: not running(workers), 120)

@@ -38,7 +38,9 @@ def test_a_long_message_waits_for_the_slow(monkeypatch):
 
     async def run():
         ends = await connected(5)
-        sending = asyncio.ensure_future(send_to_all([peer for peer, _ in ends], LINE))
+        sending = asyncio.get_running_loop().create_task(
+            send_to_all([peer for peer, _ in ends], LINE)
+        )
         await asyncio.sleep(0)  # it runs until it has to wait
         waiting = [peer.buffered_bytes > 0 for peer, _ in ends]
         for _, there in ends:
