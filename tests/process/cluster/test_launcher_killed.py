@@ -59,6 +59,10 @@ class Launched:
     def wait_for_line(self, text):
         assert any(text in line for line in self.process.stdout), "it ended"
 
+    def wait_for_the_second_epoch(self):
+        self.wait_for_line("Validation set")
+        self.wait_for_line("Batch #0\t")
+
     def wait_for_listener(self):
         """Worker 0 has taken its port, and the workers meet."""
 
@@ -80,6 +84,7 @@ MOMENTS = {
     "both import": lambda launched: launched.wait_for_workers(2),
     "they meet": Launched.wait_for_listener,
     "a save": Launched.wait_for_a_save,
+    "the second epoch": Launched.wait_for_the_second_epoch,
     **{line.strip(): lambda launched, line=line: launched.wait_for_line(line) for line in LINES},
 }
 

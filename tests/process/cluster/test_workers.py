@@ -183,7 +183,7 @@ sys.exit(train.main(sys.argv[1:]))
 """
 
 
-AFTER = {"compilation": 5, "a save": 25}  # steps: the end of the first block, and of the next
+AFTER = {"compilation": 10, "a save": 25}  # steps: the end of the next block, which is told
 
 
 @pytest.mark.parametrize("stage", ["compilation", "training", "an evaluation", "a save"])
