@@ -271,6 +271,26 @@ def test_the_upper_layers_know_no_strategy():
         assert not unknown & set(own_imports(name))
 
 
+def reached(name):
+    """The modules that a module imports, and those that they import, and so on."""
+    found, pending = set(), [name]
+    while pending:
+        one = pending.pop()
+        new = {other for other in own_imports(one) if (one, other) not in UPWARDS} - found
+        found |= new
+        pending += new
+    return found
+
+
+def test_training_imports_nothing_that_is_for_afterwards():
+    """Scoring, pages and reports don't make its start slower."""
+    rooms = {room(name) for name in reached("train")}
+    assert {"training", "data", "network", "run", "cluster"} <= rooms
+    later = {"use", "demo", "report", "doctor", "bench", "evaluate", "export", "compare"}
+    assert not rooms & later
+    assert {"use", "evaluate"} <= {room(name) for name in (*reached("evaluate"), "evaluate")}
+
+
 BANNED = {
     "Course": "a schedule is a LearningRateSchedule",
     "Lead": "say what is checked: SaveDeadlineCheck",
