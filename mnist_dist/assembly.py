@@ -1,6 +1,7 @@
 """Builds what computes a training step from the flags. No later stage sees the flags as a whole."""
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -227,7 +228,7 @@ def gradients(architecture: Architecture | OwnArchitecture, built: State) -> Gra
     if isinstance(architecture, Architecture):
         return reduce_plan.of_stages(architecture.stages)
     network = built.network
-    return Gradients(sum(int(network.variables[name].size) for name in network.trainable))
+    return Gradients(sum(math.prod(network.variables[name].shape) for name in network.trainable))
 
 
 def reduction(config: Config, gradients: Gradients, devices: Devices, replicas: int) -> ReducePlan:
