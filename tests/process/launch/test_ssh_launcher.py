@@ -288,6 +288,36 @@ def test_a_refused_key_another_python_and_a_folder_that_isnt_shared(lab, launch,
     }
 
 
+TRAINING = (
+    *("--max_steps=300", "--validation_size=500", "--no_gpu", "--conv_filters=4", "--shards=2"),
+    *("--dense_units=16", "--log_interval=1", "--batch_size=50", "--steps_per_loop=5"),
+    *("--checkpoint_every_steps=20", "--peer_timeout=3"),
+)
+
+
+def weights(folder):
+    return json.loads((folder / "result.json").read_text())["weights_sha256"]
+
+
+def test_it_goes_on_without_a_dead_host_with_the_same_bits(lab, launch, tmp_path):
+    """Two of three hosts train; the third is a spare, which takes a dead one's place."""
+    hosts = ("--hosts=n1,n2,n3", "--restarts=2", "--grace=60", "--")
+    undisturbed = launch(*hosts, *TRAINING, f"--run_dir={tmp_path}/undisturbed", real=True)
+    code, output = ended(undisturbed, 240)
+    assert code == 0, output
+    assert "ssh.sh: 2 workers, over which --shards divides; not used: n3\n" in output
+    run = tmp_path / "disturbed"
+    disturbed = launch(*hosts, *TRAINING, f"--run_dir={run}", real=True)
+    wait_for("a checkpoint", lambda: list(run.glob("checkpoints/ckpt-*")), 240)
+    lab.kill_host("n2")
+    code, output = ended(disturbed, 240)
+    lab.revive_host("n2")
+    assert code == 0, output
+    assert re.search(r"ssh\.sh: host n2: it doesn't answer .*; it is left out\n", output)
+    assert re.search(r"ssh\.sh: worker 1 \(n2\) (lost|silent): starts again from step", output)
+    assert weights(run) == weights(tmp_path / "undisturbed")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
