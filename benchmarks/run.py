@@ -3,12 +3,12 @@
     python -m benchmarks.run step --batches=64,256        # one suite; all of them without a name
     python -m benchmarks.run step --quick                 # whether it works, in a minute
 
-Suites: step, epoch, workers, communication, shards, checkpoint, startup, evaluation; and
-time_to_99, which trains whole runs. Each contestant has processes of its own on the same cores,
-with the same threads, images, network and initial weights. First losses are compared without
-dropout, and nothing is timed where they differ. Then come rounds of turns, each in a random order
-there and back; ratios are taken round by round, and their median stands with its 95 % bootstrap
-interval, beside a control: this program against itself. Let nothing else run meanwhile.
+Suites: step, epoch, workers, communication, shards, worker_shards, checkpoint, startup,
+evaluation; and time_to_99, which trains whole runs. Each contestant has processes of its own on the
+same cores, with the same threads, images, network and initial weights. First losses are compared
+without dropout, and nothing is timed where they differ. Then come rounds of turns, each in a random
+order there and back; ratios are taken round by round, and their median stands with its 95 %
+bootstrap interval, beside a control: this program against itself. Let nothing else run meanwhile.
 """
 
 import argparse

@@ -61,22 +61,27 @@ def workers(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Compa
     for batch in batches or (64, 128, 512):
         job = Job(batch, TURN_STEPS.get(batch, 5))
         pair = ours(processes=2)
-        everyone = (pair, again(pair), alone, *ddp)
+        products = ours("this program, --reduce=product", processes=2, flags={"reduce": "product"})
+        everyone = (pair, again(pair), products, alone, *ddp)
         yield Comparison(f"two workers, global batch {batch}", job, everyone, ("step", job.steps))
 
 
 def communication(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Comparison]:
     """Two workers, by how the gradients travel."""
     packs, wire = {"bytes_per_pack": 2**20}, {"wire_dtype": "bfloat16"}
+    products, factors = {"reduce": "product"}, {"reduce": "factors"}
     variants = {
-        "packs of 1 MiB": packs,
-        "ring": {"collective": "ring"},
-        "bfloat16": wire,
-        "bfloat16, packs of 1 MiB": wire | packs,
+        "products, packs of 1 MiB": products | packs,
+        "products, ring": products | {"collective": "ring"},
+        "products, bfloat16": products | wire,
+        "products, bfloat16, packs of 1 MiB": products | wire | packs,
+        "factors": factors,
+        "factors, ring": factors | {"collective": "ring"},
+        "factors, bfloat16": factors | wire,
     }
     for batch in batches or (64,):
         job = Job(batch, TURN_STEPS.get(batch, 5))
-        pair = ours("float32, one pack", processes=2)
+        pair = ours("products, float32, one pack", processes=2, flags=products)
         others = [ours(name, processes=2, flags=flags) for name, flags in variants.items()]
         everyone = (pair, again(pair), *others)
         title = f"two workers, gradients travel as, global batch {batch}"
@@ -91,6 +96,20 @@ def shards(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Compar
         cut = [ours(f"--shards={n}", flags={"shards": n}) for n in (2, 4, 8)]
         everyone = (ours(), again(ours()), *cut)
         yield Comparison(f"shards, batch {batch}", job, everyone, ("step", job.steps))
+
+
+def worker_shards(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Comparison]:
+    """What --shards costs two workers, with products and with factors."""
+    for batch in batches or (64, 256):
+        job = Job(batch, TURN_STEPS.get(batch, 5))
+        pair = ours(processes=2)
+        cut = [
+            ours(f"--shards={n} --reduce={how}", processes=2, flags={"shards": n, "reduce": how})
+            for n in (2, 4)
+            for how in ("product", "factors")
+        ]
+        everyone = (pair, again(pair), *cut)
+        yield Comparison(f"two workers, shards, batch {batch}", job, everyone, ("step", job.steps))
 
 
 def checkpoint(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Comparison]:
@@ -122,5 +141,17 @@ def evaluation(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Co
 
 SUITES: dict[str, Callable[[Sequence[int], Sequence[str]], Iterator[Comparison]]] = {
     suite.__name__: suite
-    for suite in (*(step, epoch, workers, communication, shards, checkpoint, startup, evaluation),)
+    for suite in (
+        *(
+            step,
+            epoch,
+            workers,
+            communication,
+            shards,
+            worker_shards,
+            checkpoint,
+            startup,
+            evaluation,
+        ),
+    )
 }

@@ -29,7 +29,7 @@ from mnist_dist.run.versions import versions
 from mnist_dist.training import reduce_plan, state
 from mnist_dist.training.optim import OptimizerSettings
 from mnist_dist.training.plan import Plan
-from mnist_dist.training.reduce_plan import Gradients, ReducePlan
+from mnist_dist.training.reduce_plan import Gradients, ReducePlan, Sending
 from mnist_dist.training.replica import Settings
 from mnist_dist.training.schedule import LearningRateSchedule
 from mnist_dist.training.state import State
@@ -105,7 +105,8 @@ def assemble(
     computed = arithmetic(config, devices)
     network = architecture(config, data, computed)
     built = state.build(strategy, network, optimizer(config))
-    reduce = reduction(config, gradients(network, built), devices, replicas)
+    sent = sending(config, gradients(network, built), devices, replicas)
+    reduce = reduction(config, sent, replicas)
     checked = checking(config, replicas, len(devices.names))
     step = settings(config)._replace(xla=computed.xla, factored=reduce.names, checking=checked)
     return Assembly(
@@ -231,26 +232,32 @@ def gradients(architecture: Architecture | OwnArchitecture, built: State) -> Gra
     return Gradients(sum(math.prod(network.variables[name].shape) for name in network.trainable))
 
 
-def reduction(config: Config, gradients: Gradients, devices: Devices, replicas: int) -> ReducePlan:
-    """What is sent to sum the gradients over the replicas.
+def sending(config: Config, sizes: Gradients, devices: Devices, replicas: int) -> Sending:
+    """How the gradients are sent that are summed over the replicas.
 
     Within one process nothing crosses a network, and on GPUs the factors haven't been measured:
     there --reduce=auto is the product.
-
-    Raises:
-        UsageError: --reduce=factors, and no factors are smaller than their product.
     """
-    if replicas == 1:
-        return ReducePlan()
     several_workers = replicas > len(devices.names)
     auto = config.reduce == "auto" and several_workers and devices.kind == "cpu"
-    rows = rows_of_step(config.batch_size, config.accumulate_steps, config.shards, replicas)
     full = 8 if config.precision == "float64" else 4
-    number_bytes = 2 if config.wire_dtype == "bfloat16" else full
-    sent = gradients.plan(rows, number_bytes, auto or config.reduce == "factors")
-    if config.reduce == "factors":
-        sent.check()
-    return sent
+    short = config.wire_dtype == "bfloat16"
+    return Sending(
+        sizes,
+        number_bytes=2 if short else full,
+        factors=auto or config.reduce == "factors",
+        bytes_per_pack=config.bytes_per_pack,
+        # Each normalisation of each micro-batch sums statistics, forward and backward.
+        small=short + 2 * sizes.norms * (1 if config.shards else config.accumulate_steps),
+    )
+
+
+def reduction(config: Config, sent: Sending, replicas: int) -> ReducePlan:
+    """What is sent in a step; with one replica nothing."""
+    if replicas == 1:
+        return ReducePlan()
+    batch, micro_batches = config.batch_size, config.accumulate_steps
+    return sent.plan(rows_of_step(batch, micro_batches, config.shards, replicas))
 
 
 def checking(config: Config, replicas: int, devices: int) -> Checking | None:

@@ -113,6 +113,8 @@ def _run(
         kind, threads = hardware.arithmetic(joined.devices.names[0]), resources.cores()
         computing, product = reduce_choice.settled(computing, kind, threads, joined.difference)
         made = assembly.assemble(computing, data, joined.devices)
+        if config.reduce == "factors":
+            made.reduce.check()
         joined.agree("the file of --network", str(made.architecture.identity))
         start = _starting_weights(located, data, made, joined)
         identity = {**made.architecture.identity, **start.identity}

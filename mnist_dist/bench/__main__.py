@@ -22,18 +22,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mnist_dist import flags
+from mnist_dist import flags, reduce_choice
 from mnist_dist.bench import plan, result, start
 from mnist_dist.bench.page import text
 from mnist_dist.cluster import host_share, tool
 from mnist_dist.cluster.rendezvous import Terms
 from mnist_dist.cluster.topology import Topology, from_environment
 from mnist_dist.config import Config
+from mnist_dist.devices import resources
+from mnist_dist.devices.processor import CACHES, CPUINFO, processor
 from mnist_dist.errors import UsageError
 from mnist_dist.run.command import Parser, answered, seconds
 from mnist_dist.run.console import Console
 from mnist_dist.run.folders import writable, writing
 from mnist_dist.run.versions import versions
+from mnist_dist.training.reduce_plan import Sending
 
 LEVEL_S = 900.0
 """The time limit of a level, for slow networks."""
@@ -128,6 +131,12 @@ def bench(config: Config, options: Options, topology: Topology, console: Console
         _, gpus = host_share.take(meeting, topology, config.no_gpu, config.gpus)
         if gpus != config.gpus:
             options = options._replace(flags=(*options.flags, f"--gpus={gpus}"))
+        kind = processor(CPUINFO, CACHES)
+        difference = functools.partial(meeting.difference, timeout_s=LEVEL_S)
+        config, why = reduce_choice.settled(config, kind, resources.cores(), difference)
+        if why:
+            console.line(why)
+            options = options._replace(flags=(*options.flags, f"--reduce={config.reduce}"))
         gather = functools.partial(meeting.gather, timeout_s=LEVEL_S)
         return _measure(config, options, topology, console, meeting.workers, gather)
 
@@ -165,21 +174,23 @@ def _measure(  # noqa: PLR0913
     [first] = measure(one, 0, argv)
     if config.precision == "auto":
         argv.append(f"--precision={first['precision']}")
-    rows = [result.merge(one, [first])]
+    rows, last = [result.merge(one, [first])], first
     for level in plan.levels(topology.num_workers, first["devices"])[1:]:
-        rows.append(result.merge(level, measure(level, level.devices, argv)))
+        found = measure(level, level.devices, argv)
+        rows.append(result.merge(level, found))
+        last = found[0]
     result.figures(rows)
-    travels = {name: first[name] for name in ("parameters", "bytes", "reductions")}
-    sent = result.Sent(config.wire_dtype, config.accumulate_steps)
+    sending = Sending.from_json(last["sending"])
     own = {"rank": topology.rank, "host": socket.gethostname(), "cores": first["cores"]}
     return {
         "workers": list(gather(own)),
         "hardware": first["hardware"],
         "shared": first["kind"] == "cpu" and first["devices"] > 1,
         "precision": first["precision"],
-        **travels,
+        **{name: first[name] for name in ("parameters", "bytes")},
+        "reductions": sending.reductions(0),
         "levels": rows,
-        "prediction": result.prediction(rows, travels, sent),
+        "prediction": result.prediction(rows, sending, config.accumulate_steps),
         "seconds": time.monotonic() - began,
         "versions": versions(),
         "config": config.as_dict(),

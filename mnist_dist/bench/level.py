@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from mnist_dist import assembly, auto_precision
-from mnist_dist.bench import plan
+from mnist_dist.bench import product_timing
 from mnist_dist.bench.plan import Task
 from mnist_dist.bench.timed_training import AllReplicas, TimedTraining
 from mnist_dist.config import Config
@@ -19,7 +19,9 @@ from mnist_dist.devices import all_reduce_timing, hardware, resources, strategy,
 from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.errors import UsageError
+from mnist_dist.network.architecture import Stage
 from mnist_dist.network.own_file import OwnArchitecture
+from mnist_dist.training import reduce_plan
 
 SMALL_BYTES = 1024
 
@@ -34,8 +36,9 @@ def measure(config: Config, task: Task) -> dict[str, Any]:
 
     Returns:
         "devices" (number of this worker's devices, used or not), their "kind" and "hardware",
-        "precision", "cores", "parameters", "bytes" and "reductions" (of a step), "weak" and
-        "strong" (see `_scaling`), "all_reduce" ("bytes" and "seconds"; None for one replica).
+        "precision", "cores", "parameters", "bytes" (of the gradients as products), "sending" (a
+        Sending), "product_row_s" (see model.Step), "weak" and "strong" (see `_scaling`),
+        "all_reduce" ("bytes" and "seconds"; None for one replica).
 
     Raises:
         UsageError, RunError: as in a training with these flags.
@@ -54,15 +57,26 @@ def measure(config: Config, task: Task) -> dict[str, Any]:
         "hardware": _hardware(used[0]),
         "precision": config.precision,
         "cores": resources.cores(),
-        **_travels(config, data, built),
         "all_reduce": None,
+        "product_row_s": 0.0,
     }
+    stages = _stages(config, data, built)
+    sending = assembly.sending(config, reduce_plan.of_stages(stages), built, replicas)
+    whole = sending.plan(0).product_bytes
+    found |= {"parameters": sum(stage.parameters for stage in stages), "bytes": whole}
+    found["sending"] = sending
     weak = dataclasses.replace(config, batch_size=_weak_batch(config, data, replicas))
     found["weak"] = _scaling(weak, data, built, all_replicas, task.seconds)
     found["strong"] = found["weak"]
     if replicas > 1:
         found["strong"] = _scaling(config, data, built, all_replicas, task.seconds)
-        sizes = _sizes(found["bytes"])
+        sizes = _sizes(whole, *(found[way]["bytes"] for way in ("weak", "strong")))
+        plans = [assembly.reduction(one, sending, replicas) for one in (weak, config)]
+        factored = next((plan for plan in plans if plan.factored), None)
+        if factored:
+            found["product_row_s"] = product_timing.row_seconds(
+                all_replicas.placement, factored, all_replicas.wait
+            )
         seconds = all_reduce_timing.seconds(all_replicas.placement, sizes)
         found["all_reduce"] = {"bytes": sizes, "seconds": seconds}
     return found
@@ -91,21 +105,19 @@ def _precision(config: Config, data: ImageData, built: Devices) -> str:
     return auto_precision.precision(config, data, built, replicas=1)[0]
 
 
-def _travels(config: Config, data: ImageData, built: Devices) -> dict[str, int]:
+def _stages(config: Config, data: ImageData, built: Devices) -> list[Stage]:
     arithmetic = assembly.arithmetic(config, built)
     network = assembly.architecture(config, data, arithmetic)
     if isinstance(network, OwnArchitecture):
         raise UsageError(f"{network.flag}: the bench is for the built-in network; leave it out")
-    stages = network.stages
-    size = 8 if config.precision == "float64" else 4
-    short = config.wire_dtype == "bfloat16"
-    return plan.travels(stages, size, short, config.bytes_per_pack, config.accumulate_steps)
+    return network.stages
 
 
-def _sizes(gradients: int) -> list[int]:
-    """Returns 1 kB, 4 kB ... and the gradients' own size, in bytes."""
+def _sizes(gradients: int, *sent: int) -> list[int]:
+    """Returns 1 kB, 4 kB ... to the gradients' own size, and what is sent in a step, in bytes."""
     smaller = [SMALL_BYTES * 4**power for power in range(9)]
-    return [size for size in smaller if size < gradients / 2] + [gradients // 4 * 4]
+    own = {size // 4 * 4 for size in (gradients, *sent)}
+    return sorted(own.union(size for size in smaller if size < gradients / 2))
 
 
 def _scaling(
@@ -114,8 +126,10 @@ def _scaling(
     """A global batch on all replicas.
 
     Returns:
-        "batch" (global), "images" (of a replica), "step_s", "wait_s" (of it, for input), "alone_s"
-        (a step of this worker's slowest replica while all replicas train, each by itself).
+        "batch" (global), "images" (of a replica), "bytes" (of gradients, as a step sends them; 0
+        for one replica), "step_s", "wait_s" (of it,
+        for input), "alone_s" (a step of this worker's slowest replica while all replicas train,
+        each by itself).
     """
     timed = TimedTraining(config, data, built, all_replicas.placement)
     step_s, wait_s = timed.run(all_replicas.mean(timed.warm()), seconds)
@@ -132,6 +146,7 @@ def _scaling(
         "step_s": step_s,
         "wait_s": wait_s,
         "alone_s": alone_s,
+        "bytes": timed.sent.bytes,
     }
 
 

@@ -3,16 +3,19 @@
 A ring all-reduce of S bytes over n replicas sends 2(n-1) messages of S/n bytes one after another
 (Patarasuk and Yuan 2009, "Bandwidth optimal all-reduce algorithms for clusters of workstations"),
 so it takes 2(n-1) alpha + 2(n-1)/n S/B. It doesn't overlap with the computation: this program
-sends the gradients in one pack, once all of them are computed.
+sends the gradients in one pack, once all of them are computed. Where dense gradients are sent as
+factors, S depends on the global batch, and each replica forms their product for all rows.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from mnist_dist.devices import timing_fit
+from mnist_dist.training.reduce_plan import Sending
 
 MOST_REPLICAS = 1024
 WORTH = 0.5
@@ -47,14 +50,15 @@ class Step(NamedTuple):
     Attributes:
         fixed_s: for each micro-batch, however small it is.
         image_s: for each image.
-        bytes: of the gradients, as they are sent.
-        reductions: all-reduces in a step.
+        sending: how the gradients are sent.
+        product_row_s: for each row of other replicas, where dense gradients are sent as factors
+            and each replica forms the product.
     """
 
     fixed_s: float
     image_s: float
-    bytes: int
-    reductions: int = 1
+    sending: Sending
+    product_row_s: float = 0.0
 
     def compute_s(self, images: float, micro_batches: int = 1) -> float:
         """Returns the time of computation for some images, without communication."""
@@ -69,7 +73,8 @@ class Point(NamedTuple):
         step_s: of a global step.
         images_per_s: over all replicas.
         efficiency: of a replica, against one replica that trains alone.
-        communication: share of the step.
+        communication: share of the step that isn't there when a replica trains alone.
+        bytes: of the gradients, as they are sent in a step.
     """
 
     replicas: int
@@ -77,6 +82,7 @@ class Point(NamedTuple):
     images_per_s: float
     efficiency: float
     communication: float
+    bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,13 +107,18 @@ class Scaling:
         """Returns the prediction for a number of replicas."""
         images = self.batch if self.weak else self.batch / replicas
         compute_s = self.step.compute_s(images, self.micro_batches)
+        rows = math.ceil(images / self.micro_batches) * self.micro_batches * replicas
+        plan = self.step.sending.plan(rows)
         # All that is summed besides the gradients is small.
-        rest_s = (self.step.reductions - 1) * self.ring.seconds(replicas, 0.0)
-        reduce_s = rest_s + self.ring.seconds(replicas, self.step.bytes)
+        rest_s = (self.step.sending.reductions(rows) - 1) * self.ring.seconds(replicas, 0.0)
+        reduce_s = rest_s + self.ring.seconds(replicas, plan.bytes)
+        if plan.factored:
+            reduce_s += self.step.product_row_s * (rows - rows / replicas)
         step_s = compute_s + reduce_s
         alone = self.batch / self.step.compute_s(self.batch, self.micro_batches)
         speed = images * replicas / step_s
-        return Point(replicas, step_s, speed, speed / (replicas * alone), reduce_s / step_s)
+        efficiency = speed / (replicas * alone)
+        return Point(replicas, step_s, speed, efficiency, reduce_s / step_s, plan.bytes)
 
     @property
     def most(self) -> int:
@@ -130,40 +141,44 @@ def doubling(most: int) -> list[int]:
     return [2**power for power in range(1, most.bit_length())]
 
 
-def fit_ring(rows: Iterable[tuple[int, int, float]]) -> Ring:
+def fit_ring(rows: Iterable[tuple[int, int, float]], sent: Collection[int]) -> Ring:
     """Latency and bandwidth by least squares of relative errors.
 
-    For each number of replicas, the largest size has the weight of all others together, since it
-    is the size of the gradients, for which the prediction is made.
+    The sizes that a step sends have the weight of all others together, since the prediction is
+    made for them.
 
     Args:
         rows: replicas (2 or more), bytes and seconds of an all-reduce. If all rows have the same
             number of replicas, the fitted latency includes the cost of a launch.
+        sent: the sizes among them that a step sends.
     """
     table = np.array(list(rows), float)
     replicas, sizes, seconds = table.T
     messages = 2.0 * (replicas - 1.0)
     launch = np.ones_like(messages) * (len({*replicas}) > 1)
     columns = np.stack([launch, messages, messages / replicas * sizes], 1)
-    largest = sizes == sizes.max()
-    weights = np.where(largest, np.sqrt(np.sum(~largest) / np.sum(largest)), 1.0)
+    own = np.isin(sizes, list(sent))
+    weights = np.where(own, np.sqrt(np.sum(~own) / np.sum(own)), 1.0)
     launch_s, alpha_s, byte_s = timing_fit.costs(columns, seconds, weights)
     return Ring(launch_s, alpha_s, timing_fit.bandwidth(byte_s))
 
 
 def fit_step(
-    rows: Sequence[tuple[int, float]], size_bytes: int, reductions: int = 1, micro_batches: int = 1
+    rows: Sequence[tuple[int, float]],
+    sending: Sending,
+    product_row_s: float = 0.0,
+    micro_batches: int = 1,
 ) -> Step:
     """Fits the fixed and the proportional cost of computation in the same way.
 
     Args:
         rows: images of a replica and seconds of a step, without communication. With one number
             of images alone, nothing counts as fixed.
-        size_bytes: of the gradients, as they travel.
-        reductions: all-reduces in a step.
+        sending: how the gradients are sent.
+        product_row_s: see Step.
         micro_batches: into which the images were cut.
     """
     images, seconds = np.array(rows, float).T
     fixed = np.full_like(images, micro_batches * (len({*images}) > 1))
     fixed_s, image_s = timing_fit.costs(np.stack([fixed, images], 1), seconds)
-    return Step(fixed_s, image_s, size_bytes, reductions)
+    return Step(fixed_s, image_s, sending, product_row_s)

@@ -25,6 +25,12 @@ def _head(report: dict[str, Any]) -> Iterator[str]:
         f"Network: {report['parameters']:,} parameters, {report['precision']}; "
         f"{report['bytes']:,} bytes of gradients are summed in a step{times}"
     )
+    sent = {way: report["levels"][-1][way]["bytes"] for way in ("weak", "strong")}
+    if 0 < min(sent.values()) < report["bytes"]:
+        yield (
+            f"With dense gradients as factors: {sent['strong']:,} bytes (strong scaling), "
+            f"{sent['weak']:,} bytes (weak)"
+        )
     if report["shared"]:
         yield (
             "Note: these replicas share cores, so more of them are hardly faster; to try out, not "
@@ -86,6 +92,9 @@ def _prediction(report: dict[str, Any]) -> Iterator[str]:
         f"S / {ring['bytes_per_s'] / 1e6:,.0f} MB/s (a ring),\n"
         "  and nothing of it overlaps with computing"
     )
+    if step["product_row_s"]:
+        row_us = 1e6 * step["product_row_s"]
+        yield f"  with factors, each row of another replica costs {row_us:.1f} us"
     if len(report["workers"]) == 1:
         yield (
             "  These are links between devices of one machine: for several, run it on two of them."

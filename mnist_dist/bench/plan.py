@@ -1,10 +1,6 @@
-"""Which numbers of replicas are measured, what a worker does for one of them, what is summed."""
+"""Which numbers of replicas are measured, and what a worker does for one of them."""
 
-import math
-from collections.abc import Sequence
 from typing import NamedTuple
-
-from mnist_dist.network.architecture import Stage
 
 
 class Level(NamedTuple):
@@ -51,31 +47,6 @@ def levels(workers: int, devices: int) -> list[Level]:
         *(Level(1, number) for number in _doubling(devices)),
         *(Level(number, devices) for number in _doubling(workers)[1:]),
     ]
-
-
-def travels(
-    stages: Sequence[Stage], size_bytes: int, short: bool, bytes_per_pack: int, micro_batches: int
-) -> dict[str, int]:
-    """Returns what is summed over the replicas in a step.
-
-    Args:
-        stages: of the network.
-        size_bytes: bytes of one element of a gradient.
-        short: whether gradients are sent as bfloat16; the sums of losses are then sent separately.
-        bytes_per_pack: bytes sent together; 0 for all.
-        micro_batches: micro-batches per step; each sums batch statistics forward and backward.
-
-    Returns:
-        "parameters", "bytes" of their gradients as they are sent, and "reductions", the number
-        of all-reduces.
-    """
-    normed = [stage for stage in stages if stage.normed]
-    moving = sum(2 * stage.shape[-1] for stage in normed)  # mean and variance have no gradient
-    parameters = sum(stage.parameters for stage in stages)
-    sent = (parameters - moving) * (2 if short else size_bytes)
-    packs = math.ceil(sent / bytes_per_pack) if bytes_per_pack else 1
-    reductions = packs + short + 2 * len(normed) * micro_batches
-    return {"parameters": parameters, "bytes": sent, "reductions": reductions}
 
 
 def _doubling(most: int) -> list[int]:

@@ -5,21 +5,16 @@ All of it is plain JSON, as --json writes it.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from mnist_dist.bench import model
 from mnist_dist.bench.plan import Level
+from mnist_dist.training.reduce_plan import Sending
 
 WAYS = ("weak", "strong")
+SHORT_BYTES = 2  # of a bfloat16
 MORE = 4
 """The factor of the larger batch that is predicted for comparison."""
-
-
-class Sent(NamedTuple):
-    """The flags that decide how gradients are sent."""
-
-    wire_dtype: str
-    accumulate_steps: int
 
 
 def merge(level: Level, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -28,7 +23,8 @@ def merge(level: Level, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for way in WAYS:
         longest = {name: max(own[way][name] for own in found) for name in ("wait_s", "alone_s")}
         row[way] = found[0][way] | longest
-    return row | {"all_reduce": found[0]["all_reduce"]}
+    product_row_s = max(own["product_row_s"] for own in found)
+    return row | {"all_reduce": found[0]["all_reduce"], "product_row_s": product_row_s}
 
 
 def figures(levels: Sequence[dict[str, Any]]) -> None:
@@ -49,14 +45,14 @@ def figures(levels: Sequence[dict[str, Any]]) -> None:
 
 
 def prediction(
-    levels: Sequence[dict[str, Any]], travels: dict[str, int], sent: Sent
+    levels: Sequence[dict[str, Any]], sending: Sending, micro_batches: int = 1
 ) -> dict[str, Any] | None:
     """The model that fits the levels, what it says of 2 to 1,024 replicas, and what would move it.
 
     Args:
         levels: after `figures`; each of several replicas gets its "model_s", the model's step.
-        travels: "bytes" and "reductions" of a step.
-        sent: what the flags say of that.
+        sending: how the gradients are sent.
+        micro_batches: of a step.
 
     Returns:
         "step" and "ring", the model's figures; "weak" and "strong", each with "points", "worth"
@@ -68,31 +64,32 @@ def prediction(
         return None
     # With several workers only their network is fitted, not the links between devices.
     over = [level for level in summed if level["workers"] > 1] or summed
-    ring = model.fit_ring(
+    timings = [
         (level["replicas"], size, seconds)
         for level in over
         for size, seconds in zip(*level["all_reduce"].values(), strict=True)
-    )
+    ]
+    ring = model.fit_ring(timings, {level[way]["bytes"] // 4 * 4 for level in over for way in WAYS})
     last = levels[-1]
     alone = [(last[way]["images"], last[way]["alone_s"]) for way in WAYS]
-    step = model.fit_step(alone, travels["bytes"], travels["reductions"], sent.accumulate_steps)
-    ways = {
-        way: model.Scaling(
-            step, ring, levels[0]["weak"]["batch"], way == "weak", sent.accumulate_steps
-        )
-        for way in WAYS
-    }
+    step = model.fit_step(alone, sending, last["product_row_s"], micro_batches)
+    batch = levels[0]["weak"]["batch"]
+    ways = {way: model.Scaling(step, ring, batch, way == "weak", micro_batches) for way in WAYS}
     for level in summed:
         for way in WAYS:
             level[way]["model_s"] = ways[way].at(level["replicas"]).step_s
     return {
-        "step": {"fixed_s": step.fixed_s, "image_s": step.image_s},
+        "step": {
+            "fixed_s": step.fixed_s,
+            "image_s": step.image_s,
+            "product_row_s": step.product_row_s,
+        },
         "ring": ring._asdict(),
         "overlap": 0.0,
         **{way: _border(ways[way]) | {"points": _points(ways[way])} for way in WAYS},
         "changes": [
             {"flags": flags, **{way: _border(changed[way]) for way in WAYS}}
-            for flags, changed in _changes(ways, sent)
+            for flags, changed in _changes(ways)
         ],
     }
 
@@ -105,11 +102,9 @@ def _border(scaling: model.Scaling) -> dict[str, int]:
     return {"worth": scaling.worth, "fastest": scaling.fastest, "most": scaling.most}
 
 
-def _changes(
-    ways: dict[str, model.Scaling], sent: Sent
-) -> list[tuple[str, dict[str, model.Scaling]]]:
+def _changes(ways: dict[str, model.Scaling]) -> list[tuple[str, dict[str, model.Scaling]]]:
     """Returns flags that improve scaling, and the scaling with them."""
-    batch, parts = ways["weak"].batch * MORE, sent.accumulate_steps * MORE
+    batch, parts = ways["weak"].batch * MORE, ways["weak"].micro_batches * MORE
     made: list[tuple[str, dict[str, Any]]] = [
         (f"--batch_size={batch}", {"batch": batch}),
         (
@@ -117,9 +112,11 @@ def _changes(
             {"batch": batch, "micro_batches": parts},
         ),
     ]
-    if sent.wire_dtype != "bfloat16":
-        step = ways["weak"].step
-        half = step._replace(bytes=step.bytes // 2, reductions=step.reductions + 1)
+    step = ways["weak"].step
+    sending = step.sending
+    if sending.number_bytes > SHORT_BYTES:
+        short = sending._replace(number_bytes=SHORT_BYTES, small=sending.small + 1)
+        half = step._replace(sending=short)
         made += [
             ("--wire_dtype=bfloat16", {"step": half}),
             (f"--batch_size={batch} --wire_dtype=bfloat16", {"batch": batch, "step": half}),

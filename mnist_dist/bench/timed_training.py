@@ -65,6 +65,9 @@ class TimedTraining:
         built: the devices.
         placement: the replicas that train together.
         device: the device of a replica that trains alone; empty for all together.
+
+    Attributes:
+        sent: what is sent in a step to sum the gradients.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class TimedTraining:
         with self._on_device():
             made = assembly.assemble(config, data, built, placement.strategy, self._block_steps)
             blocks = assembly.blocks(config, made.trainset, placement, built.kind)
+        self.sent = made.reduce
         self._steps, self._schedule = made.steps, made.schedule
         self._blocks = prefetched(blocks, _ranges(made.order, self._block_steps))
 

@@ -18,7 +18,7 @@ from mnist_dist.config import Config
 from mnist_dist.data import sources
 from mnist_dist.devices.hardware import arithmetic
 from mnist_dist.devices.strategy import Devices
-from mnist_dist.training.weights_digest import digest
+from mnist_dist.training.bit_digest import bit_digest, shown
 
 STEPS = 10  # of a round
 SHARDS = 16  # at most: each is traced
@@ -35,7 +35,7 @@ def devices(config: Config, built: Devices, cores: int, seconds: float) -> list[
 
     Returns:
         For each device: "device", "kind" (devices of a kind give the same bits), and "digests",
-        SHA-256 of the weights after a round -> number of rounds.
+        the bit digest of weights and optimizer after a round -> number of rounds.
     """
     with ThreadPoolExecutor(len(built.names)) as pool:
         each = [pool.submit(_device, config, built, name, cores, seconds) for name in built.names]
@@ -84,6 +84,7 @@ class BurnInTraining:
             self._steps = made.steps
             self._block = tf.nest.map_structure(tf.constant, made.trainset.block(range(steps), 0))
             self._rates = tf.fill([steps], tf.constant(config.lr, self._steps.dtype))
+        self._digest = tf.function(self._bit_digest, autograph=False)
         self._begin = {key: variable.numpy() for key, variable in self.variables.items()}
 
     def round(self) -> str:
@@ -92,7 +93,12 @@ class BurnInTraining:
             for key, variable in self.variables.items():
                 variable.assign(self._begin[key])
             self.train()
-        return digest(self.variables)
+            return shown(int(self._digest()))
+
+    def _bit_digest(self) -> tf.Tensor:
+        """One digest of the digests of all variables, as a save compares them."""
+        ordered = [variable for _, variable in sorted(self.variables.items())]
+        return bit_digest(tf.stack([bit_digest(tf.identity(one)) for one in ordered]))
 
     def train(self) -> None:
         """Trains the steps."""

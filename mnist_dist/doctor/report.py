@@ -105,11 +105,21 @@ def differing_devices(
                 said = f"{rounds} rounds; devices of its kind differ, and none has a majority"
             elif wrong:
                 said = f"other bits than most of its kind in {wrong} of {rounds} rounds"
+                said += _how_often(wrong, one["digests"], rounds)
             else:
                 continue
             message = f"{one['device']}: {said} ({kind}); use it for nothing until it was tested"
             findings.append(_finding(worker, message))
     return findings
+
+
+def _how_often(wrong: int, digests: dict[str, int], rounds: int) -> str:
+    """Whether a device errs always alike, always or now and then."""
+    if wrong < rounds:
+        return ": it errs now and then"
+    if len(digests) == 1:
+        return ", each time the same: it errs always, which its own repetition doesn't show"
+    return f", with {len(digests)} different results: it errs always"
 
 
 def _finding(worker: dict[str, Any], message: str, bad: bool = True) -> dict[str, Any]:

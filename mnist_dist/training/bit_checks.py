@@ -1,5 +1,6 @@
 """Compares bits that must be equal, between replicas and workers, while a run trains."""
 
+import functools
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -46,7 +47,8 @@ class BitChecks:
         self._variables = [variables[name] for name in self._names]
         self._placement, self._kinds, self._exchange = placement, kinds, exchange
         self._checking = checking
-        self._digests = tf.function(self._all_digests, autograph=False)
+        # The partial is a function of its own, so that TensorFlow doesn't warn of a process's runs.
+        self._digests = tf.function(functools.partial(self._all_digests), autograph=False)
 
     def compare_copies(self, step: int) -> bool:
         """Compares the replicas' copies of all variables.

@@ -23,10 +23,14 @@ def bit_digest(tensor: tf.Tensor) -> tf.Tensor:
     """
     if tensor.dtype == tf.bool:
         tensor = tf.cast(tensor, tf.int8)
-    words = tf.reshape(tf.bitcast(tensor, INTEGERS[tensor.dtype.size]), [-1])
-    rows = -(-words.shape[0] // COLUMNS)
-    padded = tf.pad(tf.cast(words, tf.int64), [[0, rows * COLUMNS - words.shape[0]]])
-    sums = tf.reduce_sum(tf.reshape(padded, [rows, COLUMNS]) * factors(COLUMNS), 1)
+    row = COLUMNS // max(tensor.dtype.size // 4, 1)  # numbers in a row of words
+    count = tensor.shape.num_elements()
+    rows = -(-count // row)
+    # In this order, since on a GPU TensorFlow pads no int64 and reshapes int32 on the host.
+    padded = tf.pad(tf.reshape(tensor, [-1]), [[0, rows * row - count]])
+    words = tf.bitcast(tf.reshape(padded, [rows, row]), INTEGERS[tensor.dtype.size])
+    wide = tf.reshape(tf.cast(words, tf.int64), [rows, COLUMNS])
+    sums = tf.reduce_sum(wide * factors(COLUMNS), 1)
     return tf.reduce_sum(sums * factors(rows))
 
 

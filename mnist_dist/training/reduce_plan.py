@@ -7,8 +7,9 @@ than inputs x units / (inputs + units) the factors are smaller than the product.
 "Distributed machine learning via sufficient factor broadcasting".)
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from mnist_dist.errors import UsageError
 from mnist_dist.network.architecture import Stage
@@ -38,10 +39,12 @@ class Gradients(NamedTuple):
     Attributes:
         numbers: in all gradients.
         dense: the kernels whose factors can be sent.
+        norms: the number of batch normalisations.
     """
 
     numbers: int
     dense: tuple[DenseKernel, ...] = ()
+    norms: int = 0
 
     def plan(self, rows: int, number_bytes: int, factors: bool) -> "ReducePlan":
         """Decides what is sent, for each kernel by its bytes.
@@ -62,7 +65,7 @@ class ReducePlan(NamedTuple):
 
     Attributes:
         factored: the dense kernels whose gradients are sent as factors.
-        rows: of the factors, over all replicas, padding included.
+        rows: of the factors, over all replicas, padding included; 0 if nothing is sent.
         bytes: each replica's share of the sum, in bytes: gradients, and rows of all replicas.
         product_bytes: the same, if no factors were sent.
     """
@@ -92,8 +95,8 @@ class ReducePlan(NamedTuple):
         )
 
     def check(self) -> None:
-        """Raises UsageError if no kernel is sent as factors, as --reduce=factors asks."""
-        if not self.factored:
+        """Raises UsageError if all is sent as products, against --reduce=factors."""
+        if self.rows and not self.factored:
             raise UsageError(
                 f"--reduce=factors: no dense kernel's factors, {self.rows} rows x (inputs + units) "
                 "in a step, are smaller than its gradient, inputs x units; give a smaller "
@@ -101,14 +104,51 @@ class ReducePlan(NamedTuple):
             )
 
 
+class Sending(NamedTuple):
+    """How the gradients of a run are sent, on any number of replicas.
+
+    Attributes:
+        gradients: of the network.
+        number_bytes: bytes of a number on the network.
+        factors: whether factors are sent where they are smaller than the product.
+        bytes_per_pack: bytes sent together; 0 for all.
+        small: all-reduces of a step besides the gradients': of batch statistics, and of the loss
+            where gradients are sent in another dtype.
+    """
+
+    gradients: Gradients
+    number_bytes: int = 4
+    factors: bool = False
+    bytes_per_pack: int = 0
+    small: int = 0
+
+    @classmethod
+    def from_json(cls, values: Sequence[Any]) -> "Sending":
+        """Makes it of what JSON makes of one."""
+        (numbers, dense, norms), *rest = values
+        kernels = tuple(DenseKernel(*kernel) for kernel in dense)
+        return cls(Gradients(numbers, kernels, norms), *rest)
+
+    def plan(self, rows: int) -> ReducePlan:
+        """Returns what is sent in a step of `rows` rows over all replicas, padding included."""
+        return self.gradients.plan(rows, self.number_bytes, self.factors)
+
+    def reductions(self, rows: int) -> int:
+        """Returns the number of all-reduces in a step."""
+        size = self.plan(rows).bytes
+        packs = math.ceil(size / self.bytes_per_pack) if self.bytes_per_pack else 1
+        return packs + self.small
+
+
 def of_stages(stages: Iterable[Stage]) -> Gradients:
     """The gradients of the built-in network; a moving mean and variance have none."""
-    numbers, dense = 0, []
+    numbers, norms, dense = 0, 0, []
     for stage in stages:
+        norms += stage.normed
         numbers += stage.parameters - (2 * stage.shape[-1] if stage.normed else 0)
         if len(stage.kernel) == 2:
             dense.append(DenseKernel(f"{stage.name}/kernel", *stage.kernel))
-    return Gradients(numbers, tuple(dense))
+    return Gradients(numbers, tuple(dense), norms)
 
 
 def _mb(size_bytes: int) -> str:

@@ -26,6 +26,7 @@ EVERYTHING = (
     *("--clip_norm=1", "--label_smoothing=0.1", "--ema=0.9", "--weight_decay=0.01"),
     *("--shift_px=2", "--rotate_deg=10", "--zoom=0.1", "--batch_size=50", "--max_steps=100"),
 )
+FACTORS = ("--reduce=factors", "--dense_units=128")
 CASES = {
     "float32": (),
     "float32 in 4": ("--accumulate_steps=4",),
@@ -36,15 +37,22 @@ CASES = {
     "float64 in 3": ("--precision=float64", "--accumulate_steps=3"),
     "float64 batch_norm": ("--precision=float64", "--batch_norm"),
     "float64 everything": ("--precision=float64", *EVERYTHING),
+    "float64 factors": ("--precision=float64", *FACTORS),
+    "float64 factors in 3": ("--precision=float64", *FACTORS, "--accumulate_steps=3"),
+    "float64 factors everything": ("--precision=float64", *EVERYTHING, *FACTORS),
 }
 ONE = (1, 1)
 ON = {  # (devices of a worker, workers) -> what is trained there; equal bits: test_exact.py
-    (2, 1): ("float64 batch_norm",),
-    (3, 1): ("float32 in 4", "bfloat16", "float16", "float64 in 3", "float64 everything"),
+    (2, 1): ("float64 batch_norm", "float64 factors"),
+    (3, 1): (
+        *("float32 in 4", "bfloat16", "float16", "float64 in 3", "float64 everything"),
+        "float64 factors in 3",
+    ),
+    (7, 1): ("float64 factors everything",),
     (8, 1): ("float32",),
     (1, 2): ("float32", "wire", "bfloat16"),
     (2, 2): ("float64 everything",),
-    (1, 3): ("float64 in 3",),
+    (1, 3): ("float64 factors in 3",),
 }
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from tests.curves import ROOT, train
 
+FACTORS = ("--reduce=factors", "--dense_units=128")
+
 
 def variables(folder, step):
     import tensorflow as tf
@@ -14,7 +16,7 @@ def variables(folder, step):
     return {name.split("/")[1].replace(".S", "/"): reader.get_tensor(name) for name in names}
 
 
-@pytest.mark.parametrize(("flags", "workers"), [(("--virtual_devices=2",), 1), ((), 2)])
+@pytest.mark.parametrize(("flags", "workers"), [(("--virtual_devices=2",), 1), (FACTORS, 2)])
 def test_an_infinity_on_one_replica(tmp_path, flags, workers):
     flags = (*flags, "--precision=mixed_float16", "--max_steps=6", "--batch_norm")
     flags += ("--checkpoint_every_steps=1", "--keep_checkpoints=9")

@@ -9,10 +9,11 @@ from tests import warm
 from tests.curves import ROOT, SMALL
 from tests.devices.test_curves import EVERYTHING
 
+FACTORS = ("--reduce=factors", "--dense_units=256")
 CASES = {
     1: [("--accumulate_steps=3", *EVERYTHING), ("--optimizer=muon", "--batch_norm")],
-    2: [("--shards=4", "--batch_norm", "--residual", "--clip_norm=1", "--ema=0.9")],
-    3: [(), ("--accumulate_steps=3", "--batch_norm", "--residual", "--kernel_size=3")],
+    2: [("--shards=4", "--batch_norm", "--residual", "--clip_norm=1", "--ema=0.9", *FACTORS)],
+    3: [FACTORS, ("--accumulate_steps=3", "--batch_norm", "--residual", "--kernel_size=3")],
 }
 
 

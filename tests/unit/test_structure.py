@@ -115,7 +115,12 @@ INSIDE = {
         "classify score_report",
         "table",
     ],
-    "bench": ["model plan timed_training", "level page start result", "child figure", "__main__"],
+    "bench": [
+        "model plan product_timing timed_training",
+        "level page start result",
+        "child figure",
+        "__main__",
+    ],
     "compare": ["files", "difference", "__main__"],
     "demo": ["classifier server", "__main__"],
     "doctor": ["burn_in connectivity facts gpu report", "__main__"],

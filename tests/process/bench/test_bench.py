@@ -1,6 +1,7 @@
 """The bench on real replicas: its figures hang together. How fast they were is no matter."""
 
 import json
+import math
 import struct
 import subprocess
 import sys
@@ -52,6 +53,7 @@ def check(found, batch):
     sizes = two["all_reduce"]["bytes"]
     assert sizes[0] == 1024
     assert sizes[-1] == found["bytes"] // 4 * 4  # whole float32 numbers
+    assert {two[way]["bytes"] // 4 * 4 for way in ("weak", "strong")} <= set(sizes)
     assert len(two["all_reduce"]["seconds"]) == len(sizes)
     assert min(two["all_reduce"]["seconds"]) > 0
     said = found["prediction"]
@@ -61,7 +63,10 @@ def check(found, batch):
             images = batch if way == "weak" else batch / n
             parts = found["config"]["accumulate_steps"]
             compute_s = parts * said["step"]["fixed_s"] + images * said["step"]["image_s"]
-            sum_s = ring_s(said["ring"], n, found["bytes"])
+            sum_s = ring_s(said["ring"], n, point["bytes"])
+            if point["bytes"] < found["bytes"]:  # factors
+                rows = math.ceil(images) * n
+                sum_s += said["step"]["product_row_s"] * (rows - rows / n)
             sum_s += (found["reductions"] - 1) * ring_s(said["ring"], n, 0)
             assert point["step_s"] == pytest.approx(compute_s + sum_s)
         assert two[way]["model_s"] == pytest.approx(said[way]["points"][0]["step_s"])
@@ -74,6 +79,8 @@ def test_two_devices_of_one_process(tmp_path):
     found = report(tmp_path)
     check(found, 64)
     assert found["bytes"] == 4 * found["parameters"]
+    assert found["levels"][1]["weak"]["bytes"] == found["bytes"]
+    assert found["prediction"]["step"]["product_row_s"] == 0.0
     assert found["reductions"] == 1
     assert found["shared"]
     assert len(found["workers"]) == 1
@@ -90,13 +97,18 @@ def test_two_devices_of_one_process(tmp_path):
 
 def test_two_workers(tmp_path):
     """As launch/local.sh starts them; with what changes the gradients' way."""
-    flags = ("--batch_size=32", "--wire_dtype=bfloat16")
+    flags = ("--batch_size=32", "--wire_dtype=bfloat16", "--dense_units=128")
     done = run(tmp_path, "mnist_dist.local", "-n", "2", "-m", "bench", "--", *QUICK, *flags)
     assert (done.returncode, done.stderr) == (0, "")
     found = report(tmp_path)
     check(found, 32)
     assert found["bytes"] == 2 * found["parameters"]
     assert found["reductions"] == 2  # the gradients, the few sums
+    two = found["levels"][1]  # dense1 is 64 x 128; the factors of a row have 192 numbers
+    assert two["weak"]["bytes"] == found["bytes"]
+    assert two["strong"]["bytes"] == found["bytes"] - 2 * (64 * 128 - 32 * 192)
+    assert found["prediction"]["step"]["product_row_s"] > 0
+    assert "With dense gradients as factors: " in done.stdout
     assert [worker["rank"] for worker in found["workers"]] == [0, 1]
     assert [level["workers"] for level in found["levels"]] == [1, 2]
     assert not found["shared"]

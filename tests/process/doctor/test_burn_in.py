@@ -23,7 +23,7 @@ own, rounds = burn_in.BurnInTraining.train, [0]
 def train(self):
     own(self)
     rounds[0] += self._name == "/cpu:1"
-    if self._name == "/cpu:1" and rounds[0] == 2:
+    if self._name == "/cpu:1" and (rounds[0] == 2 or ALWAYS):
         kernel = self.variables["model/dense1/kernel"]
         values = kernel.numpy()
         values.view("uint32")[3, 5] ^= 1
@@ -52,9 +52,11 @@ def ends(processes):
             process.wait()
 
 
-def test_a_flipped_bit_is_found_and_its_device_named(tmp_path):
+@pytest.mark.parametrize("always", [False, True])
+def test_a_flipped_bit_is_found_and_its_device_named(tmp_path, always):
+    flips = f"ALWAYS = {always}\n{FLIPS}"
     cluster, started = {"worker": addresses(2)}, []
-    for rank, program in enumerate([("-m", "mnist_dist.doctor"), ("-c", FLIPS)]):
+    for rank, program in enumerate([("-m", "mnist_dist.doctor"), ("-c", flips)]):
         told = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": rank}})
         started.append(doctor(tmp_path, program, "--burn_in=1", TF_CONFIG=told))
     (output, errors, code), (_, _, other_code) = ends(started)
@@ -63,10 +65,12 @@ def test_a_flipped_bit_is_found_and_its_device_named(tmp_path):
     [finding] = [finding for finding in report["findings"] if finding["bad"]]
     flipped = report["burn_in"]["workers"][1][1]
     rounds = sum(flipped["digests"].values())
-    assert sorted(flipped["digests"].values()) == [1, rounds - 1]
+    wrong = rounds if always else 1
+    assert sorted(flipped["digests"].values()) == ([rounds] if always else [1, rounds - 1])
+    how = ", each time the same: it errs always" if always else ": it errs now and then"
     assert finding["text"].startswith(
         f"worker 1 (host {socket.gethostname()}): /cpu:1: other bits than most of its kind in "
-        f"1 of {rounds} rounds"
+        f"{wrong} of {rounds} rounds{how}"
     )
     sound = [one for own in report["burn_in"]["workers"] for one in own if one is not flipped]
     assert len({digest for one in sound for digest in one["digests"]}) == 1

@@ -64,8 +64,8 @@ def variable(fault):
 
     own = Loop._train_block
 
-    def block(self, steps, block):
-        done = own(self, steps, block)
+    def block(self, progress, steps, block):
+        done = own(self, progress, steps, block)
         if fault.strikes(steps):
             whole = self.files.checkpoints.variables[fault.name]
             copy = self.placement.results(whole)[fault.device]

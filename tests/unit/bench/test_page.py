@@ -7,19 +7,21 @@ import pytest
 from mnist_dist.bench.__main__ import Options, main, read
 from mnist_dist.bench.page import text
 from mnist_dist.bench.plan import Level
-from mnist_dist.bench.result import Sent, figures, merge, prediction
+from mnist_dist.bench.result import figures, merge, prediction
 from mnist_dist.errors import UsageError
+from mnist_dist.training.reduce_plan import Gradients, Sending
 
 TRAVELS = {"parameters": 1_000_000, "bytes": 4_000_000, "reductions": 1}
+SENDING = Sending(Gradients(1_000_000))
 
 
-def way(batch, images, step_s, alone_s, wait_s=0.0):
+def way(batch, images, step_s, alone_s, wait_s=0.0, sent=4_000_000):
     return {"batch": batch, "images": images, "step_s": step_s, "wait_s": wait_s,
-            "alone_s": alone_s}  # fmt: skip
+            "alone_s": alone_s, "bytes": sent}  # fmt: skip
 
 
 def found(weak, strong, all_reduce=None):
-    return {"weak": weak, "strong": strong, "all_reduce": all_reduce}
+    return {"weak": weak, "strong": strong, "all_reduce": all_reduce, "product_row_s": 0.0}
 
 
 def measured():
@@ -48,8 +50,8 @@ def test_figures():
 def test_prediction():
     """The step is 4 ms + 1 ms an image; the sum 2 x 1.5 ms + 4 MB at 100 MB/s."""
     rows = measured()
-    said = prediction(rows, TRAVELS, Sent("float32", 1))
-    assert said["step"] == pytest.approx({"fixed_s": 0.004, "image_s": 0.001})
+    said = prediction(rows, SENDING)
+    assert said["step"] == pytest.approx({"fixed_s": 0.004, "image_s": 0.001, "product_row_s": 0.0})
     assert said["ring"] == pytest.approx(
         {"launch_s": 0.0, "alpha_s": 0.0015, "bytes_per_s": 1e8}, rel=1e-3
     )
@@ -71,7 +73,7 @@ def test_links_within_a_machine_dont_count_where_there_is_a_network():
     rows = measured()
     fast = {"bytes": [1024, 4_000_000], "seconds": [1e-5, 2e-5]}
     inside = {**rows[1], "workers": 1, "devices": 2, "all_reduce": fast}
-    said = prediction([rows[0], inside, rows[1]], TRAVELS, Sent("bfloat16", 1))
+    said = prediction([rows[0], inside, rows[1]], SENDING._replace(number_bytes=2))
     assert said["ring"]["bytes_per_s"] == pytest.approx(1e8, rel=1e-3)
     assert len(said["changes"]) == 2
 
@@ -80,7 +82,7 @@ def report(rows, workers=2):
     return {
         "workers": [{"rank": n, "host": f"n{n}", "cores": 8} for n in range(workers)],
         "hardware": "AMD EPYC", "shared": False, "precision": "float32", **TRAVELS,
-        "levels": rows, "prediction": prediction(rows, TRAVELS, Sent("float32", 1)),
+        "levels": rows, "prediction": prediction(rows, SENDING),
     }  # fmt: skip
 
 

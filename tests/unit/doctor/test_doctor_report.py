@@ -85,8 +85,18 @@ def test_a_device_with_other_bits_is_named():
     """Once, always, or alone with itself; another kind of device may have other bits."""
     workers = [worker(rank) for rank in range(3)]
     for found, said in [
-        ([[burned({"a": 9})], [burned({"a": 7, "b": 2})], [burned({"a": 8})]], "in 2 of 9 rounds"),
-        ([[burned({"a": 9})], [burned({"b": 7})], [burned({"a": 8})]], "in 7 of 7 rounds"),
+        (
+            [[burned({"a": 9})], [burned({"a": 7, "b": 2})], [burned({"a": 8})]],
+            "in 2 of 9 rounds: it errs now and then (",
+        ),
+        (
+            [[burned({"a": 9})], [burned({"b": 7})], [burned({"a": 8})]],
+            "in 7 of 7 rounds, each time the same: it errs always, which its own repetition",
+        ),
+        (
+            [[burned({"a": 9})], [burned({"b": 4, "c": 3})], [burned({"a": 8})]],
+            "in 7 of 7 rounds, with 2 different results: it errs always (",
+        ),
         ([[burned({"x": 5}, kind="Xeon")], [burned({"a": 7, "b": 1})], []], "in 1 of 8 rounds"),
     ]:
         [finding] = differing_devices(workers, found)
