@@ -22,9 +22,10 @@ ROOT = Path(__file__).parents[1]
 
 ONE_RUN = """
 import json, sys, time
-from mnist_dist.training.bit_checks import BitChecks
-from mnist_dist.training.loop import Loop
 from mnist_dist import train
+with train.without_startup_messages():
+    from mnist_dist.training.bit_checks import BitChecks
+    from mnist_dist.training.loop import Loop
 
 def timed(kind, name):
     own, taken = getattr(kind, name), []
@@ -62,7 +63,7 @@ def measured(given: argparse.Namespace, every: int, folder: Path) -> dict[str, A
     subprocess.run(program, check=True, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL)
     lines = map(json.loads, (folder / "times.jsonl").read_text().splitlines())
     times = {line["step"]: line["seconds"] for line in lines}
-    begun = given.steps // 4  # tracing and warming up
+    begun = min(step for step in times if step >= given.steps // 4)  # after warming up
     compared, saved = json.loads((folder / "taken").read_text().splitlines()[0])
     step_s = (times[given.steps] - times[begun]) / (given.steps - begun)
     return {"step_s": step_s, "compared_s": compared[1:], "saved_s": saved[1:]}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests import warm
-from tests.process.trainer import ROOT, SMALL, Run, environment
+from tests.process.trainer import ROOT, SMALL, Run, environment, folders
 from tests.unit.cluster.meeting import addresses
 
 FAULTS = str(ROOT / "tests/process/training/bit_faults.py")
@@ -62,8 +62,10 @@ def found(runs, text, blamed):
         assert text in one.err
 
 
-@pytest.mark.parametrize("name", ["model/dense1/kernel", "optimizer/momentum/conv2/kernel"])
-@pytest.mark.parametrize(("workers", "devices"), [(1, 3), (3, 1)])
+@pytest.mark.parametrize(
+    ("name", "workers", "devices"),
+    [("model/dense1/kernel", 1, 3), ("optimizer/momentum/conv2/kernel", 3, 1)],
+)
 def test_a_copy_that_differs_is_found_at_the_next_save(run, tmp_path, name, workers, devices):
     """In a weight or the optimizer; a third copy says which is right; the rerun is as without."""
     last = {"rank": workers - 1, "device": devices - 1}
@@ -94,6 +96,44 @@ def test_of_two_workers_both_are_named(run):
     found(runs, f"no majority says which is right of worker 0 (host {HOST}) /cpu:0: ", {0, 1})
     assert f"; worker 1 (host {HOST}) /cpu:0: " in runs[0].err
     assert runs[0].checkpoints() == []
+
+
+SUPERVISED = """
+import subprocess, sys
+from pathlib import Path
+from mnist_dist.launch.processes import Workers
+from mnist_dist.launch.supervisor import supervise
+from tests import warm
+subprocess.Popen = warm.Popen
+sys.exit(supervise(Workers(sys.argv[2:], 3, 20), 3, Path(sys.argv[1]), 1))
+"""
+
+
+def test_the_local_launcher_goes_on_from_the_last_checkpoint(subset, tmp_path):
+    """And ends with the bits of the run without the fault."""
+    fault = {"kind": "variable", "name": "model/dense1/kernel", "rank": 2, "step": 13}
+    fault["marker"] = f"{tmp_path}/struck"
+
+    def supervised(name, *program):
+        place = tmp_path / name
+        flags = [*SAVING, f"--data_dir={subset}", *folders(place)]
+        command = [sys.executable, *program, *flags]
+        warm.server(command)
+        done = subprocess.run(
+            [sys.executable, "-c", SUPERVISED, f"{place}/ck", *command],
+            **{"capture_output": True, "text": True, "cwd": ROOT, "timeout": 300},
+            env=environment(PYTHONPATH=os.environ.get("PYTHONPATH", str(ROOT))),
+        )
+        assert done.returncode == 0, done.stderr
+        result = json.loads((place / "out/result.json").read_text())
+        return done.stderr, result, (place / "out/metrics.jsonl").read_bytes()
+
+    said, result, metrics = supervised("faulty", FAULTS, json.dumps(fault))
+    assert "worker 2 (localhost) computed wrong bits: starts again from step 10" in said
+    _, sound, sound_metrics = supervised("sound", "-m", "mnist_dist.train")
+    assert metrics == sound_metrics
+    assert result["weights_sha256"] == sound["weights_sha256"]
+    assert result["bit_checks"] == sound["bit_checks"] == 4
 
 
 def test_saves_by_time_are_compared_on_all_workers(run):
