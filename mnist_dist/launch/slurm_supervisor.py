@@ -211,12 +211,7 @@ class Supervisor:
         """Sees that another node can take over."""
         others = [host for host in (*decided.hosts, *decided.idle) if host != self._host]
         state = {"hosts": list(decided.hosts), "losses": dict(self._losses), "batch": self._host}
-        if not others:
-            self._standby.close(at_once=True)
-        elif self._standby.alive and self._standby.host in others:
-            self._standby.update(state)
-        else:
-            self._standby.start(others[0], state)
+        self._standby.keep(list(dict.fromkeys(others)), state)
 
     def _why_idle(self, idle: Sequence[str]) -> str:
         left_out = [host for host in idle if self._losses.get(host)]
