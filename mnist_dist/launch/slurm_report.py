@@ -15,6 +15,12 @@ NODES_FAILED = re.compile(
 EXIT_CODE = re.compile(r"Exited with exit code (\d+)")
 ACCUSED = re.compile(r"worker (\d+) \(host (\S+)\) (is gone|fell silent)")
 WAITED = "srun: First task exited"
+ENDED_BY_SLURM = re.compile(
+    r"srun: (First task exited|forcing job termination|Job step aborted|Force Terminated)"
+    r"|slurmstepd\S*: error: \*\*\* STEP \S+ ON \S+ CANCELLED"
+)
+"""SLURM kills what is left of the step."""
+
 NO_PROGRAM = ("slurmstepd: error: execve(", "No module named ")
 REQUESTS = ("Terminated", "Hangup", "Interrupt", "User defined signal")
 """Signals that ask for an end; another signal's cause may be the host."""
@@ -37,7 +43,8 @@ class Report:
     """
 
     def __init__(self, workers: Sequence[str], suffix: str = "") -> None:
-        self.failed = self.stopped = self.waited = self._no_program = False
+        self.failed = self.stopped = self.waited = False
+        self._no_program = self._ended_by_slurm = False
         self._workers, self._suffix = tuple(workers), suffix
         self._ended = dict[int, tuple[str, How]]()
         self._accused = dict[int, tuple[str, How]]()
@@ -52,12 +59,13 @@ class Report:
             self._end(match)
         elif match := NODES_FAILED.match(line):
             self._failed_nodes.update(_hosts(match[1] or match[2]))
-            self.failed = True
+            self.failed = self._ended_by_slurm = True
         elif match := ACCUSED.search(line):
             rank, host = int(match[1]), match[2].removesuffix(self._suffix)
             self._accused[rank] = (host, How.SILENT if match[3] == "fell silent" else How.LOST)
             self._votes[rank] += 1
         self.waited = self.waited or line.startswith(WAITED)
+        self._ended_by_slurm = self._ended_by_slurm or bool(ENDED_BY_SLURM.match(line))
 
     @property
     def unheard(self) -> set[int]:
@@ -106,8 +114,8 @@ class Report:
             way = How.FAILED if number in REQUEST_CODES else how(number)
         else:
             way = How.FAILED if match[3].startswith(REQUESTS) else How.KILLED
-        if way is How.KILLED and self.failed:
-            way = How.FAILED  # it was killed after another had failed
+        if way is How.KILLED and self._ended_by_slurm:
+            way = How.FAILED
         for rank in ranks:
             known = self._workers[rank] if rank < len(self._workers) else ""
             host = hosts[0] if len(hosts) == 1 or known not in hosts else known

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import IO
 
+from mnist_dist.errors import EXIT_FAILED
 from mnist_dist.launch.decision import End
 from mnist_dist.launch.slurm_job import STEP_NAME, Job, hostfile
 from mnist_dist.launch.slurm_report import Report
@@ -83,7 +84,7 @@ class Steps:
             report.read(lines.get())
         code = self._srun.wait()
         self._srun = None
-        return (code if code > 0 else 128 - code if code else 0), report.ends(code, forced)
+        return EXIT_FAILED if code < 0 else code, report.ends(code, forced)
 
     def _watch(self, report: Report, lines: "queue.SimpleQueue[str]", stop_at: float) -> bool:
         """Waits for srun's end; returns whether it had to be killed."""

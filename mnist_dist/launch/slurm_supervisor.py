@@ -115,10 +115,11 @@ class Supervisor:
     def _after(self, ends: Sequence[End]) -> Decision:
         """What follows after a try; says so if the run goes on here."""
         ways = {end.how for end in ends}
-        if ways == {How.DONE}:
+        if ways == {How.DONE} or How.REFUSED in ways:
             return decide(self._situation(ends, (), progress=True))
-        if How.REFUSED not in ways:
-            self._wait_for_answer()
+        self._wait_for_answer()
+        if self._state.name != "RUNNING":
+            return decide(self._situation(ends, (), progress=True))
         try:
             progress = self._count()
         except OSError as error:
@@ -127,9 +128,7 @@ class Supervisor:
                 "further one; mend it and submit again"
             )
             return Decision(Action.GIVE_UP, "tries can't be counted", 0, self._losses)
-        going_on = self._state.name == "RUNNING" and How.REFUSED not in ways
-        hosts = self._answering(ends) if going_on else ()
-        decided = decide(self._situation(ends, hosts, progress))
+        decided = decide(self._situation(ends, self._answering(ends), progress))
         self._losses = decided.losses
         if decided.action is Action.AGAIN:
             tries, most = decided.tries, self._settings.max_restarts

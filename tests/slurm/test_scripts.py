@@ -206,6 +206,37 @@ def test_where_requeue_isnt_allowed_it_says_how_to_go_on(submit, stand_in, tmp_p
     assert "left at step 0" in line
 
 
+def test_shards_choose_how_many_nodes_train(submit, stand_in, tmp_path):
+    job = submit(["--nodes=3"], flags=["--shards=8"], MNIST_DIST_PYTHON=stand_in).wait()
+    assert "trains on n1, n2; idle: n3 (--shards=8)" in job.log
+    assert len(list(tmp_path.glob(f"arguments-{job.number}-*"))) == 2
+
+
+def test_fewer_nodes_than_wanted_are_requeued(cluster, submit, stand_in):
+    """The stand-in fails, and a spare can't make two of one."""
+    environment = {"MNIST_DIST_PYTHON": stand_in, "STAND_IN_EXIT": "1", "MNIST_DIST_MIN_NODES": "2"}
+    job = submit(["--nodes=2"], flags=["--shards=2", "--virtual_devices=2"], **environment)
+    job.wait_log("1 workers can be started here, 2 are wanted").wait_log("train.slurm: requeued")
+    job.wait("PENDING", "RUNNING")
+
+
+def test_an_interpreter_without_srun(submit, stand_in):
+    """As in a container."""
+    environment = {"MNIST_DIST_PYTHON": f"env PATH=/nowhere {stand_in}"}
+    job = submit(["--nodes=1"], **environment).wait("FAILED")
+    assert (
+        "no srun in this interpreter's PATH, as in a container; set MNIST_DIST_LAUNCHER" in job.log
+    )
+    job = submit(["--nodes=1"], MNIST_DIST_LAUNCHER=sys.executable, **environment).wait()
+    assert "train.slurm: finished" in job.log
+
+
+def test_a_heterogeneous_job_is_refused(submit, stand_in):
+    options = ["--nodes=1", ":", "--nodes=1"]
+    job = submit(options, MNIST_DIST_PYTHON=stand_in).wait("FAILED")
+    assert "SLURM_HET_SIZE=2: a run is one step, which can't span the components" in job.log
+
+
 def test_a_sweep(cluster, submit, stand_in, tmp_path):
     lines = tmp_path / "lines of flags.txt"
     lines.write_text("# two runs\n\n--lr=0.1 --dataset='a b' \"--x=$HOME\"\n  --lr=0.2\n--lr='1\n")

@@ -56,8 +56,23 @@ def test_several_tasks_and_nodes_in_one_line():
     assert ways(made) == [("n1", "FAILED"), ("n2", "DONE"), ("n1", "FAILED")]
 
 
-def test_only_the_first_kill_is_blamed_on_its_host():
-    made = report("srun: error: n2: task 1: Killed", "srun: error: n[1,3]: tasks 0,2: Killed")
+def test_several_tasks_are_killed():
+    made = report("srun: error: n2: task 1: Killed", "srun: error: n3: task 2: Killed")
+    assert ways(made) == [("n1", "DONE"), ("n2", "KILLED"), ("n3", "KILLED")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "srun: forcing job termination",
+        "srun: First task exited 180s ago",
+        "srun: Job step aborted: Waiting up to 22 seconds for job step to finish.",
+        "slurmstepd-n1: error: *** STEP 3.6 ON n1 CANCELLED AT 2026-11-30T08:28:41 ***",
+        "srun: error: Node failure on n9",
+    ],
+)
+def test_what_slurm_kills_is_not_blamed_on_its_host(line):
+    made = report("srun: error: n2: task 1: Killed", line, "srun: error: n[1,3]: tasks 0,2: Killed")
     assert ways(made) == [("n1", "FAILED"), ("n2", "KILLED"), ("n3", "FAILED")]
 
 
