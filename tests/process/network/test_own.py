@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 
 from mnist_dist.config import Config
 from mnist_dist.errors import UsageError
+from tests.curves import LOCAL
 from tests.mnist_files import cut
-from tests.process.trainer import train
+from tests.process.trainer import TRAIN, train
 
 NETWORKS = Path(__file__).parents[3] / "docs/networks"
 HEAD = """
@@ -44,7 +46,7 @@ def flags(data, name, *more):
 
 @pytest.mark.parametrize("name", ["vit", "resnet"])
 def test_the_same_bits_on_any_number_of_replicas(data, tmp_path, name):
-    """With shards: one replica alone, and four, stopped after an epoch and resumed on two.
+    """With shards: one replica alone, and four, stopped after an epoch, resumed on two workers.
 
     50 images are uneven over 4 shards.
     """
@@ -54,10 +56,12 @@ def test_the_same_bits_on_any_number_of_replicas(data, tmp_path, name):
     (tmp_path / "several").mkdir()
     one = train(tmp_path / "one", *given)
     four = train(tmp_path / "several", *given, "--virtual_devices=4", "--epochs=1")
-    two = train(tmp_path / "several", *given, "--virtual_devices=2")
+    local = (sys.executable, "-c", LOCAL, "2", *TRAIN)  # launch/local.sh's workers
+    two = train(tmp_path / "several", *given, "--connect_timeout=100", command=local)
     assert one.code == four.code == two.code == 0, one.err + four.err + two.err
     assert [run.result()["steps"] for run in (one, two)] == [14, 14]
     assert "Goes on from" in two.out
+    assert (two.result()["num_workers"], two.result()["num_replicas"]) == (2, 2)
     assert two.result()["weights_sha256"] == one.result()["weights_sha256"]
     assert two.losses() == one.losses()
 
