@@ -78,7 +78,8 @@ class Admission:
         """host:port by rank of all workers, once all have come.
 
         Where not all addresses were known before, worker 0's is the one to which most workers of
-        other hosts have come. Workers of its own host, which may have come by loopback, get it too.
+        other hosts have come, or that of --interface. Workers of its own host, which may have come
+        by loopback, get it too.
         """
         given = [self.handshakes[rank].address for rank in sorted(self.handshakes)]
         if self._topology.addresses_known:
@@ -87,6 +88,8 @@ class Admission:
         remote = [peer for peer in peers if peer.host != peer.own_host]
         [(chief, _)] = Counter(peer.own_host for peer in remote or peers).most_common(1)
         found = [split(address) for address in given]
+        if not self._topology.meets_by_file and found[0][0] != self._topology.host:
+            chief = found[0][0]  # of --interface
         found[0] = (chief, found[0][1])
         return tuple(join(chief if is_loopback(host) else host, port) for host, port in found)
 

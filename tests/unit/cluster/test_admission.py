@@ -1,0 +1,30 @@
+"""The addresses that worker 0 hands out where a starter named no hosts but MASTER_ADDR."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from mnist_dist.cluster.admission import Admission
+from mnist_dist.cluster.handshake import Handshake
+from mnist_dist.cluster.topology import Topology
+
+
+def handshake(rank, address):
+    return Handshake(rank, f"n{rank}", 1, address, 1, "", {})
+
+
+@pytest.mark.parametrize(
+    ("master", "own", "expected"),
+    [
+        ("10.0.0.1:29500", "10.0.0.1:29500", "192.168.0.1:29500"),  # to which the others came
+        ("10.0.0.1:29500", "172.16.0.1:29500", "172.16.0.1:29500"),  # --interface
+        ("", "10.0.0.1:29500", "192.168.0.1:29500"),  # by the file; it lists all its addresses
+    ],
+)
+def test_the_address_of_worker_0(master, own, expected):
+    topology = Topology((master, "", ""), 0, "rank", "token")
+    admission = Admission(topology, handshake(0, own), None)
+    for rank, host in ((1, "192.168.0.2"), (2, "192.168.0.3")):
+        admission.handshakes[rank] = handshake(rank, f"{host}:15000")
+        admission.peers[rank] = SimpleNamespace(host=host, own_host="192.168.0.1")
+    assert admission.addresses == (expected, "192.168.0.2:15000", "192.168.0.3:15000")
