@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Protocol
 
-from mnist_dist.errors import EXIT_FAILED, EXIT_SAVED, EXIT_USAGE
+from mnist_dist.errors import EXIT_FAILED, EXIT_SAVED, EXIT_USAGE, EXIT_WRONG_BITS
 from mnist_dist.launch.decision import End, How, how
 
 POLL_S = 0.05
@@ -71,6 +71,7 @@ class Workers:
 
         Returns:
             The exit code of the first worker that failed, or 0; 1 for one whose host was lost.
+            EXIT_WRONG_BITS if any worker ended with it, since the others then end with 1.
 
         Raises:
             OSError, UsageError: they can't be started.
@@ -87,7 +88,7 @@ class Workers:
         ]
         if self._first_failed < 0:  # they ended between two looks
             self._first_failed = ended.index(max(ended))
-        return ended[self._first_failed]
+        return EXIT_WRONG_BITS if EXIT_WRONG_BITS in ended else ended[self._first_failed]
 
     def ends(self) -> list[End]:
         """How each worker ended.

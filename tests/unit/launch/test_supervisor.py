@@ -66,6 +66,14 @@ def test_without_restarts_one_try_is_made(workers):
     assert script.started == ["ab"]
 
 
+def test_wrong_bits_decide_the_exit_code(workers):
+    """The worker that computed them may end after another, which ends with 1."""
+    late = Ended("b", 76)
+    polls = iter([None])
+    late.poll = lambda: next(polls, 76)
+    assert workers.run(lambda: [Ended("a", 1), late]) == 76
+
+
 @pytest.mark.parametrize(
     ("answering", "tries", "started", "code"),
     [
