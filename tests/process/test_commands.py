@@ -7,6 +7,7 @@ tests/unit/test_pages.py says which test runs the other commands.
 import os
 import re
 import shlex
+import shutil
 import sys
 
 import pytest
@@ -26,6 +27,10 @@ def training():
 
 @pytest.mark.parametrize("command", training())
 def test_training(command, trainer, small, tmp_path):
+    if "RUN_DIR" in command:
+        earlier = trainer(*small, "--max_steps=2", "--batch_size=16")
+        assert earlier.code == 0, earlier.err
+        command = command.replace("RUN_DIR", str(earlier.folder / "ck"))
     given = shlex.split(command.removeprefix(TRAIN))
     shorter = (*given, *small, "--max_steps=2", "--batch_size=16", "--warmup_steps=0")
     # Logical devices are made once in a process.
@@ -47,6 +52,10 @@ def test_the_python_example(subset, tmp_path):
     shorter = f"max_steps=20, conv_filters=(2, 4), dense_units=(16,), data_dir={str(subset)!r}, "
     text = "\n".join(lines)
     assert text.count(given) == 1
+    picture = tmp_path / "tests/handwriting/3-shadow.jpg"
+    assert str(picture.relative_to(tmp_path)) in text
+    picture.parent.mkdir(parents=True)
+    shutil.copy(ROOT / picture.relative_to(tmp_path), picture)
     script = tmp_path / "example.py"
     script.write_text(text.replace(given, f"{given}{shorter}validation_size=500, "))
     done = warm.run(
@@ -55,6 +64,7 @@ def test_the_python_example(subset, tmp_path):
         env=environment(MPLBACKEND="agg", PYTHONPATH=os.environ.get("PYTHONPATH", str(ROOT))),
     )
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^\d+\.\d\d% after 20 steps; weights [0-9a-f]{8}$", done.stdout, re.M)
+    assert re.search(r"^Result\(test \d+\.\d\d %, .*\b20 steps ", done.stdout, re.M), done.stdout
+    assert re.search(r"^Prediction\(\d \(\d+\.\d\d %\)\)$", done.stdout, re.M), done.stdout
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "runs/python/result.json").is_file()

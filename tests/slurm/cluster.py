@@ -5,6 +5,7 @@ folders, so nothing of the machine is changed and a SLURM that is there isn't to
 and Debian's slurm-wlm, munge and iproute2.
 """
 
+import itertools
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import psutil
 from tests.waiting import wait_for
 
 PREFIX = "mdist"
+NUMBERS = itertools.count()
 IPV6 = Path("/proc/sys/net/ipv6").exists()
 IPV6_NETWORK = "fd13:77::"
 DAEMONS = ("slurmctld", "slurmd", "munged", "ip", "nsenter", "unshare")
@@ -90,7 +92,8 @@ class Cluster:
             "SLURM_CONF": str(folder / "slurm.conf"),
         }
         self._cpus, self._gpus = cpus, gpus
-        self._namespaces = {name: f"{PREFIX}{os.getpid()}-{name}" for name in ["ctl", *self.nodes]}
+        own = f"{PREFIX}{os.getpid()}-{next(NUMBERS)}"  # a process may have several clusters
+        self._namespaces = {name: f"{own}-{name}" for name in ["ctl", *self.nodes]}
         self.network = "10.213.77"
         self._daemons: list[subprocess.Popen[bytes]] = []
 

@@ -11,7 +11,7 @@ from mnist_dist import __main__ as listing
 from mnist_dist.run.versions import PACKAGES
 
 PACKAGE = Path(mnist_dist.__file__).parent
-INTERNAL = {"", "bench.child", "local", "launch.slurm", "launch.standby"}
+INTERNAL = {"", "bench.child", "local", "ssh", "launch.agent", "launch.slurm", "launch.standby"}
 """The list itself, and what the launchers and the bench start."""
 
 

@@ -84,7 +84,7 @@ def test_alone_it_says_what_would_run_and_leaves_nothing(doctor, tmp_path):
     assert (code, errors) == (0, "")
     assert output.splitlines()[-1] == "Well: a run with these flags would work."
     row = rows_of(output)[0]
-    assert row[:4] == ["0", socket.gethostname(), "-", "/cpu:0"]
+    assert row[:7] == ["0", socket.gethostname(), "1", "of", "1", "-", "/cpu:0"]
     assert row[-1] == "10"
     assert "embedded MNIST" in output
     assert f"Checkpoints: {folder}" in output

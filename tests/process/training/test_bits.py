@@ -101,11 +101,13 @@ def test_of_two_workers_both_are_named(run):
 SUPERVISED = """
 import subprocess, sys
 from pathlib import Path
-from mnist_dist.launch.processes import Workers
-from mnist_dist.launch.supervisor import supervise
+from mnist_dist.launch.processes import LocalStarter
+from mnist_dist.launch.supervisor import Rules, supervise
+from mnist_dist.launch.workers import Workers
 from tests import warm
 subprocess.Popen = warm.Popen
-sys.exit(supervise(Workers(sys.argv[2:], 3, 20), 3, Path(sys.argv[1]), 1))
+rules = Rules("local.sh", 1, Path(sys.argv[1]))
+sys.exit(supervise(Workers("local.sh", 20), LocalStarter(sys.argv[2:], 3), rules))
 """
 
 

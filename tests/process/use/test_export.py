@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mnist_dist.data import idx, sources
 from tests.process.trainer import environment
 
 PAGE = Path(__file__).parents[3] / "docs/use.md"
+HANDWRITING = Path(__file__).parents[2] / "handwriting"
 
 ELSEWHERE = """
 import json, sys
@@ -246,6 +248,7 @@ def test_the_pages_examples(exported, rich, reader, images, tmp_path):
     code = [
         "import sys, numpy as np",
         f"images = np.load({str(exported[0][0].parents[1] / 'images.npy')!r})[:50]",
+        f"from PIL import Image; picture = Image.open({str(tmp_path / 'b.jpg')!r})",
         load.replace("RUN_DIR", str(reader.folder / "ck")),
         "classes, shares = answer",
         "assert [top[0][0] for top in answer.top(3)] == classes.tolist()",
@@ -258,9 +261,11 @@ def test_the_pages_examples(exported, rich, reader, images, tmp_path):
         f"print([read(name).ndim for name in {wanted!r}])",
         "print(read('model/conv1/scale').shape, read('optimizer/average/conv1/kernel').shape)",
     ]
+    Image.open(HANDWRITING / "3-shadow.jpg").save(tmp_path / "a.png")
+    shutil.copy(HANDWRITING / "3-shadow.jpg", tmp_path / "b.jpg")
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(code)],
-        **{"capture_output": True, "text": True, "timeout": 240},
+        **{"capture_output": True, "text": True, "timeout": 240, "cwd": tmp_path},
         env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
     )
     assert done.returncode == 0, done.stderr
