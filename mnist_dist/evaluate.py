@@ -84,7 +84,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.save_preprocessed:
         writable(Path(args.save_preprocessed), "--save_preprocessed")
     if args.predict:
-        writable(Path(args.predict).resolve().parent, "the folder of --predict")
+        table_file = Path(args.predict).resolve()
+        if table_file.exists() and not table_file.is_file():
+            raise UsageError(f"--predict={args.predict}: isn't a regular file; give another name")
+        writable(table_file.parent, "the folder of --predict")
     run = origin.read(found)
     with Console() as console:
         console.stage("importing TensorFlow")

@@ -1,6 +1,7 @@
 """Replacing a file in one step: a reader sees the old contents or the new ones, never a mixture."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,9 +27,12 @@ def replacing(path: Path) -> Iterator[Path]:
     A link at `path` stays, and its target is replaced. The folder is made if it doesn't exist.
 
     Raises:
-        OSError: the file can't be written; the hidden file is deleted, `path` is as it was.
+        OSError: the file can't be written, or `path` is a folder, a device or a FIFO; the hidden
+            file is deleted, `path` is as it was.
     """
     target = Path(os.path.realpath(path))
+    if target.exists() and not (target.is_file() or target.is_dir()):  # root could replace a device
+        raise OSError(errno.EINVAL, "it exists and isn't a regular file", str(path))
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

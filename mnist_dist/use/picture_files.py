@@ -45,7 +45,7 @@ def find(paths: Iterable[str]) -> Pictures:
             continue
         before = len(found)
         for entry in _entries(path):
-            if entry.suffix.lower() in SUFFIXES and not entry.is_dir():
+            if entry.suffix.lower() in SUFFIXES and entry.is_file():
                 found.append(entry)
             else:
                 others[str(entry)] = _why_not(entry)
@@ -76,6 +76,8 @@ def _entries(folder: Path) -> list[Path]:
 def _why_not(entry: Path) -> str:
     if entry.is_dir():
         return "a folder in a folder isn't looked into; give it by its name"
+    if not entry.is_file():
+        return "isn't a regular file"
     kind = entry.suffix.lower()
     if kind in OTHER_KINDS:
         return f"{kind} isn't read; convert it to .png or .jpg"

@@ -134,7 +134,7 @@ NOT_RUN = {
     r"\.ci/run": "installs Debian packages; CI runs it",
     r"export MNIST_DIST_\w+=.*": "containers aren't at hand; words in front are tested on SLURM",
     r"(docker|apptainer) .*": "containers can't be built here",
-    r"python docs/(curves|experiments)\.py.*": "draws a picture from minutes to hours of training",
+    r"python docs/(curves|experiments|screenshots)\.py.*": "draws pictures of long trainings",
     r"python (-m )?benchmarks\S+.*": "a benchmark: its numbers are of a quiet machine alone",
     r"for n in layers.*": "hours of training; tests/slurm/test_scripts.py runs a sweep",
     rf"{TRAIN} --shards=8 --virtual_devices=4 \| tail -1|srun {TRAIN} --shards=8 \| tail -1": (

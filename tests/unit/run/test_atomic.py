@@ -51,3 +51,13 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path):
     atomic.replace(tmp_path / "link", b"new")
     assert (tmp_path / "target").read_bytes() == b"new"
     assert (tmp_path / "link").is_symlink()
+
+
+def test_a_fifo_stays(tmp_path):
+    """As root, a rename would even replace a device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="isn't a regular file"):
+        atomic.replace(pipe, b"new")
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
