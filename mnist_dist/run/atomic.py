@@ -27,12 +27,12 @@ def replacing(path: Path) -> Iterator[Path]:
     A link at `path` stays, and its target is replaced. The folder is made if it doesn't exist.
 
     Raises:
-        OSError: the file can't be written, or `path` is a folder, a device or a FIFO; the hidden
+        OSError: the file can't be written, or `path` is a folder or a device; the hidden
             file is deleted, `path` is as it was.
     """
     target = Path(os.path.realpath(path))
-    if target.exists() and not (target.is_file() or target.is_dir()):  # root could replace a device
-        raise OSError(errno.EINVAL, "it exists and isn't a regular file", str(path))
+    if target.is_char_device() or target.is_block_device():  # which root could replace
+        raise OSError(errno.EINVAL, "it is a device", str(path))
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -51,6 +51,8 @@ def test_from_kaggles_tables_to_a_submission(trainer, digits, tmp_path):
     refused = trainer.tool("evaluate", run.folder / "ck", "--no_gpu").refused()
     assert "--split=test: it is empty in CSV files in" in refused
 
+    refused = trainer.tool("evaluate", run.folder / "ck", f"--predict={tmp_path}").refused()
+    assert f"--predict={tmp_path}: isn't a regular file; give another name" in refused
     table = tmp_path / "submission.csv"
     done = trainer.tool("evaluate", run.folder / "ck", "--no_gpu", f"--predict={table}")
     assert done.code == 0, done.err
