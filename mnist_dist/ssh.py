@@ -17,7 +17,8 @@ from pathlib import Path
 
 from mnist_dist.errors import UsageError
 from mnist_dist.launch import command, hosts
-from mnist_dist.launch.remote import Remote, SshStarter
+from mnist_dist.launch.remote import SshStarter
+from mnist_dist.launch.ssh_worker import Remote
 from mnist_dist.launch.supervisor import Rules, supervise
 from mnist_dist.launch.workers import Workers
 from mnist_dist.run.command import answered

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO
 
 import psutil
@@ -81,17 +81,7 @@ class LocalWorker:
     ) -> None:
         before = resources.available_cores()
         resources.set_cores(cores)  # inherited: the worker has them from its first thread on
-        self._process = subprocess.Popen(
-            command,
-            env={**os.environ, **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # Ctrl-C comes to this process, which passes it on
-            preexec_fn=functools.partial(end_with, os.getpid()),
-        )
+        self._process = child(command, stdin=subprocess.DEVNULL, variables=variables)
         resources.set_cores(before)
         streams = (self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr)
         self._readers = [prefixed(f"[{rank}]", stream, to) for stream, to in streams]
@@ -113,6 +103,29 @@ class LocalWorker:
         """As `Worker.close`."""
         for reader in self._readers:
             reader.join()
+
+
+def child(
+    command: Sequence[str], stdin: int, variables: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Starts a process that gets SIGTERM when this one ends; its outputs are pipes of text.
+
+    Args:
+        command: the program and its arguments.
+        stdin: subprocess.PIPE or DEVNULL.
+        variables: of its environment, besides this process's own.
+    """
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **(variables or {})},
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # Ctrl-C comes to this process, which passes it on
+        preexec_fn=functools.partial(end_with, os.getpid()),
+    )
 
 
 def end_with(parent: int) -> None:

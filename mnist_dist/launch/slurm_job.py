@@ -29,8 +29,8 @@ class Job(NamedTuple):
 
     Attributes:
         number: SLURM's number of it.
-        called: the number by which users and SLURM's commands know it. An element of an array has
-            two; of one element `number` is that of the whole array.
+        called: its number in SLURM's commands; for an element of an array such as 7_2, since
+            `number` of one element is also the number of the whole array.
         nodes: their names, in SLURM's order.
         tasks: of each node.
         gpus: of each task; 0 for none.

@@ -18,7 +18,7 @@ class Found(NamedTuple):
 
     Attributes:
         folder: holds folders ckpt-STEP.
-        step: the step that was asked for; None for the one that the run's scores are of.
+        step: the step that was asked for; None for the step with the reported scores.
         result: the run's result.json, if the folder was found by it; else empty.
     """
 
@@ -68,7 +68,7 @@ def find(run_dir: str) -> Found:
 
 
 def scored(found: Found) -> Saved:
-    """The checkpoint that the run's scores are of: the best with --patience, else the newest.
+    """The checkpoint that the reported scores belong to: the best with --patience, else the newest.
 
     Raises:
         UsageError: it is damaged, of another version, or may not be read.

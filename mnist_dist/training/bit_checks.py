@@ -38,8 +38,8 @@ class BitChecks:
         """Args:
         placement: this worker's replicas.
         variables: name -> variable, of which each replica has a copy.
-        kinds: of each of this worker's replicas: those of a kind must have equal bits. Empty if
-            no replica promises any.
+        kinds: the kind of hardware of each of this worker's replicas; replicas of one kind must
+            have equal bits. Empty if no replica guarantees its bits.
         exchange: combines the workers' values.
         checking: which steps compute a part twice; None for none.
         """
@@ -115,8 +115,8 @@ class BitChecks:
         Args:
             digests: of this worker's replicas.
             judge: from the workers' reports to the index of a step, and the suspects.
-            names: of what the digests are of.
-            what: is compared, for the message.
+            names: of the digested tensors, for the message.
+            what: the kind of tensors that are compared, for the message.
             steps: global steps done.
         """
         report = {

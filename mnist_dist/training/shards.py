@@ -116,7 +116,7 @@ class Shards:
 
         Args:
             images: of the shard.
-            block: that it is of.
+            block: the block that contains the shard.
             place: its indices on the block's first two axes.
             totals: sums batch statistics.
         """

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from mnist_dist.training.state import State
 
 IDENTITY = "init_weights"
-"""The key of a run's identity under which the digest of the other run's weights stands."""
+"""The key in a run's identity for the digest of the other run's weights."""
 
 
 class StartingWeights(NamedTuple):
-    """Another run's weights, as far as they fit this run's network.
+    """Those of another run's weights that fit this run's network.
 
     Attributes:
         digest: SHA-256 of the other run's weights, part of this run's identity; empty if the run
@@ -35,7 +35,7 @@ class StartingWeights(NamedTuple):
 
     @property
     def identity(self) -> dict[str, str]:
-        """What a run's identity has of it; nothing without --init_from."""
+        """The entry in a run's identity; empty without --init_from."""
         return {IDENTITY: self.digest} if self.digest else {}
 
     def assign(self, state: "State", say: Callable[[str], None]) -> None:
@@ -154,7 +154,7 @@ def _layers(names: Iterable[str]) -> str:
 
 
 def _scored_weights(saved: Saved) -> dict[str, np.ndarray]:
-    """The network's variables that the run's scores are of; the averages with --ema.
+    """The network's variables with which the run was scored: the averages with --ema.
 
     Raises:
         UsageError: the checkpoint has numbers in place of names.

@@ -82,7 +82,8 @@ INSIDE = {
         "slurm_ending slurm_owner slurm_report slurm_settings standby_step workers",
         "processes slurm_step supervisor",
         "agent command slurm_supervisor",
-        "remote slurm standby",
+        "slurm ssh_worker standby",
+        "remote",
     ],
     "training": [
         "bit_digest bit_verdict diverged early_stopping loss_scale optim plan precision_choice "
@@ -137,6 +138,7 @@ ENVIRONMENT = {
     "launch.slurm": "passes SLURM's and the site's variables on to the job's settings",
     "launch.standby": "the same, on another node",
     "launch.remote": "starts workers on other hosts, which get some of its variables",
+    "launch.ssh_worker": "starts ssh, whose shell there gets PYTHONPATH",
     "launch.agent": "starts a worker there",
     "ssh": "passes a scheduler's variables on",
     "devices.nvidia": "which of the machine's GPUs CUDA shows",
@@ -386,8 +388,8 @@ LIGHT = """
     devices.failures devices.nvidia devices.processor devices.startup_messages devices.resources
     devices.timing_fit
     launch.agent launch.attempts launch.command launch.decision launch.hosts launch.processes
-    launch.remote launch.slurm launch.slurm_supervisor launch.ssh_problems launch.supervisor
-    launch.workers ssh
+    launch.remote launch.slurm launch.slurm_supervisor launch.ssh_problems
+    launch.ssh_worker launch.supervisor launch.workers ssh
     network.architecture network.describe network.own_file
     run.atomic run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner
     run.pictures run.digest run.find run.plot_style run.result run.store run.text_table run.versions

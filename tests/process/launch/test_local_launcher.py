@@ -6,14 +6,13 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.process.launch.stand_in_package import ROOT, install
 from tests.waiting import wait_for
 
-ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "launch" / "local.sh"
 STAND_IN = """
 import json, os, pathlib, signal, subprocess, sys, time
@@ -45,16 +44,7 @@ child.kill()
 @pytest.fixture
 def launch(tmp_path):
     """Starts local.sh with a package whose trainer is the stand-in; ends what is left."""
-    package = tmp_path / "mnist_dist"
-    package.mkdir()
-    for path in (ROOT / "mnist_dist").glob("**/*.py"):
-        copy = package / path.relative_to(ROOT / "mnist_dist")
-        copy.parent.mkdir(exist_ok=True)
-        copy.write_text(path.read_text())
-    package.joinpath("train.py").write_text(STAND_IN)
-    script = tmp_path / "launch" / "local.sh"
-    script.parent.mkdir()
-    script.write_text(SCRIPT.read_text())
+    script = install(tmp_path, "local.sh", STAND_IN)
     started = []
 
     def start(*arguments):

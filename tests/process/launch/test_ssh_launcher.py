@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.process.launch.ssh_lab import SshLab, missing
-from tests.process.launch.test_local_launcher import ROOT
+from tests.process.launch.stand_in_package import ROOT, install
 from tests.waiting import wait_for
 
 STAND_IN = """
@@ -61,15 +61,7 @@ def lab():
 @pytest.fixture
 def launch(lab, tmp_path):
     """Starts ssh.sh on "ctl"; with a package whose trainer is the stand-in, unless `real`."""
-    package = tmp_path / "mnist_dist"
-    for path in (ROOT / "mnist_dist").glob("**/*.py"):
-        copy = package / path.relative_to(ROOT / "mnist_dist")
-        copy.parent.mkdir(exist_ok=True, parents=True)
-        copy.write_text(path.read_text())
-    package.joinpath("train.py").write_text(STAND_IN)
-    script = tmp_path / "launch" / "ssh.sh"
-    script.parent.mkdir()
-    script.write_text((ROOT / "launch" / "ssh.sh").read_text())
+    script = install(tmp_path, "ssh.sh", STAND_IN)
     started = []
 
     def start(*arguments, do="", real=False, config="ssh_config", **environment):
