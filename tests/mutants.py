@@ -4,15 +4,18 @@
 
 A mutant has one statement deleted, one comparison or `and`/`or` turned round, one condition
 negated, or one number changed. It is run in a copy of the working tree, which stays as it is. A
-survivor is a missing test, or a change without an effect; read it and decide.
+survivor is a missing test, or a change without an effect; read it and decide. The tests' processes
+end with this one, even if it is killed.
 """
 
 import argparse
 import ast
+import contextlib
 import copy
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,16 +70,40 @@ def mutants(source):
             yield node.lineno, before.split("\n")[0], after.split("\n")[0], ast.unparse(changed)
 
 
-def survives(tree, tests, deadline_s):
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    environment = {**os.environ, "PYTHONPATH": str(tree)}
+@contextlib.contextmanager
+def ends_with_us(leader):
+    """Kills a process and its group at the end of the block, or when this process has ended."""
+    guard = subprocess.Popen(
+        # The pipe closes with this process, however that ends.
+        ["sh", "-c", 'read -r line; kill -s KILL -- "-$1"', "sh", str(leader)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # the group may have ended
+        start_new_session=True,
+    )
     try:
-        done = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, timeout=deadline_s
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+        yield
+    finally:
+        guard.communicate()
+
+
+def survives(tree, tests, deadline_s):
+    """Whether the tests pass in `tree` within the deadline."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    process = subprocess.Popen(
+        command,
+        cwd=tree,
+        # Of two mutants made within a second, Python would take the first one's bytecode for both.
+        env={**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    with process, ends_with_us(process.pid):
+        try:
+            return process.wait(deadline_s) == 0
+        except subprocess.TimeoutExpired:
+            return False
 
 
 def main():
@@ -87,7 +114,9 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--deadline_s", type=float, default=300, help="of one run of the tests")
     given = parser.parse_args()
-    found = [(path, *mutant) for path in given.files for mutant in mutants(path.read_text())]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop by SIGTERM"))
+    sources = {path: path.read_text() for path in given.files}
+    found = [(path, *mutant) for path in given.files for mutant in mutants(sources[path])]
     sample = random.Random(given.seed).sample(found, min(given.sample, len(found)))
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Path(folder) / "tree"
@@ -95,14 +124,16 @@ def main():
         shutil.copytree(ROOT, tree, ignore=ignored)
         if not survives(tree, given.tests, given.deadline_s):
             sys.exit("the tests fail, or take too long, without a mutant")
-        survivors = 0
+        killed = {path: [] for path in given.files}
         for path, line, before, after, module in sample:
             (tree / path).write_text(module)
-            if survives(tree, given.tests, given.deadline_s):
-                survivors += 1
+            killed[path].append(not survives(tree, given.tests, given.deadline_s))
+            if not killed[path][-1]:
                 print(f"{path}:{line}: {before!r} -> {after!r}", flush=True)
-            shutil.copy(ROOT / path, tree / path)
-    print(f"{len(sample) - survivors} of {len(sample)} mutants killed, of {len(found)} possible")
+            (tree / path).write_text(sources[path])
+    for path, results in killed.items():
+        possible = sum(mutant[0] == path for mutant in found)
+        print(f"{path}: {sum(results)} of {len(results)} mutants killed, of {possible} possible")
 
 
 if __name__ == "__main__":

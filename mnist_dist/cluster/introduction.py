@@ -16,6 +16,7 @@ from mnist_dist.cluster.peer import WORKERS_BYTES, Inbox, Peer
 from mnist_dist.cluster.topology import TOKEN, Topology
 from mnist_dist.errors import RunError, UsageError
 
+FIRST_CONNECT_S = 0.25
 CONNECT_S = 2.0
 ANSWER_S = 3.0  # for the first answer; doubled with each attempt up to LONGEST_ANSWER_S
 LONGEST_ANSWER_S = 30.0
@@ -59,34 +60,56 @@ class Introduction:
         """
         deadline, answer_s, retry_s = self._deadline, ANSWER_S, RETRY_S
         arrival_s = self._topology.num_workers / ARRIVALS_PER_S
-        await deadline.pause(_jitter.uniform(0, arrival_s), self._chief)
+        # The first attempt is made at once: a late worker is all that the others wait for. If all
+        # start at one moment, the accept queue drops most of them, and they come again, spread.
+        connect_s, spread_s = FIRST_CONNECT_S, _jitter.uniform(0, arrival_s)
         while not deadline.over(self._chief):
-            unknown: tuple[str, socket.gaierror] | None = None
-            for host, port in self._candidates():
-                if unknown and unknown[0] == host:
-                    continue
-                try:
-                    peer = await self._introduce(host, port, answer_s)
-                except socket.gaierror as error:
-                    self._seen = (
-                        f"host '{host}' of worker 0 can't be found ({error.strerror}); "
-                        "check its name"
-                    )
-                    unknown = host, error
-                    continue
-                except UnicodeError as error:  # such as a label of over 63 characters
-                    raise RunError(
-                        f"{self._own.name}: host '{host}' of worker 0: {error}"
-                    ) from error
-                if peer is not None:
-                    self._reached = join(host, port)
-                    return peer
+            peer, unknown = await self._attempt(connect_s, answer_s)
+            if peer is not None:
+                return peer
             if unknown:
                 await deadline.wait_for_name("worker 0", *unknown)
+            pause_s = spread_s + _jitter.uniform(0.5, 1.0) * retry_s
+            await deadline.pause(pause_s, self._chief)
+            connect_s, spread_s = CONNECT_S, 0.0
             answer_s = min(2 * answer_s, LONGEST_ANSWER_S)
-            await deadline.pause(_jitter.uniform(0.5, 1.0) * retry_s, self._chief)
             retry_s = min(1.5 * retry_s, max(LONGEST_RETRY_S, arrival_s))
         raise RunError(f"{self._own.name}: after {deadline.seconds:g} s {self._seen}")
+
+    async def _attempt(
+        self, connect_s: float, answer_s: float
+    ) -> tuple[Peer | None, tuple[str, socket.gaierror] | None]:
+        """Tries each address of worker 0 once.
+
+        Args:
+            connect_s: for each connection.
+            answer_s: for each answer.
+
+        Returns:
+            The connection on which worker 0 has answered, or None; and the last name that isn't
+            known yet, with the error, or None.
+
+        Raises:
+            RunError: worker 0's host can't be a host name.
+        """
+        unknown: tuple[str, socket.gaierror] | None = None
+        for host, port in self._candidates():
+            if unknown and unknown[0] == host:
+                continue
+            try:
+                peer = await self._introduce(host, port, connect_s, answer_s)
+            except socket.gaierror as error:
+                self._seen = (
+                    f"host '{host}' of worker 0 can't be found ({error.strerror}); check its name"
+                )
+                unknown = host, error
+                continue
+            except UnicodeError as error:  # such as a label of over 63 characters
+                raise RunError(f"{self._own.name}: host '{host}' of worker 0: {error}") from error
+            if peer is not None:
+                self._reached = join(host, port)
+                return peer, None
+        return None, unknown
 
     def _candidates(self) -> list[tuple[str, int]]:
         """Returns (host, port) of each address at which worker 0 may be."""
@@ -142,13 +165,15 @@ class Introduction:
                 "look into its log"
             ) from error
 
-    async def _introduce(self, host: str, port: int, answer_s: float) -> Peer | None:
+    async def _introduce(
+        self, host: str, port: int, connect_s: float, answer_s: float
+    ) -> Peer | None:
         """One attempt; None if worker 0 doesn't answer there. Raises gaierror and UnicodeError."""
         clock, inbox = self._deadline.clock, Inbox()
         peer = Peer(clock, inbox.on_message, inbox.on_close)
         admitted = False
         try:
-            await self._deadline.within(self._connect(peer, host, port), self._chief)
+            await self._deadline.within(self._connect(peer, host, port, connect_s), self._chief)
             answer = await self._deadline.within(
                 asyncio.wait_for(inbox.receive(), answer_s), self._chief
             )
@@ -169,9 +194,9 @@ class Introduction:
         self._inbox = inbox
         return peer
 
-    async def _connect(self, peer: Peer, host: str, port: int) -> None:
+    async def _connect(self, peer: Peer, host: str, port: int, connect_s: float) -> None:
         """Connects a peer to an address and sends the introduction."""
-        connection = await connect(host, port, CONNECT_S)
+        connection = await connect(host, port, connect_s)
         own = self._own
         if own.address.startswith(":"):
             own = own._replace(address=join(connection.getsockname()[0], int(own.address[1:])))
