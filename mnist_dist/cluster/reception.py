@@ -15,6 +15,9 @@ from mnist_dist.cluster.topology import Topology
 from mnist_dist.errors import RunError, UsageError
 
 BACKLOG = 4096  # of the accept queue; the kernel takes net.core.somaxconn if that is less
+# Connections accepted in one round of the event loop. Each is read three rounds later, and until
+# then fewer than MOST_STRANGERS must come, so that no worker's introduction is dropped unread.
+ACCEPTED = 64
 LOOK_S = 0.05
 SETTLE_S = 0.05  # for connections that are closing to turn out closed
 
@@ -28,8 +31,9 @@ async def receive(
     """
     admission = Admission(topology, own, deadline)
     server = await asyncio.get_running_loop().create_server(
-        admission.new_peer, sock=listener, backlog=BACKLOG
+        admission.new_peer, sock=listener, backlog=ACCEPTED
     )
+    listener.listen(BACKLOG)  # asyncio takes its `backlog` for both
     try:
         problem = await _wait_for_all(admission, deadline)
         if problem is None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 
+import psutil
 import pytest
 
 from mnist_dist.cluster import ports
@@ -307,6 +308,26 @@ def test_a_worker_is_admitted_during_a_flood(start):
     with flood(workers[0]):
         other = start(workers, 1)
         assert other.heard() == chief.heard() == {"met": workers}
+
+
+def test_a_worker_among_many_strangers_is_heard_before_it_is_dropped(start):
+    """More come at one moment than may stay, all of them after the worker."""
+    workers = addresses(2)
+    chief = start(workers, 0)
+    with connect(workers[0]) as first, first.makefile("r") as lines:
+        first.sendall(hello(token="run-b"))
+        assert json.loads(lines.readline()) == {"other": True}  # so it accepts connections
+    chief.process.send_signal(signal.SIGSTOP)
+    process = psutil.Process(chief.process.pid)
+    wait_for("its stop", lambda: process.status() == psutil.STATUS_STOPPED, 30)
+    with connect(workers[0]) as worker, worker.makefile("r") as lines:
+        worker.settimeout(20)
+        worker.sendall(hello(address=workers[1]))
+        strangers = [connect(workers[0]) for _ in range(700)]
+        chief.process.send_signal(signal.SIGCONT)
+        assert json.loads(lines.readline()) == {"met": True}
+        for stranger in strangers:
+            stranger.close()
 
 
 @pytest.mark.parametrize(("hard", "enough"), [(771, False), (772, True)])
