@@ -24,6 +24,7 @@ class Starter(NamedTuple):
         rank: variable of the process's number.
         size: variable of the number of processes.
         local_rank: variable of its number on this host; empty if there is none.
+        mark: variable that neither srun nor a user sets, so that it proves this starter.
         attempt: variables that together differ between two starts of a run.
     """
 
@@ -32,10 +33,13 @@ class Starter(NamedTuple):
     rank: str
     size: str
     local_rank: str
+    mark: str
     attempt: tuple[str, ...] = ()
 
 
-KUBERNETES = Starter("kubernetes", "Kubernetes", "JOB_COMPLETION_INDEX", NUM_WORKERS, "")
+KUBERNETES = Starter(
+    "kubernetes", "Kubernetes", "JOB_COMPLETION_INDEX", NUM_WORKERS, "", "JOB_COMPLETION_INDEX"
+)
 STARTERS = (
     Starter(
         "mpi",
@@ -43,15 +47,17 @@ STARTERS = (
         "OMPI_COMM_WORLD_RANK",
         "OMPI_COMM_WORLD_SIZE",
         "OMPI_COMM_WORLD_LOCAL_RANK",
+        "OMPI_COMM_WORLD_SIZE",
         ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"),
     ),
-    Starter("mpi", "PMI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
+    Starter("mpi", "PMI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALRANKID"),
     Starter(
         "flux",
         "Flux",
         "FLUX_TASK_RANK",
         "FLUX_JOB_SIZE",
         "FLUX_TASK_LOCAL_ID",
+        "FLUX_JOB_SIZE",
         ("FLUX_JOB_ID",),
     ),
     Starter(
@@ -60,6 +66,7 @@ STARTERS = (
         "RANK",
         "WORLD_SIZE",
         "LOCAL_RANK",
+        "TORCHELASTIC_RUN_ID",
         ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"),
     ),
     KUBERNETES,
@@ -76,6 +83,7 @@ class Place(NamedTuple):
         size: how many there are.
         local_rank: its number on this host; None if the starter doesn't say.
         attempt: differs between two starts of a run; empty if the starter has no such variable.
+        proven: whether the starter itself has set the variables, and not srun or a user.
     """
 
     starter: Starter
@@ -83,6 +91,7 @@ class Place(NamedTuple):
     size: int
     local_rank: int | None
     attempt: str
+    proven: bool
 
 
 def places(environment: Mapping[str, str], cluster: str = "auto") -> list[Place]:
@@ -123,7 +132,7 @@ def _place(starter: Starter, environment: Mapping[str, str]) -> Place | None:
     if environment.get(starter.local_rank):
         local = _number(starter.local_rank, environment)
     attempt = "/".join(environment.get(name, "") for name in starter.attempt).strip("/")
-    return Place(starter, rank, size, local, attempt)
+    return Place(starter, rank, size, local, attempt, bool(environment.get(starter.mark)))
 
 
 def _number(name: str, environment: Mapping[str, str]) -> int:

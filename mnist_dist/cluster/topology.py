@@ -99,9 +99,11 @@ def from_environment(environment: Mapping[str, str], cluster: str = "auto") -> T
     """Reads the workers from the variables of whatever has started this process.
 
     With "auto" the first of these that says there are several processes is taken: TF_CONFIG; Open
-    MPI, PMI, Flux, RANK and WORLD_SIZE, and Kubernetes; srun. srun comes first if all of those
-    before it say the same as srun's step (srun sets PMI's variables, users often RANK). If they
-    differ, such as for mpirun within a step, the process was started by the others.
+    MPI, PMI, Flux, RANK and WORLD_SIZE, and Kubernetes; srun. srun comes before PMI and RANK if
+    they say the same as its step, and if srun or a user can have set them: srun sets PMI_RANK,
+    users often RANK. mpirun has its daemons started by srun, so its processes inherit the
+    variables of a step in which the daemons are the tasks; some of them may say the same as
+    mpirun's by chance.
 
     Args:
         environment: such as os.environ.
@@ -127,7 +129,7 @@ def from_environment(environment: Mapping[str, str], cluster: str = "auto") -> T
             raise UsageError(f"--cluster={cluster}: {wanted} aren't set; set them in each process")
         place = (
             None
-            if cluster == "auto" and _same_as_srun(found, environment)
+            if cluster == "auto" and _set_for_srun(found, environment)
             else (launched.chosen(found))
         )
         if place is not None:
@@ -139,11 +141,13 @@ def from_environment(environment: Mapping[str, str], cluster: str = "auto") -> T
     return Topology()
 
 
-def _same_as_srun(found: Sequence[launched.Place], environment: Mapping[str, str]) -> bool:
-    """Whether all starters give this process the rank that it has in srun's step."""
+def _set_for_srun(found: Sequence[launched.Place], environment: Mapping[str, str]) -> bool:
+    """Whether the starters' variables were set by srun or a user, to what srun's step says."""
     step = environment.get("SLURM_PROCID", ""), environment.get("SLURM_STEP_NUM_TASKS", "")
-    given = {(str(place.rank), str(place.size)) for place in found if place.size > 1}
-    return "SLURM_JOB_ID" in environment and given == {step}
+    several = [place for place in found if place.size > 1]
+    given = {(str(place.rank), str(place.size)) for place in several}
+    proven = any(place.proven for place in several)
+    return "SLURM_JOB_ID" in environment and given == {step} and not proven
 
 
 def _launched(place: launched.Place, environment: Mapping[str, str]) -> Topology:

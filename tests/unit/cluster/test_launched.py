@@ -17,7 +17,12 @@ def open_mpi(rank, size, local="0", namespace="1229062145"):
 
 
 def pmi(rank, size):
-    return {"PMI_RANK": str(rank), "PMI_SIZE": str(size), "MPI_LOCALRANKID": str(rank)}
+    return {**srun_pmi(rank, size), "MPI_LOCALRANKID": str(rank)}
+
+
+def srun_pmi(rank, size):
+    """As srun --mpi=pmi2 sets them."""
+    return {"PMI_RANK": str(rank), "PMI_SIZE": str(size)}
 
 
 def torchrun(rank, size, **more):
@@ -130,13 +135,16 @@ def test_a_size_alone_is_no_task_of_several():
 
 
 def test_which_of_two_starters_wins():
-    """TF_CONFIG, then what mpirun and others say, then srun; srun if all say the same."""
+    """TF_CONFIG, then what mpirun and others say, then srun; srun if a user repeats its words."""
     config = tf_config({"worker": WORKERS})
     assert from_environment({**config, **open_mpi(0, 2), **slurm()}).source == "tf_config"
-    assert from_environment({**slurm(), **pmi(0, 7)}).source == "slurm"  # srun --mpi=pmi2
-    assert from_environment({**slurm(), **pmi(0, 7), **torchrun(0, 7)}).source == "slurm"
+    assert from_environment({**slurm(), **srun_pmi(0, 7)}).source == "slurm"
+    assert from_environment({**slurm(), **srun_pmi(0, 7), **torchrun(0, 7)}).source == "slurm"
     within = from_environment({**slurm(), **open_mpi(5, 24)})  # whose daemons srun has started
     assert (within.source, within.rank, within.num_workers) == ("mpi", 5, 24)
     assert from_environment({**slurm(), **open_mpi(5, 24)}, "slurm").source == "slurm"
     assert from_environment({**slurm(), **torchrun(0, 1)}).source == "slurm"
+    elastic = torchrun(0, 7, TORCHELASTIC_RUN_ID="x")
+    for kind in (open_mpi(0, 7), pmi(0, 7), flux(0, 7), elastic):  # as the daemon's step by chance
+        assert from_environment({**slurm(), **kind}).source != "slurm"
     assert from_environment({**kubernetes(0, 2), **torchrun(0, 2)}).source == "rank"
