@@ -1,5 +1,6 @@
 """The end of a SLURM job's supervisor: what it says, and whether the job is requeued."""
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from mnist_dist.launch.decision import Action, Decision
 from mnist_dist.launch.slurm_job import Job, State, say
 
 MOST_NAMES = 8
+AGAIN_S = 5.0
 
 
 class Ending(NamedTuple):
@@ -68,12 +70,24 @@ class Ending(NamedTuple):
         """Sees that the job ends with this process."""
         if self.batch:
             return code
-        # Without its batch script the job would go on idle. Requeued, a finished run says so.
+        # Requeued, a finished run says so and ends with exit code 0.
         if code == 0 and self.state.can_requeue and slurm_job.requeue(self.job):
             say("requeued, to end with exit code 0")
         else:
-            slurm_job.answer("scancel", self.job.called)
+            cancel(self.job)
         return code
+
+
+def cancel(job: Job) -> None:
+    """Cancels a job that has lost its batch script, and would hold its nodes until its time limit.
+
+    Returns when SLURM is ending the job, if this process hasn't been ended with it.
+    """
+    say("cancels the job, which doesn't end by itself: its batch script is lost")
+    slurm_job.answer("scancel", job.called)
+    while slurm_job.state(job).name in ("", "RUNNING"):
+        time.sleep(AGAIN_S)
+        slurm_job.answer("scancel", job.called)
 
 
 def advise(job: Job, left_s: float, lead_s: float) -> None:

@@ -20,6 +20,7 @@ from mnist_dist import bounded
 from mnist_dist.errors import UsageError
 from mnist_dist.launch import slurm_job
 from mnist_dist.launch.decision import End, How
+from mnist_dist.launch.slurm_ending import cancel
 from mnist_dist.launch.slurm_job import say
 from mnist_dist.launch.slurm_settings import Run, Settings
 from mnist_dist.launch.slurm_supervisor import Supervisor
@@ -53,25 +54,40 @@ def _command(argv: Sequence[str]) -> int:
     watch = Watch(max(SILENT_S, run.peer_timeout_s))
     if not watch.lost():
         return 0
-    state = watch.state
+    return _take_over(watch.state, log, run)
+
+
+def _take_over(state: dict[str, Any], log: str, run: Run) -> int:
+    """Goes on with the run; returns the supervisor's exit code.
+
+    Args:
+        state: what the supervisor last said of the run.
+        log: the job's; empty if it has none.
+        run: the trainer's flags.
+    """
+    here = os.environ.get("SLURMD_NODENAME", "")
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("SLURM")
     }
-    here = os.environ.get("SLURMD_NODENAME", "")
     environment |= {**state["environment"], "SLURMD_NODENAME": here}
-    if log:
-        handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
     job = slurm_job.of(environment, Path.cwd())
-    say(f"{state['batch']}, where this script ran, doesn't answer: {here} goes on in its place")
-    ends = [
-        End(rank, host, How.LOST if host == state["batch"] else How.FAILED)
-        for rank, host in enumerate(state["hosts"])
-    ]
-    settings = Settings.read(environment, len(job.nodes))
-    supervisor = Supervisor(job, settings, run, environment, batch=False)
-    return supervisor.take_over(ends, state["losses"])
+    try:
+        if log:
+            handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.dup2(handle, 1)
+            os.dup2(handle, 2)
+        say(f"{state['batch']}, where this script ran, doesn't answer: {here} goes on in its place")
+        ends = [
+            End(rank, host, How.LOST if host == state["batch"] else How.FAILED)
+            for rank, host in enumerate(state["hosts"])
+        ]
+        settings = Settings.read(environment, len(job.nodes))
+        supervisor = Supervisor(job, settings, run, environment, batch=False)
+        return supervisor.take_over(ends, state["losses"])
+    except Exception as error:  # such as a full disk; the nodes mustn't be held idle
+        say(f"{error}; to go on, submit the same again with {job.to_go_on}")
+        cancel(job)
+        raise
 
 
 class Watch:

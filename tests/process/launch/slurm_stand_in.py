@@ -2,7 +2,8 @@
 
 The folder STAND_IN holds what it answers: `tries.json`, a list with one try after another, each
 from a rank to how its task ends (an exit code, a signal's words, or "lost" for never); `job`, what
-`scontrol show job` says; `dead`, the hosts that answer nothing. It writes each call to `calls`.
+`scontrol show job` says; `dead`, the hosts that answer nothing; `no-requeue`, if it exists, has
+`scontrol requeue` refuse. It writes each call to `calls`. A job that is cancelled has that state.
 A task of the supervisor's standby runs for real, with the host's name.
 """
 
@@ -64,16 +65,24 @@ def srun(words: Sequence[str]) -> int:
 def scontrol(words: Sequence[str]) -> int:
     """Shows or requeues the job."""
     if words[0] == "requeue":
-        return 0
+        return int((FOLDER / "no-requeue").exists())
     print(read("job"))
     return 0 if read("job") else 1
+
+
+def scancel(words: Sequence[str]) -> int:
+    """Cancels the job; a signal to a step does nothing."""
+    if words == ["7"]:
+        (FOLDER / "job").write_text(read("job").replace("RUNNING", "CANCELLED"))
+    return 0
 
 
 def main(name: str, words: Sequence[str]) -> int:
     """Runs a command; returns its exit code."""
     with (FOLDER / "calls").open("a") as file:
         file.write(f"{name} {' '.join(words)}\n")
-    return {"srun": srun, "scontrol": scontrol}.get(name, lambda _: 0)(words)
+    commands = {"srun": srun, "scontrol": scontrol, "scancel": scancel}
+    return commands.get(name, lambda _: 0)(words)
 
 
 if __name__ == "__main__":

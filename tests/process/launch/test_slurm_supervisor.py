@@ -213,20 +213,58 @@ def test_it_waits_for_slurmctld(slurm):
     assert process.wait(timeout=60) == 0
 
 
-def test_the_standby_takes_over(slurm):
-    """From a batch host that is gone with its supervisor, in the middle of a try."""
-    process = slurm.start({"0": "lost"}, {"0": 1, "1": "Killed"}, {}, flags=["--peer_timeout=2"])
+def lose_the_supervisor(slurm, *later_tries, **environment):
+    """Starts a run and takes its batch host away, with the supervisor, in the middle of a try."""
+    tries = ({"0": "lost"}, *later_tries)
+    process = slurm.start(*tries, flags=["--peer_timeout=2"], **environment)
     wait_for("the standby", lambda: slurm.called("mnist_dist.launch.standby"), 30)
     wait_for("the first try", lambda: slurm.tried, 30)
+    take_away(slurm, process)
+
+
+def take_away(slurm, process):
+    """Has n1 and the supervisor on it end, and waits for the standby on n2."""
     slurm.dead("n1")
     process.kill()
     process.wait()
     slurm.wait_said("n1, where this script ran, doesn't answer: n2 goes on in its place")
+
+
+def test_the_standby_takes_over(slurm):
+    lose_the_supervisor(slurm, {"0": 1, "1": "Killed"}, {})
     slurm.wait_said("train.slurm: requeued, to end with exit code 0")
     assert "worker 0 (n1) lost: goes on from step 0 on n2, n3" in slurm.said
     assert "worker 1 (n3) killed: goes on from step 0 on n2, n3" in slurm.said
     assert slurm.tried == ["n1 n2 n3", "n2 n3", "n2 n3"]
     assert slurm.called("scontrol requeue 7")
+
+
+@pytest.mark.parametrize("refused_by", ["job", "site"])
+@pytest.mark.parametrize("least", ["", "3"])
+def test_a_standby_that_cant_requeue_cancels_the_job(slurm, least, refused_by):
+    slurm.answer(requeue=int(refused_by == "site"))
+    (slurm.folder / "no-requeue").touch()
+    lose_the_supervisor(slurm, {}, MNIST_DIST_MIN_NODES=least)
+    slurm.wait_said("cancels the job")
+    wait_for("the end of the job", lambda: slurm.called("scancel 7"), 30)
+    assert slurm.called("scontrol requeue 7") == ["scontrol requeue 7"] * (refused_by == "site")
+    assert ("train.slurm: finished\n" in slurm.said) == (not least)
+    assert ("2 workers can be started here, 3 are wanted" in slurm.said) == bool(least)
+    assert ("submit the same again with MNIST_DIST_RUN_DIR=" in slurm.said) == bool(least)
+
+
+def test_a_standby_that_cant_take_over_cancels_the_job(slurm):
+    """Here a folder is in the place of a file that it writes."""
+    process = slurm.start({"0": "lost"}, flags=["--peer_timeout=2"])
+    wait_for("the standby", lambda: slurm.called("mnist_dist.launch.standby"), 30)
+    wait_for("the first try", lambda: slurm.tried, 30)
+    record = slurm.folder / "runs/job-7/launcher.json"
+    record.unlink()
+    record.mkdir()
+    take_away(slurm, process)
+    slurm.wait_said("submit the same again with MNIST_DIST_RUN_DIR=")
+    wait_for("the end of the job", lambda: slurm.called("scancel 7"), 30)
+    assert "Traceback" not in slurm.said
 
 
 def test_a_standby_that_has_ended_is_started_on_another_node(slurm):
