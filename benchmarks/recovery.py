@@ -1,12 +1,19 @@
 """Seconds from a worker's death to the next training step, under a launcher that restarts.
 
-    python -m benchmarks.recovery [--kills=20] [--how=local|ssh] [--hosts=n1,n2] [-- FLAGS]
+    python -m benchmarks.recovery [--kills=20] [--how=local|ssh|slurm] [--hosts=n1,n2] [-- FLAGS]
 
 Starts a training of two workers, a small network unless FLAGS say otherwise, with a checkpoint
-every 20 steps. Each time a few steps have been trained, one worker gets SIGKILL, and the time to
-the next line of a step in the log is taken. Prints each time, the median and the longest. With
-`--how=ssh` the workers are killed on their hosts by ssh; the hosts have to share the run's folder,
-which is a new one in the current folder.
+every 20 steps. Each time it has saved a newer checkpoint, one worker gets SIGKILL after a random
+time, and the time until the log's next line of a step is taken. Prints each time, the median and
+the longest.
+
+--how=ssh starts launch/ssh.sh and kills the workers on --hosts by ssh. --how=slurm submits
+launch/train.slurm with two nodes and kills the tasks by srun; give the partition, account and the
+like as SBATCH_PARTITION, SBATCH_ACCOUNT ... The hosts have to share the run's folder, which is a
+new one in the current folder, and to agree on the time. Without a cluster:
+
+    python -m tests.lab slurm -- python -m benchmarks.recovery --how=slurm
+    python -m tests.lab ssh -- python -m benchmarks.recovery --how=ssh --hosts=n1,n2
 """
 
 import argparse
@@ -18,106 +25,258 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
-import psutil
+from benchmarks.kill_worker import kill_worker
+from mnist_dist.cluster.hostlist import expand_hostlist
+from mnist_dist.launch import slurm_job
+from mnist_dist.run import store
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--no_gpu", "--conv_filters=2,4", "--dense_units=16", "--batch_size=48")
 STEPS = ("--max_steps=0", "--epochs=100000", "--checkpoint_every_steps=20", "--steps_per_loop=5")
-LOG = ("--log_interval=1", "--validation_size=500", "--peer_timeout=30")
-BEFORE_KILL_S = (3.0, 6.0)  # of training between two kills
+LOG = ("--log_interval=5", "--log_every_s=0", "--validation_size=500", "--peer_timeout=30")
+RESUMED, STEP = r"Goes on from .*, global step \d+", r"Batch #\d+"
+BEFORE_KILL_S = (0.0, 2.0)
 PATIENCE_S = 600.0
+POLL_S = 0.05
+ASK_S = 5.0
+WORKERS = 2
 
 
-class Run:
-    """A training under a launcher that restarts it."""
+class Training(Protocol):
+    """A training of two workers that was started."""
 
-    def __init__(self, launcher: list[str], folder: Path, flags: list[str]) -> None:
-        words = [*launcher, "--restarts=3", "--", *SMALL, *STEPS, *LOG, f"--run_dir={folder}"]
-        self.process = subprocess.Popen(
-            ["bash", *words, *flags],
+    def running(self) -> bool:
+        """Whether it hasn't ended."""
+
+    def kill(self, number: int) -> float:
+        """Kills a worker, another one for each number; returns seconds since 1970 at the kill."""
+
+    def end(self) -> None:
+        """Ends it; returns when it has ended."""
+
+
+class Script:
+    """A training under launch/local.sh or launch/ssh.sh.
+
+    Args:
+        words: the script with its arguments.
+        hosts: of ssh.sh; none for local.sh.
+        folder: for the log and the run.
+        flags: of the trainer.
+    """
+
+    def __init__(
+        self, words: Sequence[str], hosts: Sequence[str], folder: Path, flags: Sequence[str]
+    ) -> None:
+        self._hosts, self._run_dir = hosts, folder / "run"
+        with (folder / "log").open("w") as log:
+            self._process = subprocess.Popen(
+                ["bash", *words, "--restarts=3", "--", f"--run_dir={self._run_dir}", *flags],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={"MNIST_DIST_PYTHON": sys.executable, **os.environ},
+            )
+
+    def running(self) -> bool:
+        """As `Training.running`."""
+        return self._process.poll() is None
+
+    def kill(self, number: int) -> float:
+        """As `Training.kill`."""
+        if self._hosts:
+            ssh = shlex.split(os.environ.get("MNIST_DIST_SSH", "ssh"))
+            command = f"cd {shlex.quote(str(ROOT))} && {shlex.join(killing(self._run_dir, number))}"
+            return killed_on_one([[*ssh, host, command] for host in in_turn(self._hosts, number)])
+        killed_at = kill_worker(str(self._run_dir), number)
+        if killed_at is None:
+            raise SystemExit(f"no worker of {self._run_dir} runs here")
+        return killed_at
+
+    def end(self) -> None:
+        """As `Training.end`."""
+        self._process.terminate()
+        self._process.wait()
+
+
+class SlurmJob:
+    """A training under launch/train.slurm.
+
+    Args:
+        folder: for the log and the run.
+        flags: of the trainer.
+    """
+
+    def __init__(self, folder: Path, flags: Sequence[str]) -> None:
+        self._run_dir = folder / "run"
+        variables = {
+            "MNIST_DIST_PYTHON": sys.executable,
+            **os.environ,
+            "MNIST_DIST_RUN_DIR": str(self._run_dir),
+        }
+        words = ("--parsable", f"--nodes={WORKERS}", f"--chdir={ROOT}", f"--output={folder}/log")
+        self._job = subprocess.run(
+            ["sbatch", *words, f"{ROOT}/launch/train.slurm", *flags],
+            env=variables,
+            check=True,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
             text=True,
-            env={"MNIST_DIST_PYTHON": sys.executable, **os.environ},
+        ).stdout.strip()
+        self._asked, self._there = time.monotonic(), True
+
+    def running(self) -> bool:
+        """As `Training.running`; asks SLURM every few seconds."""
+        if time.monotonic() - self._asked > ASK_S:
+            self._asked, self._there = time.monotonic(), bool(self._ask("%i"))
+        return self._there
+
+    def kill(self, number: int) -> float:
+        """As `Training.kill`."""
+        command = killing(self._run_dir, number)
+        hosts = expand_hostlist(self._ask("%N"))
+        start = f"--chdir={ROOT}"
+        return killed_on_one(
+            [
+                [*slurm_job.overlapping(self._job, host), start, *command]
+                for host in in_turn(hosts, number)
+            ]
         )
-        self._stepped = threading.Event()
-        self._lines: list[str] = []
-        threading.Thread(target=self._read, daemon=True).start()
 
-    def wait_for_step(self) -> None:
-        """Returns at the next line of a step."""
-        self._stepped.clear()
+    def end(self) -> None:
+        """As `Training.end`."""
+        subprocess.run(["scancel", self._job], check=True)
+        while self._ask("%i"):
+            time.sleep(POLL_S)
+
+    def _ask(self, what: str) -> str:
+        """A field of squeue's line about the job; empty if the job has ended."""
+        return slurm_job.answer("squeue", "--noheader", f"--jobs={self._job}", "-o", what).strip()
+
+
+def in_turn(hosts: Sequence[str], number: int) -> list[str]:
+    """All hosts, beginning with another one for each number."""
+    first = number % len(hosts)
+    return [*hosts[first:], *hosts[:first]]
+
+
+def killing(run_dir: Path, number: int) -> list[str]:
+    """The command that kills a worker on the host where it runs."""
+    return [sys.executable, "-m", "benchmarks.kill_worker", str(run_dir), str(number)]
+
+
+def killed_on_one(commands: Sequence[Sequence[str]]) -> float:
+    """Runs commands until one has killed a worker; returns seconds since 1970 at the kill."""
+    for command in commands:
+        done = subprocess.run(
+            command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        if done.returncode == 0:
+            return float(done.stdout.split()[-1])
+    raise SystemExit(f"no worker could be killed:\n{done.stderr}")
+
+
+class Log:
+    """A log that grows, read line by line.
+
+    Args:
+        path: of the log, which may not exist yet.
+        running: whether anybody writes to it.
+    """
+
+    def __init__(self, path: Path, running: Callable[[], bool]) -> None:
+        self._path, self._running = path, running
+        self._read, self._partial = 0, ""
+        self._last = list[str]()
+
+    def skip(self) -> None:
+        """Reads all that is there."""
+        self._lines()
+
+    def wait_for(self, *patterns: str) -> None:
+        """Returns when further lines have come that match the patterns, in this order."""
         end = time.monotonic() + PATIENCE_S
-        while not self._stepped.wait(0.05):
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise SystemExit("".join(["no further step:\n", *self._lines[-20:]]))
+        left = list(patterns)
+        while left:
+            for line in self._lines():
+                if left and re.search(left[0], line):
+                    left.pop(0)
+            if left and (not self._running() or time.monotonic() > end):
+                raise SystemExit("\n".join([f"no line '{left[0]}' in the log:", *self._last]))
+            time.sleep(POLL_S)
 
-    def wait_for_silence(self) -> None:
-        """Returns when no line of a step has come for a second: what was under way is printed."""
-        while True:
-            self._stepped.clear()
-            if not self._stepped.wait(1.0):
-                return
-
-    def _read(self) -> None:
-        for line in self.process.stdout or ():
-            self._lines.append(line)
-            if re.search(r"Batch #\d+", line):
-                self._stepped.set()
-
-
-def kill_local(run: Run, draw: random.Random) -> None:
-    """Kills a worker, which is a child of the launcher."""
-    draw.choice(psutil.Process(run.process.pid).children()).kill()
-
-
-def kill_by_ssh(host: str) -> None:
-    """Kills the worker on a host."""
-    ssh = shlex.split(os.environ.get("MNIST_DIST_SSH", "ssh"))
-    command = [*ssh, host, "pkill -KILL -f '[m]nist_dist.train'"]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    def _lines(self) -> list[str]:
+        """The whole lines that have come since the last call."""
+        if not self._path.exists():
+            return []
+        with self._path.open(errors="replace", newline="") as file:
+            file.seek(self._read)
+            text = self._partial + file.read()
+            self._read = file.tell()
+        *lines, self._partial = text.split("\n")
+        self._last = [*self._last, *lines][-20:]
+        return lines
 
 
-def measured(run: Run, kills: int, how: str, hosts: list[str]) -> list[float]:
+def measured(training: Training, folder: Path, kills: int) -> list[float]:
     """Seconds from each kill to the next step."""
-    draw, found = random.Random(0), list[float]()  # noqa: S311
+    log = Log(folder / "log", training.running)
+    draw, found, step = random.Random(0), list[float](), 0  # noqa: S311
     for number in range(kills):
-        run.wait_for_step()
+        log.wait_for(STEP)
+        while (newest := newest_step(folder / "run/checkpoints")) <= step:
+            log.wait_for(STEP)  # otherwise the restarts would be without progress
+        step = newest
         time.sleep(draw.uniform(*BEFORE_KILL_S))
-        began = time.monotonic()
-        if how == "local":
-            kill_local(run, draw)
-        else:
-            kill_by_ssh(hosts[number % len(hosts)])
-        run.wait_for_silence()
-        run.wait_for_step()
-        found.append(time.monotonic() - began)
+        log.skip()
+        killed_at = training.kill(number)
+        log.wait_for(RESUMED, STEP)
+        found.append(time.time() - killed_at)
         print(f"kill {number + 1}: {found[-1]:.1f} s", flush=True)
     return found
 
 
+def newest_step(checkpoints: Path) -> int:
+    """The global step of the newest whole checkpoint; 0 if there is none."""
+    saved, _ = store.newest(checkpoints)
+    return saved.step if saved else 0
+
+
+def started(how: str, hosts: str, folder: Path, flags: Sequence[str]) -> Training:
+    """Starts the training."""
+    if how == "slurm":
+        return SlurmJob(folder, flags)
+    if how == "ssh":
+        return Script(
+            [f"{ROOT}/launch/ssh.sh", f"--hosts={hosts}"], hosts.split(","), folder, flags
+        )
+    return Script([f"{ROOT}/launch/local.sh", "-n", str(WORKERS)], (), folder, flags)
+
+
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--how", choices=("local", "ssh"), default="local")
+    parser.add_argument("--how", choices=("local", "ssh", "slurm"), default="local")
     parser.add_argument("--hosts", default="", help="of --how=ssh, with commas between")
     parser.add_argument("flags", nargs="*", help="after --: flags of mnist_dist.train")
     given = parser.parse_args()
-    launcher = [f"{ROOT}/launch/local.sh", "-n", "2"]
-    if given.how == "ssh":
-        launcher = [f"{ROOT}/launch/ssh.sh", f"--hosts={given.hosts}"]
-    with tempfile.TemporaryDirectory(prefix="recovery-", dir=".") as folder:
-        run = Run(launcher, Path(folder, "run").absolute(), given.flags)
+    if (given.how == "ssh") != bool(given.hosts):
+        parser.error("--hosts belongs to --how=ssh, which needs it")
+    with tempfile.TemporaryDirectory(prefix="recovery-", dir=".") as name:
+        folder = Path(name).absolute()
+        flags = [*SMALL, *STEPS, *LOG, *given.flags]
+        training = started(given.how, given.hosts, folder, flags)
         try:
-            found = measured(run, given.kills, given.how, given.hosts.split(","))
+            found = measured(training, folder, given.kills)
         finally:
-            run.process.terminate()
-            run.process.wait()
+            training.end()
     print(
         f"{given.how}: {len(found)} kills, seconds to the next step: median "
         f"{statistics.median(found):.1f}, most {max(found):.1f}"

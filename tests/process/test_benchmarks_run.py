@@ -1,6 +1,7 @@
-"""One suite of the benchmark runs; what it measures here is no figure and isn't looked at."""
+"""Benchmarks run; what they measure here is no figure and isn't looked at."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -30,3 +31,25 @@ def test_a_quick_step(tmp_path):
     for name in table["not_installed"]:
         assert f"| {name} | not installed |" in done.stdout
     assert {"cpu", "cpu_features", "tensorflow", "torch"} <= set(found["machine"])
+
+
+def test_recovery_from_a_kill_on_this_machine(tmp_path):
+    """The other launchers need their labs: tests/slurm, tests/process/launch."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.recovery", "--kills=1"],
+        **{"capture_output": True, "text": True, "cwd": tmp_path, "timeout": DEADLINE_S},
+        env={**environment(), "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert_kills(done.stdout, "local", 1)
+    assert not list(tmp_path.iterdir())
+
+
+def assert_kills(said, how, number):
+    """A line for each kill, and a last one with the figures of those."""
+    *kills, last = said.splitlines()
+    seconds = [float(re.fullmatch(r"kill \d+: ([\d.]+) s", line)[1]) for line in kills]
+    assert len(seconds) == number
+    assert min(seconds) > 0
+    assert last.startswith(f"{how}: {number} kills, seconds to the next step: median ")
+    assert last.endswith(f", most {max(seconds):.1f}")

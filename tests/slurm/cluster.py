@@ -163,6 +163,20 @@ class Cluster:
             text=True,
         )
 
+    def call(self, *command: str, environment: dict[str, str]) -> int:
+        """Runs a command on the controller with this process's own streams and folder.
+
+        Args:
+            command: the program and its arguments.
+            environment: variables that are set besides the cluster's.
+
+        Returns:
+            Its exit code.
+        """
+        return subprocess.call(
+            [*self._entering("ctl"), *command], env={**self.environment, **environment}
+        )
+
     def ask(self, *command: str) -> str:
         """Output of a command that has to succeed."""
         done = self.run(*command)
