@@ -86,6 +86,9 @@ RUN_BY = {
         "tests/process/cluster/test_mpi.py::"
         "test_two_and_four_processes_train_one_run_with_the_bits_of_one_process"
     ),
+    rf"salloc --nodes=2 mpirun -n 2 {TRAIN} .*": (
+        "tests/slurm/test_mpirun_in_a_job.py::test_two_workers_train_one_run"
+    ),
     r"mpirun -n \d+ python -m mnist_dist\.doctor": (
         "tests/process/cluster/test_mpi.py::test_the_doctor_shows_how_they_share_the_host"
     ),
