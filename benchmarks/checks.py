@@ -2,9 +2,11 @@
 
     python -m benchmarks.checks [--batch_size=64] [--shards=0] [--virtual_devices=0] [--workers=1]
 
-For each interval between checks, the time of a step divided by that without checks: medians of
-rounds in alternating order. And the time of a save's comparison, beside that of the save. A machine
-with other work gives other ratios; the first row, without checks again, shows by how much.
+It prints a row of the table in docs/exact.md: for each interval between checks, the time of a step
+divided by that without checks, the median and the range of rounds in alternating order; and how
+long the loop waits at a save, with several replicas also for the comparison. The column without
+checks, measured again, shows the noise. A run takes `--steps` steps and about 10 s to start, and
+there are 5 runs a round.
 """
 
 import argparse
@@ -14,10 +16,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 INTERVALS = (0, 0, 1000, 100, 10)  # 0: no checks; the first is the reference
+COLUMNS = ("", "step, ms", "repeated", "1,000", "100", "10", "save, ms", "of it comparison, ms")
 ROOT = Path(__file__).parents[1]
 
 ONE_RUN = """
@@ -45,6 +49,15 @@ sys.exit(code)
 """
 
 
+WORKERS = """
+import sys
+from mnist_dist.launch.processes import LocalStarter
+from mnist_dist.launch.workers import Workers
+starter = LocalStarter(sys.argv[2:], int(sys.argv[1]))
+sys.exit(Workers("checks", 20).run(lambda: starter.start(starter.hosts(again=False))))
+"""
+
+
 def measured(given: argparse.Namespace, every: int, folder: Path) -> dict[str, Any]:
     """One run: seconds of a step, and seconds of each comparison and save on worker 0."""
     flags = [
@@ -57,9 +70,7 @@ def measured(given: argparse.Namespace, every: int, folder: Path) -> dict[str, A
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     folder.mkdir()
     if given.workers > 1:
-        start = "import sys; from mnist_dist.launch.processes import Workers; "
-        start += "sys.exit(Workers(sys.argv[2:], int(sys.argv[1]), 20).run())"
-        program = [sys.executable, "-c", start, str(given.workers), *program]
+        program = [sys.executable, "-c", WORKERS, str(given.workers), *program]
     subprocess.run(program, check=True, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL)
     lines = map(json.loads, (folder / "times.jsonl").read_text().splitlines())
     times = {line["step"]: line["seconds"] for line in lines}
@@ -84,20 +95,29 @@ def main() -> None:
             for index, every in order:
                 place = Path(folder) / f"{number}-{index}"
                 found[index].append(measured(given, every, place))
-    print("| checks | step, ms | divided by that without |\n| --- | --- | --- |")
-    for every, runs in zip(INTERVALS[1:], found[1:], strict=True):
-        ratios = [one["step_s"] / base["step_s"] for one, base in zip(runs, found[0], strict=True)]
-        step_ms = 1e3 * statistics.median(one["step_s"] for one in runs)
-        name = f"every {every} steps" if every else "none, repeated"
-        spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
-        print(f"| {name} | {step_ms:.2f} | {spread} |")
-    runs = [one for column in found for one in column]
-    compared = [1e3 * one for run in runs for one in run["compared_s"]]
-    saved = [1e3 * one for run in runs for one in run["saved_s"]]
-    print(
-        f"\nThe loop stands still for {statistics.median(saved):.1f} ms at a save, "
-        f"{statistics.median(compared):.1f} ms of it to compare the replicas."
-    )
+    print(f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}")
+    print(f"| {' | '.join(row(given, found))} |")
+
+
+def row(given: argparse.Namespace, found: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+    """The cells of the table.
+
+    Args:
+        given: the flags.
+        found: for each of INTERVALS and each round, what `measured` has returned.
+    """
+    name = f"{given.workers} worker(s), batch {given.batch_size}"
+    name += f", --shards={given.shards}" if given.shards else ""
+    name += f", --virtual_devices={given.virtual_devices}" if given.virtual_devices else ""
+    base = [one["step_s"] for one in found[0]]
+    cells = [name, f"{1e3 * statistics.median(base):.2f}"]
+    for runs in found[1:]:
+        ratios = [one["step_s"] / without for one, without in zip(runs, base, strict=True)]
+        cells.append(f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+    for key in ("saved_s", "compared_s"):
+        ms = [1e3 * one for runs in found for run in runs for one in run[key]]
+        cells.append(f"{statistics.median(ms):.1f}")
+    return cells
 
 
 if __name__ == "__main__":

@@ -79,12 +79,13 @@ class Assembly(NamedTuple):
     checking: Checking | None
 
 
-def assemble(
+def assemble(  # noqa: PLR0913
     config: Config,
     data: ImageData,
     devices: Devices,
     strategy: tf.distribute.Strategy | None = None,
     block_steps: int = 0,
+    workers_per_host: int = 1,
 ) -> Assembly:
     """Builds everything that a training step needs.
 
@@ -94,6 +95,7 @@ def assemble(
         devices: this worker's devices.
         strategy: another strategy than that of the devices, such as that of one replica alone.
         block_steps: global steps in a full block; 0: as the flags say.
+        workers_per_host: see Checking.
 
     Raises:
         UsageError: flags that don't fit the data or the devices.
@@ -107,7 +109,7 @@ def assemble(
     built = state.build(strategy, network, optimizer(config))
     sent = sending(config, gradients(network, built), devices, replicas)
     reduce = reduction(config, sent, replicas)
-    checked = checking(config, replicas, len(devices.names))
+    checked = checking(config, replicas, len(devices.names), workers_per_host)
     step = settings(config)._replace(xla=computed.xla, factored=reduce.names, checking=checked)
     return Assembly(
         order=ordered,
@@ -260,19 +262,23 @@ def reduction(config: Config, sent: Sending, replicas: int) -> ReducePlan:
     return sent.plan(rows_of_step(batch, micro_batches, config.shards, replicas))
 
 
-def checking(config: Config, replicas: int, devices: int) -> Checking | None:
+def checking(config: Config, replicas: int, devices: int, workers_per_host: int) -> Checking | None:
     """Which steps compute a part twice, on a number of replicas in all; None for none.
 
     Args:
         config: the flags.
         replicas: over all workers.
         devices: of each worker; a strategy of one replica uses one of them.
+        workers_per_host: see Checking.
     """
     if not config.check_every_steps:
         return None
     devices = min(devices, replicas)
     shards = config.shards // replicas // config.accumulate_steps
-    return Checking(config.check_every_steps, config.seed, replicas // devices, devices, shards)
+    workers = replicas // devices
+    return Checking(
+        config.check_every_steps, config.seed, workers, devices, shards, workers_per_host
+    )
 
 
 def settings(config: Config) -> Settings:

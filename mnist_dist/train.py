@@ -7,6 +7,7 @@ exits.begin(__name__, stops=True)
 import contextlib
 import dataclasses
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from mnist_dist.cluster import job
 from mnist_dist.cluster.topology import Topology, from_environment
 from mnist_dist.config import Config
 from mnist_dist.data import sources
+from mnist_dist.data.checking import workers_per_host
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices.startup_messages import one_dnn_has, without_startup_messages
 from mnist_dist.errors import EXIT_SAVED, UsageError
@@ -112,7 +114,10 @@ def _run(
         computing, why = _with_precision(config, data, joined)
         kind, threads = hardware.arithmetic(joined.devices.names[0]), resources.cores()
         computing, product = reduce_choice.settled(computing, kind, threads, joined.difference)
-        made = assembly.assemble(computing, data, joined.devices)
+        per_host = 1
+        if config.check_every_steps:
+            per_host = joined.exchange(socket.gethostname(), workers_per_host)
+        made = assembly.assemble(computing, data, joined.devices, workers_per_host=per_host)
         if config.reduce == "factors":
             made.reduce.check()
         joined.agree("the file of --network", str(made.architecture.identity))

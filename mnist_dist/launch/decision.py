@@ -25,7 +25,9 @@ from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE, EXIT_WRONG_BITS
 MOST_KILLS = 2
 """A host on which so many workers were lost is left out, as long as another one is left.
 
-A host that computed wrong bits is left out after the first time.
+A host suspected of wrong bits is left out after the first time. If no majority has shown which of
+two hosts is wrong, both are suspected: the run goes on without both if it can. If every host that
+answers is left out, it goes on with all of them, so that a fault that happened once doesn't end it.
 """
 
 NOT_STARTED = (EXIT_USAGE, 126, 127)
@@ -42,7 +44,7 @@ class How(enum.Enum):
     KILLED = "killed"
     LOST = "lost"
     SILENT = "silent"
-    WRONG_BITS = "computed wrong bits"
+    WRONG_BITS = "suspected of wrong bits"
 
 
 HOST_TO_BLAME = (How.KILLED, How.LOST, How.SILENT, How.WRONG_BITS)
@@ -135,8 +137,8 @@ def decide(now: Situation) -> Decision:
     tries = 0 if now.progress else now.tries + 1
     losses = Counter(now.losses)
     losses.update(end.host for end in now.ends if end.how in HOST_TO_BLAME)
-    wrong = {end.host for end in now.ends if end.how is How.WRONG_BITS}
-    losses.update(dict.fromkeys(wrong, MOST_KILLS))  # at once: a wrong sum spoils all results
+    suspects = {end.host for end in now.ends if end.how is How.WRONG_BITS}
+    losses.update(dict.fromkeys(suspects, MOST_KILLS))  # at once: a wrong sum spoils all results
     ways = {end.how for end in now.ends}
 
     def chosen(action: Action, reason: str) -> Decision:

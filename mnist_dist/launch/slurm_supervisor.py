@@ -14,7 +14,16 @@ from pathlib import Path
 
 from mnist_dist.errors import EXIT_FAILED
 from mnist_dist.launch import attempts, slurm_job
-from mnist_dist.launch.decision import Action, Decision, End, How, Situation, allowed, decide
+from mnist_dist.launch.decision import (
+    MOST_KILLS,
+    Action,
+    Decision,
+    End,
+    How,
+    Situation,
+    allowed,
+    decide,
+)
 from mnist_dist.launch.slurm_ending import Ending, advise, names
 from mnist_dist.launch.slurm_job import Job, State, say
 from mnist_dist.launch.slurm_owner import claim, superseded_by
@@ -62,8 +71,10 @@ class Supervisor:
         self._standby = Standby(job.number, standby, environment)
         training = len(job.nodes) - settings.spares
         self._most = sum(job.tasks[:training])
-        share = settings.min_nodes / training if settings.min_nodes else 0.5
-        self._least = math.ceil(self._most * share)
+        # Where --shards doesn't divide over all of them, fewer train.
+        most = allowed(self._most, run.shards, run.replicas(job.gpus)) or self._most
+        share = settings.min_nodes / training if settings.min_nodes else 0.5 * most / self._most
+        self._least = min(math.ceil(self._most * share), most)
         if environment.get("MNIST_DIST_HOSTS"):  # of all tasks by rank: it fits no other number
             self._least = self._most
 
@@ -213,10 +224,12 @@ class Supervisor:
         self._standby.keep(list(dict.fromkeys(others)), state)
 
     def _why_idle(self, idle: Sequence[str]) -> str:
-        left_out = [host for host in idle if self._losses.get(host)]
+        left_out = [host for host in idle if self._losses.get(host, 0) >= MOST_KILLS]
         shards = self._planned.shards
         reason = f"--shards={shards}" if shards else "MNIST_DIST_SPARES"
-        return f"idle: {names(idle)} ({'workers were lost there' if left_out else reason})"
+        others = [host for host in idle if host not in left_out]
+        why = {"left out": left_out, reason: others}
+        return "idle: " + ", ".join(f"{names(h)} ({text})" for text, h in why.items() if h)
 
 
 def _log_path() -> str:

@@ -107,7 +107,9 @@ def _outvoted(
     for ballot in votes:
         alone = len({place for place, _ in ballot}) == 1
         for tensor in range(len(ballot[0][1])):
-            right = majority([(rank, digests[tensor]) for (rank, _), digests in ballot])
+            right = majority(
+                [(reports[rank]["host"], rank, digests[tensor]) for (rank, _), digests in ballot]
+            )
             for place, digests in ballot:
                 if digests[tensor] != right:
                     wrong[place].add(tensor)
@@ -120,19 +122,21 @@ def _outvoted(
     return sorted(found, key=lambda one: not one.known)
 
 
-def majority(votes: Sequence[tuple[int, int]]) -> int | None:
+def majority(votes: Sequence[tuple[str, int, int]]) -> int | None:
     """The digest that more than half have; None if there is none.
 
-    Replicas of one worker may err alike, by the worker's data or processor. So where several
-    workers vote, those for the majority's digest must be of two workers at least.
+    Replicas of one host may err alike, by the host's data, memory or processor. So if several hosts
+    vote, the majority must include two of them. The same holds for the workers of a single host.
 
     Args:
-        votes: the rank of each replica's worker, and its digest.
+        votes: for each replica the host and the rank of its worker, and its digest.
     """
-    digest, count = Counter(digest for _, digest in votes).most_common(1)[0]
-    voters = {rank for rank, one in votes if one == digest}
-    single = len({rank for rank, _ in votes}) == 1
-    return digest if 2 * count > len(votes) and (single or len(voters) > 1) else None
+    digest, count = Counter(digest for _, _, digest in votes).most_common(1)[0]
+    several_hosts = len({host for host, _, _ in votes}) > 1
+    groups = [(host if several_hosts else rank, one) for host, rank, one in votes]
+    agreeing = {group for group, one in groups if one == digest}
+    single = len({group for group, _ in groups}) == 1
+    return digest if 2 * count > len(votes) and (single or len(agreeing) > 1) else None
 
 
 def suspect(

@@ -1,5 +1,6 @@
 """Benchmarks run; what they measure here is no figure and isn't looked at."""
 
+import argparse
 import json
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import pytest
 
+from benchmarks import checks
 from tests.process.trainer import DEADLINE_S, ROOT, environment
 
 
@@ -53,3 +55,12 @@ def assert_kills(said, how, number):
     assert min(seconds) > 0
     assert last.startswith(f"{how}: {number} kills, seconds to the next step: median ")
     assert last.endswith(f", most {max(seconds):.1f}")
+
+
+def test_the_prices_of_checks_on_two_workers(tmp_path):
+    given = argparse.Namespace(workers=2, steps=110, batch_size=64, shards=2, virtual_devices=0)
+    found = checks.measured(given, 10, tmp_path / "run")
+    assert len(found["saved_s"]) == len(found["compared_s"]) == 1
+    cells = checks.row(given, [[found]] * len(checks.INTERVALS))
+    assert len(cells) == len(checks.COLUMNS)
+    assert cells[2] == "1.000 (1.000 to 1.000)"

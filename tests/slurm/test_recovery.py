@@ -100,28 +100,53 @@ def test_the_batch_host_lost(cluster, submit, alone, lose, how):
     assert_same_curve(job, alone, 60)
 
 
-def test_shards_from_four_tasks_to_two(cluster, submit, lose, tmp_path):
-    flags = [
-        *("--no_gpu", "--shards=4", "--conv_filters=2,4", "--dense_units=16", "--batch_size=50"),
-        *("--validation_size=500", "--max_steps=60", "--checkpoint_every_steps=10"),
-        *("--log_interval=1", "--steps_per_loop=5", "--peer_timeout=6"),
-    ]
-    command = [
-        sys.executable,
-        "-m",
-        "mnist_dist.train",
-        *flags,
-        f"--run_dir={tmp_path}/undisturbed",
-    ]
+SHARDS = [
+    *("--no_gpu", "--shards=4", "--conv_filters=2,4", "--dense_units=16", "--batch_size=50"),
+    *("--validation_size=500", "--max_steps=60", "--checkpoint_every_steps=10"),
+    *("--log_interval=1", "--steps_per_loop=5", "--peer_timeout=6"),
+]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The folder of a run of one process with the flags SHARDS."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    command = [sys.executable, "-m", "mnist_dist.train", *SHARDS, f"--run_dir={folder}"]
     warm.run(command, check=True, cwd=ROOT, capture_output=True)
-    job = submit(["--nodes=2", "--ntasks-per-node=2"], flags=flags, hold_at="20")
+    return folder
+
+
+def assert_same_bits(job, undisturbed, num_workers):
+    result, whole = (
+        json.loads((path / "result.json").read_text()) for path in (job.run, undisturbed)
+    )
+    assert result["num_workers"] == num_workers
+    assert result["weights_sha256"] == whole["weights_sha256"]
+    metrics = [path / "metrics.jsonl" for path in (job.run, undisturbed)]
+    assert metrics[0].read_bytes() == metrics[1].read_bytes()
+
+
+def test_shards_from_four_tasks_to_two(cluster, submit, lose, undisturbed):
+    job = submit(["--nodes=2", "--ntasks-per-node=2"], flags=SHARDS, hold_at="20")
     job.held(20, tasks=4)
     lose("n2", "power DOWN")
     job.wait_log("goes on from step 10 on n1\n").wait()
-    result = json.loads((job.run / "result.json").read_text())
-    assert result["num_workers"] == 2
-    whole = json.loads((tmp_path / "undisturbed/result.json").read_text())
-    assert result["weights_sha256"] == whole["weights_sha256"]
-    metrics = [path / "metrics.jsonl" for path in (job.run, tmp_path / "undisturbed")]
-    assert metrics[0].read_bytes() == metrics[1].read_bytes()
+    assert_same_bits(job, undisturbed, 2)
+    assert restarts(cluster, job) == "0"
+
+
+def test_a_node_that_computes_wrong_bits(cluster, submit, undisturbed):
+    """From step 11 on, each gradient of one layer on n2; n1, with two tasks, and n3 outvote it."""
+    fault = {"kind": "gradient", "name": "conv1/kernel", "host": "n2", "step": 10, "always": True}
+    planted = f"{ROOT}/tests/slurm/faulty.py {json.dumps(fault, separators=(',', ':'))}"
+    job = submit(
+        ["--nodes=3", "--ntasks=4"],
+        flags=[*SHARDS, "--check_every_steps=6"],
+        MNIST_DIST_PYTHON=f"{sys.executable} {planted}",
+    ).wait()
+    line = "step 12: gradients that were computed twice differ: wrong bits on worker 2 (host n2)"
+    assert f"{line} /cpu:0: conv1/kernel; nothing was saved over" in job.log
+    assert "worker 2 (n2) suspected of wrong bits: goes on from step 10 on n1; idle: " in job.log
+    assert "idle: n2 (left out), n3 (--shards=4)\n" in job.log
+    assert_same_bits(job, undisturbed, 2)
     assert restarts(cluster, job) == "0"

@@ -15,6 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mnist_dist.cluster.hostlist import expand_hostlist
+
 FOLDER = Path(os.environ["STAND_IN"])
 
 
@@ -31,7 +33,9 @@ def read(name: str) -> str:
 
 def srun(words: Sequence[str]) -> int:
     """Starts a step."""
-    hosts = option(words, "nodelist", "n1,n2,n3").split(",")
+    hosts = option(words, "nodelist").split(",")
+    if hosts == [""]:
+        hosts = expand_hostlist(os.environ["SLURM_JOB_NODELIST"])
     if set(hosts) & set(read("dead").split()) and option(words, "job-name") == "":
         return 1
     if words[-1] == "true":

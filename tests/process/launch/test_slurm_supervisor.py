@@ -114,12 +114,39 @@ def test_a_killed_task_is_started_again_on_its_host(slurm):
 def test_a_host_that_killed_twice_is_left_out(slurm):
     code, said = slurm.run({"1": "Killed"}, {"1": "Killed"}, {})
     assert (code, slurm.tried) == (0, ["n1 n2 n3", "n1 n2 n3", "n1 n3"])
-    assert "; idle: n2 (workers were lost there)" in said
+    assert "; idle: n2 (left out)\n" in said
 
 
-def test_a_host_that_computed_wrong_bits_is_left_out_at_once(slurm):
-    code, _ = slurm.run({"0": 1, "1": 1, "2": 76}, {})
+def test_a_host_suspected_of_wrong_bits_is_left_out_at_once(slurm):
+    code, said = slurm.run({"0": 1, "1": 1, "2": 76}, {})
     assert (code, slurm.tried) == (0, ["n1 n2 n3", "n1 n2"])
+    assert "worker 2 (n3) suspected of wrong bits: goes on from step 0 on n1, n2" in said
+
+
+UNDECIDED = {"0": 76, "1": 76}
+
+
+def test_two_hosts_that_differ_without_a_majority_are_both_left_out(slurm):
+    """The node that --shards left idle goes on alone: half of the two nodes that trained."""
+    code, said = slurm.run(UNDECIDED, {}, flags=["--shards=2"])
+    assert (code, slurm.tried) == (0, ["n1 n2", "n3"])
+    assert "on n3, try 1 of 3 without progress; idle: n1, n2 (left out)\n" in said
+
+
+def test_two_hosts_that_differ_both_go_on_if_there_is_no_other(slurm):
+    slurm.answer(nodes="n[1-2]")
+    nodes = {"SLURM_JOB_NODELIST": "n[1-2]", "MAX_RESTARTS": "1"}
+    code, said = slurm.run(UNDECIDED, UNDECIDED, flags=["--shards=2"], **nodes)
+    assert (code, slurm.tried) == (76, ["n1 n2", "n1 n2"])
+    assert "ended with exit code 76: 1 restarts brought no newer checkpoint" in said
+
+
+def test_idle_nodes_are_left_out_or_not_needed(slurm):
+    nodes = {"SLURM_JOB_NODELIST": "n[1-4]", "MAX_RESTARTS": "1"}
+    slurm.answer(nodes="n[1-4]")
+    code, said = slurm.run({"1": 76}, {}, flags=["--shards=4"], **nodes)
+    assert (code, slurm.tried) == (0, ["n1 n2 n3 n4", "n1 n3"])
+    assert "idle: n2 (left out), n4 (--shards=4)\n" in said
 
 
 def test_a_node_that_doesnt_answer_is_left_out_and_tried_again_later(slurm):

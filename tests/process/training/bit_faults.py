@@ -2,13 +2,15 @@
 
     python bit_faults.py FAULT [flags of mnist_dist.train]
 
-FAULT is JSON: "kind" (a function below), "rank" of the worker and "device", the number among its
-"devices" replicas; "step", from 0, at which it begins; "always": from then on, else once; "marker":
-a file that is made by a fault that happens once, so that a restarted run is sound.
+FAULT is JSON: "kind" (a function below), "rank" of the worker, or "host" for all workers there; and
+"device", the number among its "devices" replicas; "step", from 0, at which it begins; "always":
+from then on, else once; "marker": a file that is made by a fault that happens once, so that a
+restarted run is sound.
 """
 
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -33,11 +35,14 @@ def flipped(array):
 class Fault:
     """When the fault strikes."""
 
-    def __init__(self, kind, rank=0, device=0, devices=1, step=0, always=False, marker="", name=""):
+    def __init__(
+        self, kind, rank=0, host="", device=0, devices=1, step=0, always=False, marker="", name=""
+    ):
         self.kind, self.device, self.step, self.name = kind, device, step, name
-        self.rank, self.devices = rank, devices
+        self.rank, self.devices = self._rank() if host else rank, devices
         self.always, self.marker = always, Path(marker)
-        self.here = self._rank() == rank and not (marker and self.marker.exists())
+        here = socket.gethostname() == host if host else self._rank() == rank
+        self.here = here and not (marker and self.marker.exists())
 
     @property
     def replica(self):
@@ -46,6 +51,8 @@ class Fault:
 
     @staticmethod
     def _rank():
+        if "SLURM_PROCID" in os.environ:
+            return int(os.environ["SLURM_PROCID"])
         return json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0)
 
     def strikes(self, steps):

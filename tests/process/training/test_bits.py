@@ -131,7 +131,7 @@ def test_the_local_launcher_goes_on_from_the_last_checkpoint(subset, tmp_path):
         return done.stderr, result, (place / "out/metrics.jsonl").read_bytes()
 
     said, result, metrics = supervised("faulty", FAULTS, json.dumps(fault))
-    assert "worker 2 (localhost) computed wrong bits: starts again from step 10" in said
+    assert "worker 2 (localhost) suspected of wrong bits: starts again from step 10" in said
     _, sound, sound_metrics = supervised("sound", "-m", "mnist_dist.train")
     assert metrics == sound_metrics
     assert result["weights_sha256"] == sound["weights_sha256"]

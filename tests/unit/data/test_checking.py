@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mnist_dist.data.checking import Checking
+from mnist_dist.data.checking import Checking, workers_per_host
 from mnist_dist.data.order import Order
 from mnist_dist.data.pipeline import Trainset
 from tests.unit.data.test_pipeline import split_of
@@ -13,13 +13,15 @@ from tests.unit.data.test_pipeline import split_of
 SHAPES = [(1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (3, 1), (4, 2), (8, 1)]
 
 
-def checking(workers, devices, every=10, shards=2):
-    return Checking(every, 0, workers, devices, shards)
+def checking(workers, devices, every=10, shards=2, per_host=1):
+    return Checking(every, 0, workers, devices, shards, per_host)
 
 
-@pytest.mark.parametrize(("workers", "devices"), SHAPES)
-def test_each_replica_is_checked_by_as_many_as_it_checks(workers, devices):
-    made = checking(workers, devices)
+@pytest.mark.parametrize(
+    ("workers", "devices", "per_host"), [*((*one, 1) for one in SHAPES), (8, 1, 4), (4, 2, 2)]
+)
+def test_each_replica_is_checked_by_as_many_as_it_checks(workers, devices, per_host):
+    made = checking(workers, devices, per_host=per_host)
     replicas = range(workers * devices)
     assert made.opinions == min(2, max(len(replicas) - 1, 1))
     for step in range(30):
@@ -38,6 +40,25 @@ def test_other_workers_come_before_other_devices():
             assert len({replica // 2, *(owner // 2 for owner in owners)}) == 3
         first, second = checking(2, 2).owners(step, 0)
         assert (first // 2, second) == (1, 1)
+
+
+def test_other_hosts_come_before_other_workers_on_the_same_host():
+    """With two hosts the second opinion is of the own host, so that two hosts can outvote one."""
+    for step in range(30):
+        for replica in range(12):
+            owners = checking(6, 2, per_host=2).owners(step, replica)
+            assert len({replica // 4, *(owner // 4 for owner in owners)}) == 3
+        for replica in range(8):
+            first, second = checking(8, 1, per_host=4).owners(step, replica)
+            assert (first // 4 != replica // 4, second // 4) == (True, replica // 4)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "number"),
+    [("a", 1), ("aa", 1), ("ab", 1), ("aabb", 2), ("abab", 1), ("aab", 1), ("aabbaa", 1)],
+)
+def test_workers_per_host(hosts, number):
+    assert workers_per_host(hosts) == number
 
 
 def test_pairs_and_shards_are_drawn_anew():

@@ -74,16 +74,34 @@ def test_a_host_that_loses_workers_twice_is_left_out():
     assert decided.losses == {"c": 2}
 
 
-def test_a_host_that_computed_wrong_bits_is_left_out_at_once():
+def test_a_host_suspected_of_wrong_bits_is_left_out_at_once():
     decided = decision.decide(situation(How.FAILED, How.FAILED, How.WRONG_BITS, How.FAILED))
     assert (decided.hosts, decided.idle) == (("a", "b", "d"), ("c",))
-    assert decided.reason == "worker 2 (c) computed wrong bits"
+    assert decided.reason == "worker 2 (c) suspected of wrong bits"
 
 
-def test_two_hosts_that_differ_without_a_majority_are_both_kept():
+UNDECIDED = (How.WRONG_BITS, How.WRONG_BITS)
+
+
+def test_two_hosts_that_differ_without_a_majority_are_both_left_out():
+    """Whether the others are spares or trained too; with fewer than `min_workers` it requeues."""
+    decided = decision.decide(situation(*UNDECIDED, most_workers=2, shards=4))
+    assert (decided.hosts, decided.idle) == (("c", "d"), ("a", "b"))
+    decided = decision.decide(situation(*UNDECIDED, How.FAILED, How.FAILED))
+    assert (decided.hosts, decided.idle) == (("c", "d"), ("a", "b"))
+    reason = "workers 0 (a) suspected of wrong bits, 1 (b) suspected of wrong bits"
+    assert decided.reason == reason
+    decided = decision.decide(situation(*UNDECIDED, min_workers=3, can_requeue=True))
+    assert decided.action is Action.REQUEUE
+
+
+def test_two_hosts_that_differ_are_both_kept_if_there_is_no_other():
+    """As often as restarts without progress are allowed; hosts left out before come back, too."""
     ends = [End(rank, host, How.WRONG_BITS) for rank, host in enumerate("ab")]
     decided = decision.decide(Situation(ends, ("a", "b"), {}, True, 0, 3))
     assert (decided.action, decided.hosts) == (Action.AGAIN, ("a", "b"))
+    decided = decision.decide(Situation(ends, ("a", "b"), decided.losses, False, 3, 3))
+    assert decided.action is Action.GIVE_UP
 
 
 def test_a_failure_of_the_program_is_not_blamed_on_its_host():

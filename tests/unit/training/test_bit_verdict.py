@@ -101,13 +101,28 @@ def test_a_long_list_is_cut():
      ((1, 1, 1, 2, 3), 1)],
 )  # fmt: skip
 def test_majority(digests, right):
-    assert bit_verdict.majority(list(enumerate(digests))) == right
-    assert bit_verdict.majority([(0, digest) for digest in digests]) == right
+    for votes in (
+        [(f"n{rank}", rank, digest) for rank, digest in enumerate(digests)],
+        [("n0", rank, digest) for rank, digest in enumerate(digests)],
+        [("n0", 0, digest) for digest in digests],
+    ):
+        assert bit_verdict.majority(votes) == right
 
 
 def test_replicas_of_one_worker_are_no_majority_over_another_worker():
-    assert bit_verdict.majority([(0, 1), (0, 1), (1, 2)]) is None
-    assert bit_verdict.majority([(0, 1), (1, 1), (0, 2)]) == 1
+    assert bit_verdict.majority([("a", 0, 1), ("a", 0, 1), ("a", 1, 2)]) is None
+    assert bit_verdict.majority([("a", 0, 1), ("a", 1, 1), ("a", 0, 2)]) == 1
+
+
+def test_workers_of_one_host_are_no_majority_over_another_host():
+    """Such as three workers of a host whose copy of the images is wrong."""
+    assert bit_verdict.majority([("a", 0, 1), ("a", 1, 1), ("b", 2, 2)]) is None
+    assert bit_verdict.majority([("a", 0, 1), ("b", 1, 1), ("b", 2, 2)]) == 1
+    made = reports([SAME], [OTHER], [OTHER], [OTHER])
+    for report, host in zip(made, "abbb", strict=True):
+        report["host"] = host
+    suspects = bit_verdict.of_replicas(made)
+    assert [(one.host, one.known) for one in suspects] == [("a", False), *[("b", False)] * 3]
 
 
 def checked(*digests, owners, workers=None):
