@@ -65,6 +65,16 @@ class Steps:
         kind = Shards if settings.shards else Replica
         self._replica = kind(self._network, self._loss_scale, settings)
         self._settings = settings
+        self._body = self._step
+        if strategy.num_replicas_in_sync > 1 and not settings.eager:
+            # A function of its own keeps the loop's cycle out of the graph that TensorFlow's oneDNN
+            # pass walks. Within the cycle the pass can reach a max-pooling's gradient before the
+            # max-pooling; it then keeps TensorFlow's own kernel, which takes seven times as long.
+            self._body = tf.function(
+                functools.partial(self._step),
+                autograph=False,
+                experimental_attributes={"_noinline": True},
+            )
         self.train = graph(self._train, loops=True, xla=settings.xla)
         self.train_block = graph(self._train_block, loops=True, xla=settings.xla)
         self.score = graph(self._score)
@@ -95,7 +105,7 @@ class Steps:
         arrays = self._arrays(rates.shape[0])
         k = tf.constant(0)
         while k < count:  # XLA would compile a range anew for each length
-            arrays = _written(arrays, k, self._step(block, k, first, rates[k], stop))
+            arrays = _written(arrays, k, self._body(block, k, first, rates[k], stop))
             k += 1
         return TrainedBlock(*[array.stack() for array in arrays])
 
