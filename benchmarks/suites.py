@@ -11,6 +11,12 @@ EPOCH_IMAGES = 55_000
 TURN_STEPS = {64: 10, 256: 5, 512: 3, 128: 10, 1024: 2}
 """Global batch -> steps of a turn: about half a second of two cores with AVX2."""
 
+WORKERS_TURN_STEPS = {64: 40, 128: 20, 256: 10, 512: 5}
+"""The same for two workers, whose turns also begin with waiting for one another: longer ones."""
+
+WORKERS_BLOCK_STEPS = {64: 10, 128: 10, 256: 5, 512: 5}
+"""Global batch -> steps of a block, of several in a turn where there are."""
+
 TORCH = Contestant("PyTorch, NCHW", "pytorch", needs="torch")
 TORCH_LAST = Contestant("PyTorch, channels_last", "pytorch", {"channels_last": True}, needs="torch")
 LIMIT = Contestant("limit: one resident batch, no input", "limit")
@@ -20,6 +26,17 @@ KERAS = Contestant("Keras fit", "keras_peers")
 def ours(name: str = OURS, quick: bool = True, processes: int = 1, **options: Any) -> Contestant:
     """This program with options, such as flags={...}."""
     return Contestant(name, "ours", options, processes=processes, quick=quick)
+
+
+def pair_of_ours(batch: int, name: str = OURS, **flags: Any) -> Contestant:
+    """This program on two workers, with flags."""
+    blocks = WORKERS_BLOCK_STEPS.get(batch, 5)
+    return ours(name, processes=2, block_steps=blocks, flags=flags)
+
+
+def two_workers(batch: int) -> Job:
+    """Two workers' steps."""
+    return Job(batch, WORKERS_TURN_STEPS.get(batch, 5))
 
 
 def again(contestant: Contestant) -> Contestant:
@@ -57,12 +74,12 @@ def workers(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Compa
         c._replace(name=c.name.replace("PyTorch", "PyTorch DDP (gloo)"), processes=2)
         for c in (TORCH, TORCH_LAST)
     ]
-    alone = ours("limit: two runs, no communication", processes=2)._replace(together=False)
     for batch in batches or (64, 128, 512):
-        job = Job(batch, TURN_STEPS.get(batch, 5))
-        pair = ours(processes=2)
-        products = ours("this program, --reduce=product", processes=2, flags={"reduce": "product"})
+        pair = pair_of_ours(batch)
+        products = pair_of_ours(batch, "this program, --reduce=product", reduce="product")
+        alone = pair_of_ours(batch, "limit: two runs, no communication")._replace(together=False)
         everyone = (pair, again(pair), products, alone, *ddp)
+        job = two_workers(batch)
         yield Comparison(f"two workers, global batch {batch}", job, everyone, ("step", job.steps))
 
 
@@ -80,9 +97,9 @@ def communication(batches: Sequence[int], precisions: Sequence[str]) -> Iterator
         "factors, bfloat16": factors | wire,
     }
     for batch in batches or (64,):
-        job = Job(batch, TURN_STEPS.get(batch, 5))
-        pair = ours("products, float32, one pack", processes=2, flags=products)
-        others = [ours(name, processes=2, flags=flags) for name, flags in variants.items()]
+        job = two_workers(batch)
+        pair = pair_of_ours(batch, "products, float32, one pack", **products)
+        others = [pair_of_ours(batch, name, **flags) for name, flags in variants.items()]
         everyone = (pair, again(pair), *others)
         title = f"two workers, gradients travel as, global batch {batch}"
         # What bfloat16 loses on the way changes the losses: all of these are this program.
@@ -101,10 +118,10 @@ def shards(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Compar
 def worker_shards(batches: Sequence[int], precisions: Sequence[str]) -> Iterator[Comparison]:
     """What --shards costs two workers, with products and with factors."""
     for batch in batches or (64, 256):
-        job = Job(batch, TURN_STEPS.get(batch, 5))
-        pair = ours(processes=2)
+        job = two_workers(batch)
+        pair = pair_of_ours(batch)
         cut = [
-            ours(f"--shards={n} --reduce={how}", processes=2, flags={"shards": n, "reduce": how})
+            pair_of_ours(batch, f"--shards={n} --reduce={how}", shards=n, reduce=how)
             for n in (2, 4)
             for how in ("product", "factors")
         ]
