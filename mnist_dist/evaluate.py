@@ -18,7 +18,7 @@ from mnist_dist.errors import UsageError
 from mnist_dist.run.command import Parser, answered
 from mnist_dist.run.console import Console
 from mnist_dist.run.find import find
-from mnist_dist.run.folders import writable
+from mnist_dist.run.folders import writable, writable_file
 from mnist_dist.use import handwriting, origin, picture_files
 from mnist_dist.use.loading import import_tensorflow
 
@@ -78,16 +78,13 @@ def _run(args: argparse.Namespace) -> int:
     found = find(args.run_dir)
     if args.images:
         handwriting.check_installed()
-    if args.mistakes:
-        _check_picture(Path(args.mistakes))
+    if args.mistakes is not None:
+        writable_file(args.mistakes, "--mistakes", ".png")
+    if args.predict is not None:
+        writable_file(args.predict, "--predict", ".csv")
     pictures = picture_files.find(args.images) if args.images else None
     if args.save_preprocessed:
         writable(Path(args.save_preprocessed), "--save_preprocessed")
-    if args.predict:
-        table_file = Path(args.predict).resolve()
-        if table_file.exists() and not table_file.is_file():
-            raise UsageError(f"--predict={args.predict}: isn't a regular file; give another name")
-        writable(table_file.parent, "the folder of --predict")
     run = origin.read(found)
     with Console() as console:
         console.stage("importing TensorFlow")
@@ -104,12 +101,6 @@ def _run(args: argparse.Namespace) -> int:
                 return classify(model, pictures, args.save_preprocessed, args.json, console)
             _score(model, placement, args, console)
     return 0
-
-
-def _check_picture(path: Path) -> None:
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"--mistakes={path}: give a name that ends in .png")
-    writable(path.resolve().parent, "the folder of --mistakes")
 
 
 def _score(

@@ -34,7 +34,7 @@ from mnist_dist.devices.processor import CACHES, CPUINFO, processor
 from mnist_dist.errors import UsageError
 from mnist_dist.run.command import Parser, answered, seconds
 from mnist_dist.run.console import Console
-from mnist_dist.run.folders import writable, writing
+from mnist_dist.run.folders import writable_file, writing
 from mnist_dist.run.versions import versions
 from mnist_dist.training.reduce_plan import Sending
 
@@ -152,9 +152,8 @@ def _measure(  # noqa: PLR0913
     began = time.monotonic()
     if topology.is_chief:
         for flag in ("json", "png"):
-            path = getattr(options, flag)
-            if path:
-                writable(Path(path).absolute().parent, f"--{flag}")
+            if name := getattr(options, flag):
+                writable_file(name, f"--{flag}")
 
     def measure(level: plan.Level, devices: int, argv: Sequence[str]) -> list[dict[str, Any]]:
         """Returns the results of the workers of a level; all workers call it."""

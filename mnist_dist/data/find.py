@@ -23,6 +23,10 @@ LISTED = 5
 MOST_FOLDERS = 100
 """The largest number of subfolders that are searched."""
 
+MOST_ENTRIES = 50_000
+"""No format keeps more files or folders than that beside one another, but for pictures of a class,
+which are a level below."""
+
 
 def find(folder: Path, given: bool) -> Found | None:
     """Looks for a data set in a folder.
@@ -47,10 +51,19 @@ def find(folder: Path, given: bool) -> Found | None:
         entries = _visible(folder)
         if given and not entries:
             raise UsageError(f"{folder}: the folder is empty; put a data set there, or {EMBEDDED}")
-        found = _sets(folder, entries)
-        if given and not found:
+        too_many = len(entries) > MOST_ENTRIES
+        found = [] if too_many else _sets(folder, entries)
+        if given and not found and not too_many:
             below = [entry for entry in entries if entry.is_dir()][:MOST_FOLDERS]
-            found = _merged([one for path in below for one in _sets(path, _visible(path))])
+            inside = {path: _visible(path) for path in below}
+            found = _merged(
+                [
+                    one
+                    for path, names in inside.items()
+                    if len(names) <= MOST_ENTRIES
+                    for one in _sets(path, names)
+                ]
+            )
     except OSError as error:
         raise UsageError(f"{folder}: can't be read ({error.strerror}); check the path") from error
     except ValueError as error:  # a zero byte in the name
@@ -105,7 +118,9 @@ def _visible(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise UsageError(f"{folder}: a file; give the folder that holds the data set, or an .npz")
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in islice(entries, MOST_ENTRIES + 1)]
+    return sorted(folder / name for name in names if not name.startswith("."))
 
 
 def _sets(folder: Path, entries: list[Path]) -> list[Found]:

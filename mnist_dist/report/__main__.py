@@ -19,7 +19,7 @@ from mnist_dist.report.markdown import markdown
 from mnist_dist.report.runs import Run, read
 from mnist_dist.run.atomic import replace
 from mnist_dist.run.command import Parser, answered
-from mnist_dist.run.folders import writable
+from mnist_dist.run.folders import writable_file
 
 
 def main(argv: list[str]) -> int:
@@ -58,11 +58,9 @@ def report(run_dirs: Sequence[str], form: str = "html", output: str | None = Non
             "--format=html draws with matplotlib, which isn't installed; "
             "pip install 'mnist_dist[report]', or give --format=md"
         )
-    path = Path(output or "report.html") if output or form == "html" else None
-    if path:
-        if path.exists() and not path.is_file():
-            raise UsageError(f"--output={path}: no file; give the name of one, new or old")
-        writable(path.resolve().parent, "the folder of --output")
+    if output is None and form == "html":
+        output = "report.html"
+    path = None if output is None else writable_file(output, "--output")
     runs = read(run_dirs)
     if all(run.unfinished for run in runs):
         first = runs[0]

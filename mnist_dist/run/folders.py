@@ -38,6 +38,36 @@ def writable(folder: Path, flag: str) -> None:
                 parent.rmdir()
 
 
+def writable_file(name: str, flag: str, suffix: str = "") -> Path:
+    """Checks that a file can be written under a name; leaves no trace on the disk.
+
+    Args:
+        name: as the user gave it; the file needn't exist.
+        flag: what the file is called in messages, such as "--output".
+        suffix: how the name must end, such as ".png"; empty for any end.
+
+    Returns:
+        The path.
+
+    Raises:
+        UsageError: the name is empty, too long or ends otherwise; it is a folder, a device or a
+            FIFO; its folder can't be written to.
+    """
+    path = Path(name)
+    if not name or path.suffix.lower() != (suffix or path.suffix.lower()):
+        wanted = f"that ends in {suffix}" if suffix else "of a file"
+        raise UsageError(f"{flag}={name}: give a name {wanted}")
+    target = Path(os.path.realpath(path))
+    try:
+        irregular = target.exists() and not target.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise UsageError(f"{flag}={name}: {error.strerror}; give another name") from error
+    if irregular:
+        raise UsageError(f"{flag}={name}: isn't a regular file; give another name")
+    writable(target.parent, f"the folder of {flag}")
+    return path
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns an OSError of the body into a RunError that names the file.

@@ -10,6 +10,8 @@ from mnist_dist.run.folders import move_aside
 from mnist_dist.run.store import Saved
 from mnist_dist.training.loop import Loop
 from mnist_dist.training.progress import Progress
+from mnist_dist.training.starting_weights import FLAG as INIT_FROM
+from mnist_dist.training.starting_weights import IDENTITY as STARTING_WEIGHTS
 from mnist_dist.training.weights_digest import digest
 
 CommandFor = Callable[[Iterable[str]], str]
@@ -70,11 +72,13 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], other_command: Comm
     then, now = saved.state["identity"], loop.identity
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     if names:
-        differences = "; ".join(f"{n}: {then.get(n)} then, {now.get(n)} now" for n in names)
+        differences = "; ".join(
+            f"{_said(name)}: {then.get(name)} then, {now.get(name)} now" for name in names
+        )
         raise UsageError(
             f"{saved.path} is of a run with other flags or data ({differences}); give those, "
             "--resume=never to begin anew in its place, or keep both",
-            other_command(names),
+            other_command(INIT_FROM if name == STARTING_WEIGHTS else name for name in names),
         )
     progress = Progress.restored(saved.state)
     loop.files.checkpoints.restore(saved)
@@ -109,6 +113,11 @@ def _restored(loop: Loop, saved: Saved, damaged: list[Path], other_command: Comm
     if changed:
         loop.files.console.line(f"The bits may differ from here on ({'; '.join(changed)}).")
     return progress
+
+
+def _said(name: str) -> str:
+    """An entry of the identity, in words that lead to its flag."""
+    return f"weights of --{INIT_FROM}" if name == STARTING_WEIGHTS else name
 
 
 def _check_state(saved: Saved) -> None:

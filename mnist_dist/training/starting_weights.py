@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mnist_dist.network.own import AnyNetwork
     from mnist_dist.training.state import State
 
+FLAG = "init_from"
 IDENTITY = "init_weights"
 """The key in a run's identity for the digest of the other run's weights."""
 

@@ -43,7 +43,16 @@ class Prediction(NamedTuple):
         return f"Prediction({shown}{', ...' if len(self.classes) > SHOWN else ''})"
 
     def top(self, count: int) -> list[list[tuple[int, float]]]:
-        """The `count` most probable classes of each image with their probabilities."""
+        """The most probable classes of each image with their probabilities.
+
+        Args:
+            count: how many classes, from 1; all where there are fewer.
+
+        Raises:
+            UsageError: a `count` below 1.
+        """
+        if count < 1:
+            raise UsageError(f"top({count}): give how many classes, 1 or more")
         order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
         return [
             [(int(name), float(row[name])) for name in names]
@@ -55,9 +64,20 @@ Images: TypeAlias = "np.ndarray | str | os.PathLike[str] | Image.Image | Sequenc
 
 
 def _are_pictures(images: Images) -> bool:
-    """Whether images are given as names of files or as pictures of Pillow's, not as arrays."""
-    first = images[0] if isinstance(images, (list, tuple)) and images else images
-    return isinstance(first, (str, os.PathLike)) or hasattr(first, "getbands")
+    """Whether images are given as names of files or as pictures of Pillow's, not as arrays.
+
+    Raises:
+        UsageError: a list of both.
+    """
+    items = images if isinstance(images, (list, tuple)) else [images]
+    kinds = [isinstance(item, (str, os.PathLike)) or hasattr(item, "getbands") for item in items]
+    if any(kinds) and not all(kinds):
+        number = kinds.index(False)
+        raise UsageError(
+            f"images[{number}] is of type {type(items[number]).__name__}, and others are files or "
+            "pictures: give a list of files and pictures, or an array"
+        )
+    return any(kinds)
 
 
 class Model:
@@ -153,7 +173,12 @@ class Model:
         return np.array(read, np.uint8)
 
     def _batch(self, images: Any) -> np.ndarray:
-        array = np.asarray(images)
+        try:
+            array = np.asarray(images)
+        except ValueError as error:  # rows of several lengths
+            raise UsageError("images of several shapes: give them one shape") from error
+        if array.shape == (0,):  # an empty list
+            array = np.zeros((0, *self.image_shape), np.uint8)
         if array.dtype != np.uint8:
             raise UsageError(
                 f"images of type {array.dtype}: give uint8 from 0 (paper) to 255 (ink), "

@@ -35,7 +35,7 @@ def find(paths: Iterable[str]) -> Pictures:
     """The pictures among paths: files as they are, and those in folders, sorted by name.
 
     Raises:
-        UsageError: a folder without any, or too many pictures.
+        UsageError: no picture at all, or too many.
     """
     found: list[Path] = []
     others: dict[str, str] = {}
@@ -44,16 +44,19 @@ def find(paths: Iterable[str]) -> Pictures:
             found.append(path)
             continue
         before = len(found)
+        passed_over: dict[str, str] = {}
         for entry in _entries(path):
             if entry.suffix.lower() in SUFFIXES and entry.is_file():
                 found.append(entry)
             else:
-                others[str(entry)] = _why_not(entry)
+                passed_over[str(entry)] = _why_not(entry)
         if len(found) == before:
-            some = f" ({shorten(next(iter(others.values())))})" if others else ""
-            raise UsageError(
-                f"{path}: no picture in it{some}; give {', '.join(SUFFIXES[:3])} or others"
-            )
+            some = f" ({shorten(next(iter(passed_over.values())))})" if passed_over else ""
+            passed_over = {str(path): f"no picture in it{some}"}
+        others |= passed_over
+    if not found:
+        folder, why = next(iter(others.items()))
+        raise UsageError(f"{folder}: {why}; give {', '.join(SUFFIXES[:3])} or others")
     return Pictures(found, others)
 
 

@@ -52,7 +52,7 @@ def test_from_kaggles_tables_to_a_submission(trainer, digits, tmp_path):
     assert "--split=test: it is empty in CSV files in" in refused
 
     refused = trainer.tool("evaluate", run.folder / "ck", f"--predict={tmp_path}").refused()
-    assert f"--predict={tmp_path}: isn't a regular file; give another name" in refused
+    assert f"--predict={tmp_path}: give a name that ends in .csv" in refused
     table = tmp_path / "submission.csv"
     done = trainer.tool("evaluate", run.folder / "ck", "--no_gpu", f"--predict={table}")
     assert done.code == 0, done.err

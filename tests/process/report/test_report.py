@@ -284,8 +284,14 @@ def test_markdown_into_a_file(tmp_path):
         (["{}/run", "--format=pdf"], "invalid choice: 'pdf'"),
         (["{}/run", "--ouput=x"], "--ouput: no such flag; did you mean --output?"),
         (["{}/run", "--output={}/file/report.html"], "{}/file: can't write there"),
-        (["{}/run", "--output={}/empty"], "--output={}/empty: no file"),
-        (["{}/run", "--output={}/pipe"], "--output={}/pipe: no file"),
+        (
+            ["{}/run", "--output={}/empty"],
+            "--output={}/empty: isn't a regular file; give another name",
+        ),
+        (
+            ["{}/run", "--output={}/pipe"],
+            "--output={}/pipe: isn't a regular file; give another name",
+        ),
     ],
 )
 def test_wrong_input_is_one_line(tmp_path, arguments, said):

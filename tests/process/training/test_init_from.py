@@ -1,5 +1,6 @@
 """--init_from: a run starts from another run's weights, whatever replicas it has."""
 
+import re
 import shutil
 
 import numpy as np
@@ -105,9 +106,10 @@ def test_it_is_part_of_the_identity(trainer, small, every, tmp_path):
     first = trainer(*small, *STILL, f"--init_from={every.folder}/ck")
     without = trainer(*small, *STILL, folder=first.folder).refused()
     digest = every.result()["weights_sha256"]
-    assert f"(init_weights: {digest} then, None now)" in without
+    assert f"(weights of --init_from: {digest} then, None now)" in without
+    assert re.search(r"--run_dir=\S*init_from\b", without), without
     other = trainer(*small, *STILL, f"--init_from={every.folder}/ck/ckpt-40", folder=first.folder)
-    assert f"(init_weights: {digest} then, " in other.refused()
+    assert f"(weights of --init_from: {digest} then, " in other.refused()
     # The same weights in another place are the same run.
     shutil.copytree(every.folder / "ck", tmp_path / "moved")
     moved = trainer(*small, *STILL, f"--init_from={tmp_path}/moved", folder=first.folder)

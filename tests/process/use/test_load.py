@@ -51,6 +51,24 @@ def test_refused(model, tmp_path):
         model.predict(two)
     with pytest.raises(UsageError, match="images of type float64"):
         model.predict(np.zeros((28, 28)))
+    for other in (None, np.zeros((28, 28), np.uint8), 3):
+        wanted = rf"images\[1\] is of type {type(other).__name__}, and others are files or pict"
+        with pytest.raises(UsageError, match=wanted):
+            model.predict([NAMES[0], other])
+    with pytest.raises(UsageError, match="images of several shapes: give them one shape"):
+        model.predict([np.zeros((28, 28), np.uint8), np.zeros((27, 28), np.uint8)])
+    with pytest.raises(UsageError, match="images of type object"):
+        model.predict([None])
+    for count in (0, -1):
+        with pytest.raises(UsageError, match=rf"top\({count}\): give how many classes, 1 or more"):
+            model.predict(NAMES[0]).top(count)
+
+
+def test_none_and_all(model):
+    assert model.predict([]).classes.tolist() == []
+    assert model.predict([]).top(3) == []
+    (answer,) = model.predict(NAMES[0]).top(99)
+    assert sorted(name for name, _ in answer) == list(range(10))
 
 
 def test_they_say_what_they_are(trainer, reader, model):

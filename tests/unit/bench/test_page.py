@@ -135,7 +135,10 @@ def test_options():
     [
         (["--lr=fast"], "mnist_dist: --lr=fast: give a number"),
         (["--shards=4"], "mnist_dist: --shards=4: the bench predicts a ring's sum"),
-        (["--json=/dev/null/x/y.json"], "mnist_dist: --json=/dev/null/x: can't write there"),
+        (
+            ["--json=/dev/null/x/y.json"],
+            "mnist_dist: the folder of --json=/dev/null/x: can't write",
+        ),
         (["--seconds"], "mnist_dist: argument --seconds: expected one argument"),
     ],
 )

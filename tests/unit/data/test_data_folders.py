@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mnist_dist.config import Config
-from mnist_dist.data import npz, sources
+from mnist_dist.data import find, npz, sources
 from mnist_dist.errors import UsageError
 
 RNG = np.random.default_rng(3)
@@ -311,3 +311,21 @@ def test_an_archive_that_is_none(tmp_path):
     os.mkfifo(tmp_path / "pipe.npz")
     with pytest.raises(UsageError, match="not a file"):
         npz.read(tmp_path / "pipe.npz", ["a"], 9)
+
+
+def test_a_folder_of_too_many_files(tmp_path, monkeypatch):
+    """Only so many names are read; such a folder holds no set, and one beside it is found."""
+    monkeypatch.setattr(find, "MOST_ENTRIES", 5)
+    names = [f"{name}.gz" for name in find.idx_files.IDX_FILES]
+    write(tmp_path / "many", names)
+    assert find.find(tmp_path / "many", given=True) is not None
+    for number in range(50):
+        (tmp_path / "many" / f"{number}.txt").write_text("")
+    with pytest.raises(UsageError, match=r"many: it has .*, \.\.\.; what is read is IDX files"):
+        find.find(tmp_path / "many", given=True)
+    with pytest.raises(UsageError, match=r"it has many; what is read is IDX files"):
+        find.find(tmp_path, given=True)
+    write(tmp_path / "few", names)
+    found = find.find(tmp_path, given=True)
+    assert found is not None
+    assert {path.parent.name for paths in found.files.values() for path in paths} == {"few"}

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mnist_dist.errors import RunError, UsageError
-from mnist_dist.run.folders import clear, move_aside, writable
+from mnist_dist.run.folders import clear, move_aside, writable, writable_file
 
 
 def test_leaves_nothing(tmp_path):
@@ -59,6 +59,32 @@ def test_refuses_what_the_user_may_not(tmp_path):
             writable(tmp_path, "--output_dir")
     finally:
         os.seteuid(user)
+
+
+def test_a_file_is_written_only_under_a_name_for_it(tmp_path):
+    """Not in the place of a folder, a device or a FIFO, nor of a file of another kind."""
+    os.mkfifo(tmp_path / "fifo.csv")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "device.csv").symlink_to("/dev/full")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    (tmp_path / "old.csv").write_text("old")
+    (tmp_path / "result.json").write_text("the run's own")
+    for name in ("fifo.csv", "folder.csv", "device.csv"):
+        with pytest.raises(UsageError, match=rf"^--to=.*{name}: isn't a regular file; give ano"):
+            writable_file(str(tmp_path / name), "--to", ".csv")
+    for name in ("", "result.json", "folder.csv/.."):
+        with pytest.raises(UsageError, match=r"^--to=.*: give a name that ends in \.csv$"):
+            writable_file(name and str(tmp_path / name), "--to", ".csv")
+    with pytest.raises(UsageError, match=r"^--to=: give a name of a file$"):
+        writable_file("", "--to")
+    with pytest.raises(UsageError, match="File name too long; give another name"):
+        writable_file("x" * 300, "--to")
+    with pytest.raises(UsageError, match=r"^the folder of --to=.*old\.csv: can't write there"):
+        writable_file(str(tmp_path / "old.csv" / "new"), "--to")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for name in ("old.csv", "new.CSV", "loop.csv", "below/new.csv"):
+        assert writable_file(str(tmp_path / name), "--to", ".csv") == tmp_path / name
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_aside_takes_the_next_free_number(tmp_path):

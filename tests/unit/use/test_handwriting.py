@@ -257,6 +257,9 @@ def test_folders_in_the_order_of_their_names(tmp_path):
     }
     with pytest.raises(UsageError, match=r"more: no picture in it; give \.png, \.jpg"):
         picture_files.find([str(tmp_path / "more")])
+    beside = picture_files.find([str(tmp_path / "more"), "single"])
+    assert [path.name for path in beside.paths] == ["single"]
+    assert beside.others == {f"{tmp_path}/more": "no picture in it"}
     (tmp_path / "more/a.heic").write_text("")
     with pytest.raises(UsageError, match=r"no picture in it \(\.heic isn't read; convert it"):
         picture_files.find([str(tmp_path / "more")])
