@@ -71,18 +71,20 @@ def text(a: Run, b: Run, found: Difference) -> str:
 
 def _verdict(found: Difference) -> list[str]:
     if found.equal:
-        by = f" and the digests of {found.digests} steps" if found.digests else ""
-        return [f"Equal: all metrics{by}, up to step {found.steps}, the last that both have."]
+        of = f"the digests of {found.digests} step{'s' * (found.digests > 1)}"
+        kinds = ["all metrics"] * (found.lines > 0) + [of] * (found.digests > 0)
+        what = " and ".join(kinds)
+        return [f"Equal: {what}, up to step {found.steps}, the last that both have."]
     lines = []
     if found.bits:
         differ = "gradient differs" if found.bits.what == "gradient" else "weights differ"
         lines.append(f"The {differ} {_at(found.bits)}: {_named(found.bits.names)}.")
     elif found.digests:
         lines.append(f"The digests of {found.digests} steps are equal.")
-    if found.metrics and found.metrics.values:
-        one, two = found.metrics.values
+    if found.metrics and found.metrics.names:
         what = f"{found.metrics.what}: {', '.join(found.metrics.names)}"
-        lines.append(f"The metrics differ {_at(found.metrics)}, {what}; losses {one!r}, {two!r}.")
+        losses = "; losses {!r}, {!r}".format(*found.metrics.values) if found.metrics.values else ""
+        lines.append(f"The metrics differ {_at(found.metrics)}, {what}{losses}.")
     elif found.metrics:
         lines.append(f"The weights at the end differ (step {found.metrics.step}).")
     return lines

@@ -39,6 +39,7 @@ class Difference(NamedTuple):
         bits: where the digests part; None if they don't, or there are none.
         metrics: where the metrics part; None if they don't.
         steps: the last step that was compared.
+        lines: how many lines of metrics.jsonl were compared.
         digests: how many steps' digests were compared.
     """
 
@@ -48,6 +49,7 @@ class Difference(NamedTuple):
     bits: Parting | None
     metrics: Parting | None
     steps: int
+    lines: int
     digests: int
 
     @property
@@ -84,6 +86,7 @@ def between(a: Run, b: Run) -> Difference:
         bits=_digests_part(a, b, steps),
         metrics=_metrics_part(a, b, rows) or _ends_part(a, b),
         steps=max([*steps, *(step for step, _ in rows)]),
+        lines=len(rows),
         digests=len(steps),
     )
 
@@ -121,7 +124,8 @@ def _metrics_part(a: Run, b: Run, rows: list[tuple[int, str]]) -> Parting | None
         one, two = a.metrics[step, split], b.metrics[step, split]
         names = tuple(name for name in NUMBERS if one.get(name) != two.get(name))
         if names:
-            return Parting(step, split, names, (one["loss"], two["loss"]), before)
+            losses = (one["loss"], two["loss"]) if "loss" in names else ()
+            return Parting(step, split, names, losses, before)
     return None
 
 

@@ -111,7 +111,7 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     except OSError as error:
         raise UsageError(f"{path}: can't be read ({error.strerror}); {WANTED}") from error
     except ValueError as error:
-        raise UsageError(f"{path}: it {error}; {WANTED}") from error
+        raise UsageError(f"{path} {error}; {WANTED}") from error
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):  # the run is writing it, or was killed
         notes.append(f"{path}: its last line is cut, and was left out")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from mnist_dist.compare import __main__ as compare
+from mnist_dist.compare import difference, files
 from mnist_dist.run import store
 
 CONFIG = {"seed": 0, "lr": 0.01, "run_dir": "here"}
@@ -84,6 +85,25 @@ def test_the_first_loss_that_differs(compared):
     assert out.splitlines()[1] == (
         "The metrics differ at step 30 (equal up to step 20), train: loss; losses 2.0, 2.5."
     )
+
+
+def test_losses_are_shown_only_if_they_differ(tmp_path):
+    rows = [{"step": 10, "split": "train", "loss": 4.0, "lr": lr} for lr in (0.1, 0.2)]
+    for name, row in zip(("c", "d"), rows, strict=True):
+        write(tmp_path / name)
+        (tmp_path / name / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    runs = [files.read(str(tmp_path / name)) for name in ("c", "d")]
+    found = difference.between(*runs)
+    assert found.metrics.values == ()
+    said = compare.text(*runs, found)
+    assert said.endswith("\nThe metrics differ at step 10 (the first compared), train: lr.")
+
+
+def test_only_digests_in_common(compared):
+    lines = [digests(10)]
+    code, out, _ = compared({"lines": lines}, losses=(), lines=lines)
+    assert code == 0
+    assert "Equal: the digests of 1 step, up to step 10, the last that both have." in out
 
 
 def test_the_gradient_comes_before_the_weights(compared):
