@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mnist_dist.run import store
 from tests import warm
 from tests.slurm.cluster import Cluster, missing
 from tests.waiting import wait_for
@@ -135,6 +136,14 @@ class Job:
             return [psutil.Process(int(path.read_text())) for path in paths]
         except (TimeoutError, psutil.NoSuchProcess) as error:
             raise AssertionError(f"{error}\n{self.log[-4000:]}") from error
+
+    def saved(self, step):
+        """Waits until the checkpoint of a step is whole, which a thread of worker 0 saves."""
+        wait_for(
+            f"the checkpoint of step {step}",
+            lambda: (found := store.newest(self.run / "checkpoints")[0]) and found.step >= step,
+            240,
+        )
 
     def release(self, step):
         """Lets the trainers that hold at a step go on."""

@@ -11,8 +11,11 @@ import sys
 import pytest
 
 from tests import warm
-from tests.process.cluster.test_mpi import MPIRUN, SHORT
+from tests.process.trainer import SMALL
 from tests.slurm.conftest import ROOT
+
+MPIRUN = ("mpirun.openmpi", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none")
+SHORT = (*SMALL, "--max_steps=20", "--validation_size=500", "--batch_size=48", "--shards=4")
 
 
 def outcome(folder):

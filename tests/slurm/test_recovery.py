@@ -5,6 +5,8 @@ test_training_jobs.py.
 """
 
 import json
+import shlex
+import shutil
 import sys
 
 import pytest
@@ -90,6 +92,7 @@ def test_the_batch_host_lost(cluster, submit, alone, lose, how):
     """Its standby trains on; the job is requeued at the end, to end with exit code 0."""
     job = submit(["--nodes=3"], flags=RUN, hold_at="20")
     job.held(20, tasks=3)
+    job.saved(10)
     lose("n1", how)
     job.wait_log("n1, where this script ran, doesn't answer: n2 goes on in its place")
     job.wait_log("worker 0 (n1) lost: goes on from step 10 on n2, n3\n")
@@ -97,6 +100,65 @@ def test_the_batch_host_lost(cluster, submit, alone, lose, how):
     assert assert_same_curve(job, alone, 60)["num_workers"] == 2
     cluster.revive("n1")
     job.wait_log("train.slurm: attempt 2").wait_log("This run is finished").wait()
+    assert_same_curve(job, alone, 60)
+
+
+@pytest.fixture
+def refusing(tmp_path):
+    """MNIST_DIST_LAUNCHER for a site where `scontrol requeue` is refused."""
+    scontrol = tmp_path / "site/scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(
+        "#!/bin/sh\n"
+        "[ $1 != requeue ] || { echo Requested operation is presently disabled; exit 1; }\n"
+        f'exec {shutil.which("scontrol")} "$@"\n'
+    )
+    scontrol.chmod(0o755)
+    return f"env PATH={scontrol.parent}:/usr/bin:/bin {sys.executable}"
+
+
+def test_the_batch_host_lost_where_requeueing_is_refused(cluster, submit, alone, lose, refusing):
+    """Its standby trains on and cancels the job, which nothing else would end."""
+    job = submit(["--nodes=3"], flags=RUN, hold_at="20", MNIST_DIST_LAUNCHER=refusing)
+    job.held(20, tasks=3)
+    job.saved(10)
+    lose("n1", "power DOWN")
+    job.wait_log("worker 0 (n1) lost: goes on from step 10 on n2, n3\n")
+    job.wait_log("train.slurm: finished\n").wait_log("train.slurm: cancels the job")
+    job.wait("CANCELLED")
+    assert "presently disabled" in job.log
+    assert restarts(cluster, job) == "0"
+    assert assert_same_curve(job, alone, 60)["num_workers"] == 2
+
+
+def test_too_few_nodes_and_no_requeue(cluster, submit, alone, lose):
+    """The standby says how to go on, and another job does."""
+    options, least = ["--nodes=2", "--no-requeue"], {"MNIST_DIST_MIN_NODES": "2"}
+    job = submit([*options, "--nodelist=n1,n2"], flags=RUN, hold_at="20", **least)
+    job.held(20, tasks=2)
+    job.saved(10)
+    lose("n1", "power DOWN")
+    job.wait_log("1 workers can be started here, 2 are wanted").wait("CANCELLED")
+    [line] = [line for line in job.log.splitlines() if "to go on, submit the same again" in line]
+    assert shlex.split(line.partition("with ")[2]) == [f"MNIST_DIST_RUN_DIR={job.run}"]
+    again = submit(options, flags=RUN, MNIST_DIST_RUN_DIR=str(job.run), **least).wait()
+    assert "Goes on from" in again.log
+    assert_same_curve(job, alone, 60)
+
+
+@pytest.mark.parametrize("requeue", [True, False])
+def test_the_only_node_lost(submit, alone, lose, requeue):
+    """No standby: SLURM itself ends the job and requeues it if it may."""
+    options = ["--nodes=1"] if requeue else ["--nodes=1", "--no-requeue"]
+    job = submit(options, flags=RUN, hold_at="20")
+    job.held(20, tasks=1)
+    job.saved(10)
+    lose("n1", "power DOWN")
+    if not requeue:
+        job.wait("NODE_FAIL")
+        return
+    job.wait_log("train.slurm: attempt 2").wait()
+    assert "Goes on from" in job.log
     assert_same_curve(job, alone, 60)
 
 
