@@ -9,7 +9,7 @@ from mnist_dist import exits
 exits.begin(__name__)
 
 import os
-import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -39,10 +39,14 @@ def _command(argv: Sequence[str]) -> int:
     command.checked(given)
     listed = _hosts(given.hosts, given.hostfile)
     config = command.run_config(given)
+    setup = os.environ.get("MNIST_DIST_SETUP", "")
+    ssh = command.words(os.environ, "MNIST_DIST_SSH", "ssh")
+    if not shutil.which(ssh[0]):
+        raise UsageError(f"no program '{ssh[0]}' here; install OpenSSH, or set MNIST_DIST_SSH")
     remote = Remote(
-        ssh=shlex.split(os.environ.get("MNIST_DIST_SSH", "ssh")),
-        python=command.interpreter(os.environ),
-        setup=os.environ.get("MNIST_DIST_SETUP", ""),
+        ssh=ssh,
+        python=command.words(os.environ, "MNIST_DIST_PYTHON", sys.executable),
+        setup=os.path.abspath(setup) if setup else "",
         root=Path(__file__).resolve().parents[1],
         command=command.worker_command(given, []),
         folder=Path(config.meeting_folder).absolute(),

@@ -2,13 +2,12 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mnist_dist import flags
 from mnist_dist.config import Config
-from mnist_dist.errors import UsageError
+from mnist_dist.errors import UsageError, shorten
 from mnist_dist.launch.supervisor import Rules
 from mnist_dist.run.command import Parser
 
@@ -102,6 +101,21 @@ def run_config(given: argparse.Namespace) -> Config:
     return flags.parse(own.parse_known_args(given.flags)[1])
 
 
-def interpreter(environment: Mapping[str, str]) -> list[str]:
-    """The interpreter for workers on other hosts: MNIST_DIST_PYTHON, or this one."""
-    return shlex.split(environment.get("MNIST_DIST_PYTHON", "")) or [sys.executable]
+def words(environment: Mapping[str, str], name: str, default: str) -> list[str]:
+    """The words of a variable that holds a command, with a shell's quotes.
+
+    Args:
+        environment: such as os.environ.
+        name: of the variable.
+        default: one word, if the variable is empty or not set.
+
+    Raises:
+        UsageError: a quote isn't closed.
+    """
+    given = environment.get(name, "")
+    try:
+        return shlex.split(given) or [default]
+    except ValueError as error:
+        raise UsageError(
+            f"{name}={shorten(given)}: a quote isn't closed; give a command as in a shell"
+        ) from error

@@ -2,15 +2,15 @@
 
 `decide` is a pure function. Its rules, in the order in which they are tried:
 
-| situation                                                   | action            |
-| ----------------------------------------------------------- | ----------------- |
-| every worker is done                                        | done              |
-| a worker was refused: wrong input, or its program is missing | refused           |
-| the launcher itself was asked to stop                       | requeue           |
-| more than `max_restarts` tries in a row without progress    | give up           |
-| less than `least_time_s` left of the time limit             | requeue           |
-| fewer than `min_workers` workers can be started             | requeue           |
-| all else                                                    | again, on `hosts` |
+| situation                                                              | action  |
+| ---------------------------------------------------------------------- | ------- |
+| every worker is done                                                   | done    |
+| a worker was refused: wrong input, or its program is missing           | refused |
+| the launcher was asked to stop                                         | requeue |
+| more than `max_restarts` restarts in a row brought no newer checkpoint | give up |
+| less than `least_time_s` is left of the time limit                     | requeue |
+| fewer than `min_workers` workers can be started                        | requeue |
+| anything else                                                          | again   |
 
 Where requeueing isn't possible, `requeue` becomes `give up`.
 """

@@ -1,10 +1,11 @@
 """Starts workers on other hosts by ssh: connects to all of them, names those that can't be used."""
 
 import contextlib
+import itertools
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mnist_dist.cluster.topology import TOKEN
@@ -14,6 +15,9 @@ from mnist_dist.launch.ssh_worker import ANSWER_S, Remote, SshWorker
 from mnist_dist.run.folders import writing
 
 CONNECT_S = (10, 4)  # ssh's time limit: at first, and for a host that answered before
+AT_ONCE = 8
+"""Connections that are opened to one host at the same time. sshd drops some from the tenth on."""
+
 PASSED = ("TF_", "XLA_", "NCCL_", "OMP_", "KMP_", "MNIST_DIST_", "LD_LIBRARY_PATH")
 """Variables of this process that the workers get, by the beginning of their names."""
 
@@ -44,15 +48,18 @@ class SshStarter:
         Raises:
             UsageError: a host can't be used, at the first time. A line for each is printed before.
         """
-        names = [host.name for host in self._hosts for _ in range(host.workers)]
+        connect = ("-o", f"ConnectTimeout={CONNECT_S[again]}")
+        opened = {host.name: list[SshWorker]() for host in self._hosts}
         with _probe(self._remote.folder) as probe:
-            connect = ("-o", f"ConnectTimeout={CONNECT_S[again]}")
-            opened = [SshWorker(name, self._remote, connect, probe) for name in names]
-            until = time.monotonic() + ANSWER_S
-            for session in opened:
-                session.wait(until)
-        self._sessions = [session for session in opened if not session.problem]
-        bad = [session for session in opened if session.problem]
+            while wanted := [name for host in self._hosts for name in _next(host, opened)]:
+                wave = [SshWorker(name, self._remote, connect, probe) for name in wanted]
+                until = time.monotonic() + ANSWER_S
+                for session in wave:
+                    session.wait(until)
+                    opened[session.host].append(session)
+        by_host = list(itertools.chain.from_iterable(opened.values()))
+        self._sessions = [session for session in by_host if not session.problem]
+        bad = [session for session in by_host if session.problem]
         for line in dict.fromkeys(f"host {session.host}: {session.problem}" for session in bad):
             self._say(f"{line}{'; it is left out' if again else ''}")
         _hang_up(bad)
@@ -87,6 +94,14 @@ class SshStarter:
             }
             session.start(rank, {**given, **place, TOKEN: token}, self._silence_s)
         return chosen
+
+
+def _next(host: Host, opened: Mapping[str, Sequence[SshWorker]]) -> list[str]:
+    """The host's name, once for each connection that is to be opened next."""
+    there = opened[host.name]
+    if any(session.problem for session in there):
+        return []
+    return [host.name] * min(host.workers - len(there), AT_ONCE)
 
 
 @contextlib.contextmanager

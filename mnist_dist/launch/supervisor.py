@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from mnist_dist.launch.decision import Action, How, Situation, allowed, decide
+from mnist_dist.launch.decision import MOST_KILLS, Action, How, Situation, allowed, decide
 from mnist_dist.launch.workers import Worker, Workers
 from mnist_dist.run import store
 
@@ -59,13 +59,15 @@ def supervise(workers: Workers, starter: Starter, rules: Rules) -> int:
         UsageError: a host can't be used, or a checkpoint has another format, or this user may not
             read it.
         OSError: a worker can't be started.
+        KeyboardInterrupt, ToldToStop: this process got a signal while no worker was running.
     """
-    hosts = starter.hosts(again=False)
+    with workers.interruptible():
+        hosts = starter.hosts(again=False)
     if not rules.max_restarts:
         return workers.run(lambda: starter.start(hosts))
     number = allowed(len(hosts), rules.shards, rules.replicas()) or len(hosts)
     if number < len(hosts):
-        _say(rules, f"{number} workers, over which --shards divides; {_idle(hosts[number:])}")
+        _say(rules, f"{number} workers, over which --shards divides; {_unused(hosts[number:], {})}")
         hosts = hosts[:number]
     step, tries = _newest_step(rules.checkpoints), 0
     losses: Mapping[str, int] = {}
@@ -75,7 +77,10 @@ def supervise(workers: Workers, starter: Starter, rules: Rules) -> int:
         before, step = step, _newest_step(rules.checkpoints)
         ends = workers.ends()
         final = {end.how for end in ends} == {How.DONE} or How.REFUSED in {e.how for e in ends}
-        answering = () if final or workers.stop_requested else starter.hosts(again=True)
+        answering = list[str]()
+        if not final and not workers.stop_requested:
+            with workers.interruptible():
+                answering = starter.hosts(again=True)
         decided = decide(
             Situation(
                 ends=ends,
@@ -99,12 +104,17 @@ def supervise(workers: Workers, starter: Starter, rules: Rules) -> int:
         tries, losses, hosts = decided.tries, decided.losses, list(decided.hosts)
         counted = f", try {tries} of {rules.max_restarts} without progress" if tries else ""
         changed = f" on {len(hosts)} worker(s)" if len(hosts) != len(started) else ""
-        idle = f"; {_idle(decided.idle)}" if decided.idle else ""
+        idle = f"; {_unused(decided.idle, losses)}" if decided.idle else ""
         _say(rules, f"{decided.reason}: starts again{changed} from step {step}{counted}{idle}")
 
 
-def _idle(hosts: Sequence[str]) -> str:
-    return f"not used: {', '.join(dict.fromkeys(hosts))}"
+def _unused(hosts: Sequence[str], losses: Mapping[str, int]) -> str:
+    """Names hosts that answer and get no worker, and says why of those that are left out."""
+    named = (
+        f"{host} (workers were lost there)" if losses.get(host, 0) >= MOST_KILLS else host
+        for host in dict.fromkeys(hosts)
+    )
+    return f"not used: {', '.join(named)}"
 
 
 def _newest_step(checkpoints: Path) -> int:

@@ -1,13 +1,14 @@
 """Watches a run's workers, wherever they were started: passes signals on, ends them together."""
 
+import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from mnist_dist.errors import EXIT_FAILED, EXIT_SAVED, EXIT_USAGE, EXIT_WRONG_BITS
+from mnist_dist.errors import EXIT_FAILED, EXIT_SAVED, EXIT_USAGE, EXIT_WRONG_BITS, ToldToStop
 from mnist_dist.launch.decision import End, How, how
 
 POLL_S = 0.05
@@ -51,6 +52,7 @@ class Workers:
     def __init__(self, launcher: str, grace_s: float) -> None:
         self._launcher, self._grace_s = launcher, grace_s
         self._signal_number, self._interrupts, self._first_failed = 0, 0, -1
+        self._interruptible = False
         self._workers: Sequence[Worker] = ()
         self._codes = list[int]()
         self._silent = set[int]()  # ranks that were killed after the grace
@@ -62,6 +64,22 @@ class Workers:
     def stop_requested(self) -> bool:
         """Whether this process has received a signal to stop."""
         return self._signal_number != 0
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within it no worker runs that could receive a signal, so a signal ends this process.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C.
+            ToldToStop: another signal to stop.
+        """
+        self._interruptible = True
+        try:
+            if self.stop_requested:
+                self._interrupt()
+            yield
+        finally:
+            self._interruptible = False
 
     def run(self, start: Callable[[], Sequence[Worker]]) -> int:
         """Starts the workers and waits until all have ended.
@@ -134,7 +152,15 @@ class Workers:
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         self._signal_number = number
         self._interrupts += number == signal.SIGINT
+        if self._interruptible:
+            self._interrupt()
         self._send(number)
+
+    def _interrupt(self) -> NoReturn:
+        if self._signal_number == signal.SIGINT:
+            raise KeyboardInterrupt
+        name = signal.Signals(self._signal_number).name
+        raise ToldToStop(f"{self._launcher} was told to stop by {name} while no worker was running")
 
     def _send(self, number: int) -> None:
         for worker in self._workers:

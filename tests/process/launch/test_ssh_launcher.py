@@ -12,8 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.process.launch.ssh_lab import SshLab, missing
+from tests import warm
+from tests.process.launch.ssh_lab import SshLab, command_line, missing
 from tests.process.launch.stand_in_package import ROOT, install
+from tests.process.trainer import environment
 from tests.waiting import wait_for
 
 STAND_IN = """
@@ -64,13 +66,13 @@ def launch(lab, tmp_path):
     script = install(tmp_path, "ssh.sh", STAND_IN)
     started = []
 
-    def start(*arguments, do="", real=False, config="ssh_config", **environment):
+    def start(*arguments, do="", real=False, config="ssh_config", **variables):
         words = {
             "MNIST_DIST_SSH": f"ssh -F {lab.folder}/{config}",
             "MNIST_DIST_PYTHON": sys.executable,
             "MNIST_DIST_TEST_UP": str(tmp_path),
             "MNIST_DIST_TEST_DO": do,
-            **environment,
+            **variables,
         }
         path = ROOT / "launch" / "ssh.sh" if real else script
         command = ["env", "-u", "PYTHONPATH", *(f"{k}={v}" for k, v in words.items())]
@@ -287,27 +289,74 @@ TRAINING = (
 )
 
 
+HOSTS = ("--hosts=n1,n2,n3", "--restarts=2", "--grace=60", "--")
+
+
 def weights(folder):
     return json.loads((folder / "result.json").read_text())["weights_sha256"]
 
 
-def test_it_goes_on_without_a_dead_host_with_the_same_bits(lab, launch, tmp_path):
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The weights of one process."""
+    run = tmp_path_factory.mktemp("reference")
+    command = [sys.executable, "-m", "mnist_dist.train", *TRAINING, f"--run_dir={run}"]
+    warm.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True)
+    return weights(run)
+
+
+def test_it_goes_on_without_a_dead_host_with_the_same_bits(lab, launch, tmp_path, reference):
     """Two of three hosts train; the third is a spare, which takes a dead one's place."""
-    hosts = ("--hosts=n1,n2,n3", "--restarts=2", "--grace=60", "--")
-    undisturbed = launch(*hosts, *TRAINING, f"--run_dir={tmp_path}/undisturbed", real=True)
-    code, output = ended(undisturbed, 240)
-    assert code == 0, output
-    assert "ssh.sh: 2 workers, over which --shards divides; not used: n3\n" in output
-    run = tmp_path / "disturbed"
-    disturbed = launch(*hosts, *TRAINING, f"--run_dir={run}", real=True)
-    wait_for("a checkpoint", lambda: list(run.glob("checkpoints/ckpt-*")), 240)
+    run = tmp_path / "run"
+    process = launch(*HOSTS, *TRAINING, f"--run_dir={run}", real=True)
+    wait_for("a checkpoint", lambda: saved(run), 240)
     lab.kill_host("n2")
-    code, output = ended(disturbed, 240)
+    code, output = ended(process, 240)
     lab.revive_host("n2")
     assert code == 0, output
+    assert "ssh.sh: 2 workers, over which --shards divides; not used: n3\n" in output
     assert re.search(r"ssh\.sh: host n2: it doesn't answer .*; it is left out\n", output)
     assert re.search(r"ssh\.sh: worker 1 \(n2\) (lost|silent): starts again from step", output)
-    assert weights(run) == weights(tmp_path / "undisturbed")
+    assert weights(run) == reference
+
+
+def test_a_host_whose_worker_is_killed_twice_is_left_out(lab, launch, tmp_path, reference):
+    run = tmp_path / "run"
+    process = launch(*HOSTS, *TRAINING, f"--run_dir={run}", real=True)
+    step, unused = 0, []
+    for _ in range(2):
+        wait_for("a checkpoint of this try", lambda before=step: saved(run) > before, 240)
+        [worker] = trainers(lab, "n2")
+        os.kill(worker, signal.SIGKILL)
+        line = read_until(process, "ssh.sh: worker 1 (n2) killed: starts again from step ")
+        number, _, rest = line.partition(";")
+        step = int(number)
+        unused.append(rest)
+    assert unused == [" not used: n3\n", " not used: n2 (workers were lost there)\n"]
+    wait_for("a worker on the spare host", lambda: trainers(lab, "n3"), 240)
+    assert not trainers(lab, "n2")
+    code, output = ended(process, 240)
+    assert code == 0, output
+    assert weights(run) == reference
+
+
+def read_until(process, beginning):
+    """Reads a launcher's lines up to one that begins so; returns the rest of that line."""
+    text = ""
+    for line in process.stdout:
+        if line.startswith(beginning):
+            return line.removeprefix(beginning)
+        text += line
+    raise AssertionError(text)
+
+
+def saved(run):
+    """The newest checkpoint's step; 0 if there is none."""
+    return max((int(path.name[5:]) for path in run.glob("checkpoints/ckpt-*")), default=0)
+
+
+def trainers(lab, host):
+    return [pid for pid in lab.workers(host) if b"mnist_dist.train" in command_line(pid)]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 import pytest
 
-from mnist_dist.cluster.host_share import Seen, Share, divide
+from mnist_dist.cluster.host_share import Seen, Share, divide, take
+from mnist_dist.cluster.topology import Topology
+from mnist_dist.devices import nvidia, resources
+from mnist_dist.devices.nvidia import Card
 from mnist_dist.errors import UsageError
 
 CORES = [0, 1, 2, 3]
@@ -70,3 +73,33 @@ def test_a_gpu_is_never_used_twice(gpus, each):
 def test_more_workers_than_cores_share_them_evenly():
     found = shares([seen(cores=[5, 7], gpus=[]) for _ in range(4)])
     assert [share.cores for share in found] == [(5,), (7,), (5,), (7,)]
+
+
+class Gathered:
+    """A meeting of two workers of one host, which see the same."""
+
+    def gather(self, value, timeout_s):
+        return [{**value, "local_rank": rank} for rank in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("no_gpu", "gpus", "parts"),
+    [
+        (False, "", ["0,1,", "2,3,"]),
+        (False, "1", ["0,", "1,"]),
+        (False, "1,3", ["1,", "3,"]),
+        (True, "", ["", ""]),
+    ],
+)
+def test_each_worker_takes_its_gpus_and_cores(monkeypatch, no_gpu, gpus, parts):
+    """The GPUs are stand-ins."""
+    kept = []
+    cards = tuple(Card(f"card {n}", uuid, 100, 0, None) for n, uuid in enumerate(GPUS))
+    monkeypatch.setattr(nvidia, "cards", lambda: cards)
+    monkeypatch.setattr(resources, "available_cores", lambda: set(CORES))
+    monkeypatch.setattr(resources, "set_cores", kept.append)
+    for rank in range(2):
+        topology = Topology(("", ""), rank, "rank", local_rank=rank)
+        share, own = take(Gathered(), topology, no_gpu, gpus)
+        assert (share.local_rank, share.local_size, own) == (rank, 2, parts[rank])
+    assert kept == [{0, 1}, {2, 3}]

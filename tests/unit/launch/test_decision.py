@@ -1,5 +1,9 @@
 """The rows of the table of decisions, and what each of them depends on."""
 
+import itertools
+import re
+from pathlib import Path
+
 import pytest
 
 from mnist_dist.launch import decision
@@ -15,43 +19,82 @@ def situation(*ways, **changes):
     return Situation(ends, **{**usual, **changes})
 
 
+def table(text):
+    """Situation -> action, of the rows of a table in Markdown with this head."""
+    lines = iter(text.splitlines())
+    for line in lines:
+        if re.fullmatch(r"\| situation +\| action +\|", line):
+            next(lines)
+            rows = itertools.takewhile(lambda line: line.startswith("|"), lines)
+            return dict([word.strip() for word in row.strip("|").split("|")] for row in rows)
+    raise AssertionError("no such table")
+
+
 FEW = "{} workers can be started here, {} are wanted"
 LATE = "9 s are left of the time limit"
 REFUSED = "another try would be refused, too"
 TRIED = "{} restarts brought no newer checkpoint"
 LOST_ONE = (How.FAILED, How.FAILED, How.KILLED, How.FAILED)
+STOPPED = {"stop_requested": True}
+RULES = table(decision.__doc__)
+CASES = {  # the table's row -> how the workers ended, what else is known, the reason for the log
+    "every worker is done": [
+        ([How.DONE] * 4, {}, "finished"),
+        ([How.DONE] * 4, STOPPED | {"progress": False, "tries": 9}, "finished"),
+    ],
+    "a worker was refused: wrong input, or its program is missing": [
+        ([How.FAILED, How.REFUSED], {}, REFUSED),
+        ([How.REFUSED], STOPPED, REFUSED),
+        ([How.KILLED, How.REFUSED], {"tries": 9, "progress": False, "hosts": ()}, REFUSED),
+    ],
+    "the launcher was asked to stop": [
+        ([How.SAVED] * 4, STOPPED, "asked to stop"),
+        ([How.KILLED], STOPPED | {"progress": False, "tries": 9}, "asked to stop"),
+    ],
+    "more than `max_restarts` restarts in a row brought no newer checkpoint": [
+        (LOST_ONE, {"progress": False, "tries": 3}, TRIED.format(3)),
+        (LOST_ONE, {"progress": False, "max_restarts": 0}, TRIED.format(0)),
+        (LOST_ONE, {"progress": False, "tries": 3, "time_left_s": 0.0, "least_time_s": 1.0},
+         TRIED.format(3)),
+    ],
+    "less than `least_time_s` is left of the time limit": [
+        (LOST_ONE, {"time_left_s": 9.0, "least_time_s": 10.0}, LATE),
+        (LOST_ONE, {"time_left_s": 9.0, "least_time_s": 10.0, "hosts": ()}, LATE),
+    ],
+    "fewer than `min_workers` workers can be started": [
+        (LOST_ONE, {"hosts": ("a",), "min_workers": 2}, FEW.format(1, 2)),
+        (LOST_ONE, {"hosts": ()}, FEW.format(0, 1)),
+        (LOST_ONE, {"shards": 2, "replicas": 4}, FEW.format(0, 1)),
+    ],
+    "anything else": [
+        (LOST_ONE, {}, "worker 2 (c) killed"),
+        (LOST_ONE, {"progress": False, "tries": 2}, "worker 2 (c) killed"),
+        (LOST_ONE, {"time_left_s": 120.0, "least_time_s": 120.0}, "worker 2 (c) killed"),
+        ([How.SAVED] * 4, {}, "saved when told to stop"),
+        ([How.DONE, How.SILENT, How.LOST], {}, "workers 1 (b) silent, 2 (c) lost"),
+        ([How.FAILED, How.DONE], {}, "worker 0 (a) failed"),
+    ],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("requeue", [False, True])
 @pytest.mark.parametrize(
-    ("ways", "changes", "action", "reason"),
-    [
-        ([How.DONE] * 4, {}, "DONE", "finished"),
-        ([How.DONE] * 4, {"stop_requested": True, "progress": False}, "DONE", "finished"),
-        ([How.FAILED, How.REFUSED], {}, "REFUSED", REFUSED),
-        ([How.REFUSED], {"stop_requested": True}, "REFUSED", REFUSED),
-        ([How.SAVED] * 4, {"stop_requested": True}, "REQUEUE", "asked to stop"),
-        ([How.KILLED], {"stop_requested": True, "tries": 9}, "REQUEUE", "asked to stop"),
-        (LOST_ONE, {"progress": False, "tries": 3}, "GIVE_UP", TRIED.format(3)),
-        (LOST_ONE, {"progress": False, "max_restarts": 0}, "GIVE_UP", TRIED.format(0)),
-        (LOST_ONE, {"time_left_s": 9.0, "least_time_s": 10.0}, "REQUEUE", LATE),
-        (LOST_ONE, {"hosts": ("a",), "min_workers": 2}, "REQUEUE", FEW.format(1, 2)),
-        (LOST_ONE, {"hosts": ()}, "REQUEUE", FEW.format(0, 1)),
-        (LOST_ONE, {"shards": 2, "replicas": 4}, "REQUEUE", FEW.format(0, 1)),
-        (LOST_ONE, {}, "AGAIN", "worker 2 (c) killed"),
-        (LOST_ONE, {"progress": False, "tries": 2}, "AGAIN", "worker 2 (c) killed"),
-        (LOST_ONE, {"time_left_s": 120.0, "least_time_s": 120.0}, "AGAIN", "worker 2 (c) killed"),
-        ([How.SAVED] * 4, {}, "AGAIN", "saved when told to stop"),
-        ([How.DONE, How.SILENT, How.LOST], {}, "AGAIN", "workers 1 (b) silent, 2 (c) lost"),
-        ([How.FAILED, How.DONE], {}, "AGAIN", "worker 0 (a) failed"),
-    ],
-)  # fmt: skip
-def test_the_table(ways, changes, action, reason, requeue):
+    ("row", "ways", "changes", "reason"),
+    [(row, *case) for row, cases in CASES.items() for case in cases],
+)
+def test_the_table(row, ways, changes, reason, requeue):
     decided = decision.decide(situation(*ways, can_requeue=requeue, **changes))
-    if action == "REQUEUE" and not requeue:
-        action = "GIVE_UP"
-    assert (decided.action, decided.reason) == (Action[action], reason)
-    assert bool(decided.hosts) == (action == "AGAIN")
+    action = RULES[row]
+    if action == "requeue" and not requeue:
+        action = "give up"
+    assert (decided.action.value, decided.reason) == (action, reason)
+    assert bool(decided.hosts) == (action == "again")
+
+
+def test_the_page_has_the_table_and_each_row_is_tested():
+    assert list(CASES) == list(RULES)
+    page = (Path(__file__).parents[3] / "launch" / "README.md").read_text()
+    assert list(table(page).items()) == list(RULES.items())
 
 
 def test_progress_starts_the_count_of_tries_anew():
