@@ -1,6 +1,7 @@
 """The command line that local.sh and ssh.sh share."""
 
 import argparse
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,6 +65,8 @@ def worker_command(given: argparse.Namespace, python: Sequence[str]) -> list[str
 
 def checked(given: argparse.Namespace) -> None:
     """Raises UsageError for arguments that don't go together."""
+    if not 0 <= given.grace < math.inf:
+        raise UsageError(f"--grace={given.grace}: give seconds, 0 or more")
     if given.restarts < 0:
         raise UsageError(f"--restarts={given.restarts}: give 0 or more")
     if given.restarts and given.module != "train":

@@ -29,11 +29,13 @@ class Host(NamedTuple):
 def listed(text: str) -> list[Host]:
     """The hosts of --hosts: `n1,n2,n[4-7]`, or `n1:2` for two workers on n1.
 
+    An IPv6 address may stand in brackets.
+
     Raises:
         UsageError: something else than names and numbers, or none.
     """
     found = []
-    for item in expand_hostlist(text):
+    for item in expand_hostlist(_bare(text)):
         name, colon, number = item.rpartition(":")
         if not colon or ":" in name:  # an IPv6 address
             name, number = item, "1"
@@ -56,7 +58,7 @@ def hostfile(path: Path, what: str) -> list[Host]:
     """
     counts = dict[str, int]()  # 0: without a number so far
     for number, line in enumerate(_lines(path, what), start=1):
-        words = line.partition("#")[0].split()
+        words = _bare(line.partition("#")[0]).split()
         if not words:
             continue
         name, *options = words
@@ -95,6 +97,11 @@ def of_scheduler(environment: Mapping[str, str]) -> tuple[str, list[Host]]:
             hosts = [_host(name, "1", what) for name in dict.fromkeys(names)]
             return scheduler, _merged(hosts, what)
     return "", []
+
+
+def _bare(text: str) -> str:
+    """The text without the brackets around IPv6 addresses."""
+    return re.sub(r"\[([0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%\w+)?)\]", r"\1", text)
 
 
 def _lines(path: Path, what: str) -> list[str]:

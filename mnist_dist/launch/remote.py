@@ -3,13 +3,14 @@
 import contextlib
 import itertools
 import os
+import resource
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mnist_dist.cluster.topology import TOKEN
-from mnist_dist.errors import UsageError
+from mnist_dist.errors import RunError, UsageError
 from mnist_dist.launch.hosts import Host
 from mnist_dist.launch.ssh_worker import ANSWER_S, Remote, SshWorker
 from mnist_dist.run.folders import writing
@@ -17,6 +18,9 @@ from mnist_dist.run.folders import writing
 CONNECT_S = (10, 4)  # ssh's time limit: at first, and for a host that answered before
 AT_ONCE = 8
 """Connections that are opened to one host at the same time. sshd drops some from the tenth on."""
+
+FILES, OTHER_FILES = 3, 100
+"""Files that a connection keeps open, and those that this process needs besides."""
 
 PASSED = ("TF_", "XLA_", "NCCL_", "OMP_", "KMP_", "MNIST_DIST_", "LD_LIBRARY_PATH")
 """Variables of this process that the workers get, by the beginning of their names."""
@@ -47,12 +51,14 @@ class SshStarter:
 
         Raises:
             UsageError: a host can't be used, at the first time. A line for each is printed before.
+            RunError: ssh can't be started here.
         """
+        _allow_open_files(FILES * sum(host.workers for host in self._hosts))
         connect = ("-o", f"ConnectTimeout={CONNECT_S[again]}")
         opened = {host.name: list[SshWorker]() for host in self._hosts}
         with _probe(self._remote.folder) as probe:
             while wanted := [name for host in self._hosts for name in _next(host, opened)]:
-                wave = [SshWorker(name, self._remote, connect, probe) for name in wanted]
+                wave = [self._open(name, connect, probe) for name in wanted]
                 until = time.monotonic() + ANSWER_S
                 for session in wave:
                     session.wait(until)
@@ -70,6 +76,12 @@ class SshStarter:
                 "used, see above; nothing was started"
             )
         return [session.host for session in self._sessions]
+
+    def _open(self, name: str, options: Sequence[str], probe: Path) -> SshWorker:
+        try:
+            return SshWorker(name, self._remote, options, probe)
+        except OSError as error:
+            raise RunError(f"ssh to {name} can't be started: {error}") from error
 
     def start(self, hosts: Sequence[str]) -> list[SshWorker]:
         """As `Starter.start`."""
@@ -94,6 +106,15 @@ class SshStarter:
             }
             session.start(rank, {**given, **place, TOKEN: token}, self._silence_s)
         return chosen
+
+
+def _allow_open_files(number: int) -> None:
+    """Raises this process's soft limit of open files, as far as the hard limit allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = number + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def _next(host: Host, opened: Mapping[str, Sequence[SshWorker]]) -> list[str]:

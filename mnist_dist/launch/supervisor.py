@@ -58,7 +58,7 @@ def supervise(workers: Workers, starter: Starter, rules: Rules) -> int:
     Raises:
         UsageError: a host can't be used, or a checkpoint has another format, or this user may not
             read it.
-        OSError: a worker can't be started.
+        RunError: a worker can't be started.
         KeyboardInterrupt, ToldToStop: this process got a signal while no worker was running.
     """
     with workers.interruptible():

@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import NoReturn, Protocol
 
-from mnist_dist.errors import EXIT_FAILED, EXIT_SAVED, EXIT_USAGE, EXIT_WRONG_BITS, ToldToStop
+from mnist_dist.errors import (
+    EXIT_FAILED,
+    EXIT_SAVED,
+    EXIT_USAGE,
+    EXIT_WRONG_BITS,
+    RunError,
+    ToldToStop,
+)
 from mnist_dist.launch.decision import End, How, how
 
 POLL_S = 0.05
@@ -92,10 +99,13 @@ class Workers:
             EXIT_WRONG_BITS if any worker ended with it, since the others then end with 1.
 
         Raises:
-            OSError, UsageError: they can't be started.
+            RunError: they can't be started.
         """
         self._first_failed, self._silent, self._workers = -1, set(), ()
-        self._workers = start()
+        try:
+            self._workers = start()
+        except OSError as error:
+            raise RunError(f"{self._launcher}: the workers can't be started: {error}") from error
         if self.stop_requested:
             self._send(self._signal_number)
         self._wait()

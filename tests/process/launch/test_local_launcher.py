@@ -167,10 +167,23 @@ def test_a_third_interrupt_ends_at_once(launch):
     assert_gone(rows)
 
 
-def test_wrong_use(launch):
-    process = launch("-n", "0")
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["-n", "0"], 2, "-n 0: give 1 or more workers"),
+        (["-n2", "--grace=nan"], 2, "--grace=nan: give seconds, 0 or more"),
+        (["-n2", "--grace=-1"], 2, "--grace=-1.0: give seconds, 0 or more"),
+        (["-n99999"], 1, "local.sh: the workers can't be started: no 99999 free ports from 15000 "
+         "to 32000"),
+    ],
+)  # fmt: skip
+def test_wrong_use(launch, arguments, code, said):
+    process = launch(*arguments)
     _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (2, "mnist_dist: -n 0: give 1 or more workers\n")
+    assert (process.returncode, errors) == (code, f"mnist_dist: {said}\n")
+
+
+def test_help(launch):
     process = launch("--help")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0

@@ -16,8 +16,10 @@ from mnist_dist.launch.hosts import Host, hostfile, listed, of_scheduler
         ("n1,n1", [("n1", 2)]),
         ("me@n1,10.0.0.7", [("me@n1", 1), ("10.0.0.7", 1)]),
         ("fd13::7,n1", [("fd13::7", 1), ("n1", 1)]),
+        ("[fd13::7],[fe80::1%eth0],n[1-2]",
+         [("fd13::7", 1), ("fe80::1%eth0", 1), ("n1", 1), ("n2", 1)]),
     ],
-)
+)  # fmt: skip
 def test_a_list(text, hosts):
     assert listed(text) == [Host(*each) for each in hosts]
 
@@ -42,7 +44,7 @@ def test_a_wrong_list(text):
         ("n1:3\nn2", [("n1", 3), ("n2", 1)]),
         ("n2\nn1\nn2\nn2\nn1\n", [("n2", 1), ("n1", 1)]),  # a scheduler's, a line for each core
         ("n1 slots=2\nn2\nn1 slots=1\n", [("n1", 3), ("n2", 1)]),
-        ("fd13::7\n", [("fd13::7", 1)]),
+        ("fd13::7\n[fd13::8] slots=2\n", [("fd13::7", 1), ("fd13::8", 2)]),
     ],
 )
 def test_a_hostfile(tmp_path, text, hosts):

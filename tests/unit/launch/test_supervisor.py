@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from mnist_dist.errors import ToldToStop
 from mnist_dist.launch import supervisor
 from mnist_dist.launch.supervisor import Rules, supervise
 from mnist_dist.launch.workers import Workers
@@ -113,3 +114,34 @@ def test_fewer_hosts_are_said(workers, steps, capsys):
     script = Script(["abc", "ab"], [1, 1, 255], [0, 0])
     supervise(workers, script, Rules("test", 3))
     assert "starts again on 2 worker(s) from step 10\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, ToldToStop)]
+)
+@pytest.mark.parametrize("tries", [0, 1])
+def test_a_signal_while_it_looks_for_hosts_ends_it(workers, steps, number, error, tries):
+    """No worker runs that could receive it."""
+    script = Script(["ab"] * 2, [1, 255])
+    find = script.hosts
+
+    def hosts(again):
+        if len(script.started) == tries:
+            signal.raise_signal(number)
+        return find(again)
+
+    script.hosts = hosts
+    with pytest.raises(error):
+        supervise(workers, script, Rules("test", 3))
+    assert script.started == ["ab"] * tries
+
+
+def test_a_host_left_out_is_named(workers, steps, capsys):
+    script = Script(["abc"] * 3, [1, -9], [1, -9], [0, 0])
+    assert supervise(workers, script, Rules("test", 3, shards=2)) == 0
+    assert script.started == ["ab", "ab", "ac"]
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "test: worker 1 (b) killed: starts again from step 10; not used: c",
+        "test: worker 1 (b) killed: starts again from step 20; not used: b (workers were lost "
+        "there)",
+    ]
