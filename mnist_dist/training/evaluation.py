@@ -123,3 +123,9 @@ def _merged(steps: Steps, placement: ReplicaPlacement, table: np.ndarray) -> np.
         by_replica = dict.fromkeys(placement.local, zeros) | {placement.local[0]: chunk}
         total.append(steps.merge(placement.place(by_replica.__getitem__)).numpy())
     return np.concatenate(total)
+
+
+def score_line(split: str, score: dict[str, float]) -> str:
+    """The notebook's line for the test set; the validation set has one of the same form."""
+    name = {"test": "Test set", "validation": "Validation set"}[split]
+    return f"{name}: Average loss: {score['loss']:.4f}, Accuracy: {100 * score['accuracy']:4f}%\n"

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 from mnist_dist.devices import resources
 from mnist_dist.run.result import Result
 from mnist_dist.run.versions import versions
-from mnist_dist.training.evaluation import Evaluation
-from mnist_dist.training.loop import Loop, score_line
+from mnist_dist.training.evaluation import Evaluation, score_line
+from mnist_dist.training.loop import Loop
 from mnist_dist.training.progress import Progress
 from mnist_dist.training.weights_digest import WEIGHTS, digest
 

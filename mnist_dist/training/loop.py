@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -13,23 +14,22 @@ import tensorflow as tf
 from mnist_dist.data.device_blocks import Blocks
 from mnist_dist.data.pipeline import Trainset, prefetched
 from mnist_dist.data.sources import ImageData
-from mnist_dist.devices import resources
 from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.run.bar import Pace
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
 from mnist_dist.run.trace import Trace
-from mnist_dist.training import bit_digest, step_records
+from mnist_dist.training import step_records
 from mnist_dist.training.bit_checks import BitChecks
-from mnist_dist.training.diverged import batch_of, diverged
+from mnist_dist.training.diverged import check_step, check_weights, diverged
 from mnist_dist.training.early_stopping import EarlyStopping
 from mnist_dist.training.evaluation import Evaluation, evaluate, on_any_worker
 from mnist_dist.training.plan import Plan
 from mnist_dist.training.progress import Progress
+from mnist_dist.training.reporter import Reporter
 from mnist_dist.training.save_deadline import SaveDeadlineCheck
 from mnist_dist.training.schedule import LearningRateSchedule
-from mnist_dist.training.step_records import StepRecord
 from mnist_dist.training.steps import Steps
 from mnist_dist.training.stop import Stop
 
@@ -79,6 +79,12 @@ class Loop:
     bit_checks: BitChecks
     blocks: Blocks
     digest_every_steps: int = 0
+
+    @functools.cached_property
+    def _reporter(self) -> Reporter:
+        console, events = self.files.console, self.files.events
+        order, devices = self.trainset.order, self.placement.devices
+        return Reporter(console, events, self.plan, order, self.data, self.steps, devices)
 
     def run(self, progress: Progress) -> tuple[str, Evaluation | None]:
         """Continues training from `progress` and updates it.
@@ -133,10 +139,8 @@ class Loop:
         """
         with self._saving():
             progress.bit_checks += self.bit_checks.compare_copies(progress.step)
-        for name, variable in self.files.checkpoints.variables.items():
-            if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
-                batch = batch_of(progress.step - 1, self.trainset, self.placement)
-                raise diverged(self.worker_name, f"{name} isn't finite", progress.step, batch)
+        checkpoints, step = self.files.checkpoints, progress.step
+        check_weights(self.worker_name, checkpoints.variables, step, self.trainset, self.placement)
         events = self.files.events
         events.flush()
         state = {
@@ -166,10 +170,10 @@ class Loop:
         return result
 
     def _train_epoch(self, progress: Progress, blocks: PrefetchedBlocks) -> bool:
-        """Trains to the end of the epoch or run, or until a worker is told to stop.
+        """Trains to the end of the epoch or run, or until a worker is asked to stop.
 
         Returns:
-            Whether a worker is told to stop.
+            Whether a worker is asked to stop.
         """
         epoch, _ = self.trainset.order.position(progress.step)
         stop_requested, started, epoch_seconds = False, time.monotonic(), 0.0
@@ -183,8 +187,7 @@ class Loop:
             now = time.monotonic()
             progress.train_seconds += now - started
             epoch_seconds += now - started
-            self.files.events.times(progress.step, progress.train_seconds)
-            self.files.events.summary(progress.step, self._speed(steps, now - started, waited))
+            self._reporter.block(steps, now - started, waited, progress.train_seconds)
             if stop_requested and not self.plan.evaluation_due(progress.step):
                 return True
             self.files.checkpoints.poll()
@@ -220,50 +223,13 @@ class Loop:
         progress.bit_checks += self.bit_checks.compare_steps(steps, checks, self.steps.trainable)
         digests = trained.digests.numpy()
         for record, rate, digest in zip(records, rates, digests, strict=False):
-            self._check_finite(record)
-            self._log(record, float(rate))
+            check_step(self.worker_name, record, self.trainset, self.placement)
+            self._reporter.step(record, float(rate))
             if (record.step + 1) % (self.digest_every_steps or math.inf) == 0:
-                self._log_digests(record.step + 1, digest)
+                self._reporter.digests(record.step + 1, digest)
         self.files.console.advance(len(steps), records[-1].loss)
         last = records[-1]
         return last.stop_requested, last.save_requested
-
-    def _check_finite(self, record: StepRecord) -> None:
-        """Raises RunError if a step's loss or a replica's own gradient isn't finite."""
-        if math.isfinite(record.loss) and not record.nonfinite_replicas:
-            return
-        finite = math.isfinite(record.loss)
-        what = "a gradient isn't finite" if finite else f"the loss is {record.loss}"
-        replicas = list(record.nonfinite_replicas)
-        batch = batch_of(record.step, self.trainset, self.placement, replicas)
-        raise diverged(self.worker_name, what, record.step + 1, batch)
-
-    def _log(self, record: StepRecord, rate: float) -> None:
-        epoch, batch = self.trainset.order.position(record.step)
-        step, interval = record.step + 1, self.plan.log_interval
-        if interval and batch % interval == 0:
-            self.files.console.loss(batch, record.loss)
-        if interval and step % interval == 0:
-            self.files.events.train(step, epoch + 1, record.loss, record.accuracy, rate)
-        if record.gradient_norm is not None:
-            shown = {"loss": record.loss, "accuracy": record.accuracy, "learning_rate": rate}
-            self.files.events.summary(step, {**shown, "gradient_norm": record.gradient_norm})
-
-    def _log_digests(self, step: int, digests: np.ndarray) -> None:
-        names = self.steps.trainable
-        shown = [bit_digest.shown(int(digest)) for digest in digests]
-        gradient, weights = shown[: len(names)], shown[len(names) :]
-        by_name = (dict(zip(names, part, strict=True)) for part in (gradient, weights))
-        self.files.events.digests(step, *by_name)
-
-    def _speed(self, steps: range, seconds: float, waited: float) -> dict[str, float]:
-        """A block's speed, waiting time and memory, for TensorBoard."""
-        order = self.trainset.order
-        images = len(steps) * order.batch_size
-        if self.plan.epoch_ended(steps.stop):  # its last batch may be smaller
-            images -= self.plan.steps_per_epoch * order.batch_size - order.examples
-        speed = {"images_per_s": images / seconds, "input_wait": waited / seconds}
-        return speed | resources.memory(self.placement.devices) | self.steps.loss_scale
 
     def _evaluate_all(self, progress: Progress) -> Evaluation | None:
         """Scores the validation and the test split, each unless it is empty.
@@ -272,7 +238,6 @@ class Loop:
             The score on the test split; None if that is empty.
         """
         test = None
-        epoch = self.trainset.order.position(progress.step - 1)[0] + 1
         for split in ("validation", "test"):
             if not len(getattr(self.data, split).labels):
                 continue
@@ -280,30 +245,11 @@ class Loop:
             if not math.isfinite(score.loss):
                 raise diverged(self.worker_name, f"the {split} loss is {score.loss}", progress.step)
             progress.scores[split] = score.means()
-            self.files.events.evaluation(progress.step, epoch, split, score.loss, score.accuracy)
-            self.files.console.line(score_line(split, progress.scores[split]))
+            self._reporter.score(split, score, progress.step)
             if split == "test":
                 test = score
-                self._draw(score, progress.step)
         if self.early_stopping.epochs and self.plan.epoch_ended(progress.step):
             progress.patience.update(
                 self.early_stopping, progress.step, progress.scores["validation"]
             )
         return test
-
-    def _draw(self, score: Evaluation, step: int) -> None:
-        test = self.data.test
-        worst = score.worst(test.labels)
-        self.files.events.pictures(
-            step,
-            test.labels,
-            score.predictions,
-            self.data.names,
-            worst=(worst, test.images[worst], score.losses[worst]),
-        )
-
-
-def score_line(split: str, score: dict[str, float]) -> str:
-    """The notebook's line for the test set; the validation set has one of the same form."""
-    name = {"test": "Test set", "validation": "Validation set"}[split]
-    return f"{name}: Average loss: {score['loss']:.4f}, Accuracy: {100 * score['accuracy']:4f}%\n"

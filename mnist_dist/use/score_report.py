@@ -8,8 +8,7 @@ from typing import Any
 from mnist_dist.data.sources import ImageData
 from mnist_dist.data.split import Split
 from mnist_dist.run import pictures
-from mnist_dist.training.evaluation import Evaluation
-from mnist_dist.training.loop import score_line
+from mnist_dist.training.evaluation import Evaluation, score_line
 from mnist_dist.use.model import Model
 from mnist_dist.use.score import Scores
 
