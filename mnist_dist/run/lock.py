@@ -5,23 +5,21 @@ on NFS and Lustre too; the owner rewrites it every few seconds. Stale owners are
 automatically: an earlier attempt of the same job, a process of this machine that has ended, or a
 file that stops changing, timed by the observer's clock. The successor creates N + 1, which only
 one process can. No lock file of another run is ever overwritten, so an owner that was wrongly
-taken for dead finds out.
+presumed dead detects it.
 """
 
 import contextlib
 import errno
-import json
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from mnist_dist import bounded
 from mnist_dist.errors import RunError, UsageError
-from mnist_dist.run.owner import MOST_BYTES, Owner, owner_of
+from mnist_dist.run.lock_files import LockFiles
+from mnist_dist.run.owner import Owner
 
 BEAT_S = 5.0
 DEAD_AFTER_S = 30.0
@@ -51,7 +49,8 @@ class Lock:
         """
         self._folder, self._flag, self._owner, self._say = folder, flag, owner, say
         self._beat_s, self._dead_after_s = beat_s, dead_after_s
-        self._number, self._beats = 0, 0
+        self._number = 0
+        self._files = LockFiles(folder, owner)
         self._made: list[Path] = []
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._heartbeat, daemon=True, name="lock")
@@ -84,17 +83,17 @@ class Lock:
 
     def check(self) -> None:
         """Raises RunError if another run has taken the folder since `acquire`."""
-        above = [number for number in self._numbers() if number > self._number]
+        above = [number for number in self._files.numbers() if number > self._number]
         if above:
             self._lost(max(above), f"gave no sign of life for {self._dead_after_s:g} s")
-        if not self._refresh():
+        if not self._files.refresh(self._number):
             self._lost(self._number, "lost its lock file")
 
     def release(self) -> None:
         """Stops the heartbeat and deletes the lock file."""
         self._released.set()
         self._thread.join()
-        owner = self._read(self._number)[1]
+        owner = self._files.read(self._number)[1]
         if owner is not None and owner.token != self._owner.token:
             self._number = 0  # another run's
         self._delete()
@@ -105,27 +104,27 @@ class Lock:
 
     def _try_to_take(self) -> bool:
         """Whether this run owns the folder now; False if another process interfered."""
-        before = self._numbers()
+        before = self._files.numbers()
         for number in before:
             self._wait_until_dead(number)
         self._number = max(before, default=0) + 1
         try:
-            self._create()
+            self._files.create(self._number)
         except FileExistsError:  # another process was faster
             self._number = 0
             return False
-        if set(self._numbers()) - {*before, self._number}:  # another process took another number
-            self._path(self._number).unlink()
+        if set(self._files.numbers()) - {*before, self._number}:  # another process took one
+            self._files.delete(self._number)
             self._number = 0
             return False
         for number in before:
-            self._path(number).unlink(missing_ok=True)
+            self._files.delete(number)
         return True
 
     def _wait_until_dead(self, number: int) -> None:
         """Returns when the owner of a lock is dead or gone. Raises UsageError if it is alive."""
         first_text, since = "", time.monotonic()
-        while (read := self._read(number))[0] is not None:
+        while (read := self._files.read(number))[0] is not None:
             text, owner = read
             if owner and self._certainly_dead(owner):
                 return
@@ -154,76 +153,21 @@ class Lock:
     def _heartbeat(self) -> None:
         while not self._released.wait(self._beat_s):
             with contextlib.suppress(OSError):  # the disk may recover; if not, saving reports it
-                if max(self._numbers(), default=0) <= self._number:
-                    self._refresh()
+                if max(self._files.numbers(), default=0) <= self._number:
+                    self._files.refresh(self._number)
 
     def _lost(self, number: int, reason: str) -> NoReturn:
-        successor = self._read(number)[1] or "another run"
+        successor = self._files.read(number)[1] or "another run"
         raise RunError(
             f"{self._flag}={self._folder} was taken over by {successor}, since this run "
             f"{reason}; it ends here"
         )
 
-    def _refresh(self) -> bool:
-        """Rewrites the lock file, made again if somebody deleted it; False if another run has it.
-
-        The file stays open between reading the owner and writing, so a file that is deleted and
-        made by another run meanwhile isn't written.
-        """
-        try:
-            handle = os.open(self._path(self._number), os.O_RDWR)
-        except FileNotFoundError:
-            try:
-                self._create()
-            except FileExistsError:
-                return False
-            return True
-        try:
-            owner = owner_of(os.read(handle, MOST_BYTES).decode(errors="replace"))
-            if owner is None or owner.token != self._owner.token:
-                return False
-            os.lseek(handle, 0, os.SEEK_SET)
-            self._write(handle)
-        finally:
-            os.close(handle)  # NFS publishes a change when the file is closed
-        return True
-
-    def _create(self) -> None:
-        """Makes the lock file. Raises FileExistsError if there is one."""
-        handle = os.open(self._path(self._number), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        try:
-            self._write(handle)
-        finally:
-            os.close(handle)
-
-    def _write(self, handle: int) -> None:
-        """Overwrites the lock in place with text of a fixed length, which works on a full disk."""
-        self._beats += 1
-        line = json.dumps({**self._owner._asdict(), "beat": f"{self._beats:012d}"}) + "\n"
-        os.write(handle, line.encode())
-
-    def _read(self, number: int) -> tuple[str | None, Owner | None]:
-        """Reads a lock: its text, or None without a file; its owner, or None if the text is cut."""
-        try:
-            text = bounded.read_text(self._path(number), MOST_BYTES)
-        except FileNotFoundError:
-            return None, None
-        except (ValueError, IsADirectoryError) as error:
-            return str(error), None
-        return text, owner_of(text)
-
-    def _numbers(self) -> list[int]:
-        found = (re.fullmatch(r"run-([1-9]\d{0,8})\.lock", n) for n in os.listdir(self._folder))
-        return sorted(int(match[1]) for match in found if match)
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"run-{number}.lock"
-
     def _delete(self) -> None:
         """Deletes the lock file, and the folders that `acquire` made if they are empty."""
         with contextlib.suppress(OSError):
             if self._number:
-                self._path(self._number).unlink(missing_ok=True)
+                self._files.delete(self._number)
         for folder in self._made:
             with contextlib.suppress(OSError):  # it isn't empty
                 folder.rmdir()

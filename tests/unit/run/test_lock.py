@@ -13,6 +13,7 @@ import pytest
 from mnist_dist.errors import RunError, UsageError
 from mnist_dist.run import lock
 from mnist_dist.run.lock import Lock
+from mnist_dist.run.lock_files import LockFiles
 from mnist_dist.run.owner import Owner
 from tests.waiting import wait_for
 
@@ -284,9 +285,9 @@ def test_a_heartbeat_leaves_a_successors_folder_alone(tmp_path):
     held.acquire()
     (tmp_path / "run-2.lock").write_text("")
     (tmp_path / "run-1.lock").unlink()
-    beats = held._beats
+    beats = held._files._beats
     with pytest.raises(TimeoutError):
-        wait_for("a beat", lambda: held._beats > beats, 1)
+        wait_for("a beat", lambda: held._files._beats > beats, 1)
     assert names(tmp_path) == ["run-2.lock"]
     held.release()
     assert names(tmp_path) == ["run-2.lock"]
@@ -355,8 +356,8 @@ def test_somebody_was_faster(tmp_path, holder, monkeypatch, seen):
     The other number: a dead run's 5 was seen, which a third one has followed and left meanwhile.
     """
     first = holder()
-    answers, look = [seen], Lock._numbers
-    monkeypatch.setattr(Lock, "_numbers", lambda self: answers.pop() if answers else look(self))
+    answers, look = [seen], LockFiles.numbers
+    monkeypatch.setattr(LockFiles, "numbers", lambda self: answers.pop() if answers else look(self))
     with pytest.raises(UsageError, match=f"process {first.process.pid}"):
         mine(tmp_path).acquire()
     assert "run-1.lock" in names(tmp_path)
