@@ -1,7 +1,7 @@
 """Saves a run's variables in the background, and restores them.
 
-A save copies the variables and returns; a thread writes the copy while training continues. `store`
-has the format on the disk.
+A save copies the variables and returns; a thread writes the copy while training continues.
+`publishing` has the format on the disk.
 """
 
 import re
@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_dist.errors import RunError, UsageError
-from mnist_dist.run import store
+from mnist_dist.run import publishing, store
 from mnist_dist.run.folders import clear, writing
 from mnist_dist.run.store import Saved
 
@@ -63,7 +63,7 @@ class Checkpoints:
     def clear(self) -> None:
         """Deletes what a killed run left half-written or half-deleted."""
         if self.chief:
-            store.clear(self.folder)
+            publishing.clear(self.folder)
             clear(self.folder, [])
 
     def prune(self) -> None:
@@ -74,7 +74,7 @@ class Checkpoints:
         """
         if self.chief:
             with writing(self.folder):
-                store.prune(self.folder, self._keep)
+                publishing.prune(self.folder, self._keep)
 
     def save(
         self, step: int, state: dict[str, Any], sync: Callable[[], None] = lambda: None
@@ -165,9 +165,11 @@ class Checkpoints:
         try:
             sync()
             self._check_lock()
-            store.publish(self.folder, step, state, lambda place: _write_weights(place, copies))
+            publishing.publish(
+                self.folder, step, state, lambda place: _write_weights(place, copies)
+            )
             self.took_s = monotonic() - begun_s
-            store.prune(self.folder, self._keep)
+            publishing.prune(self.folder, self._keep)
         except (OSError, tf.errors.OpError) as error:
             reason = " ".join(str(error).split())
             target = self.folder / f"ckpt-{step}"

@@ -1,16 +1,12 @@
-"""Checkpoints as files: publishing, validating, finding the newest, pruning.
+"""Finds and reads checkpoints: lists them, and validates every bit of the newest.
 
-A checkpoint is a folder ckpt-STEP. It is written under a hidden name, synced to the disk, and made
-visible by one rename. Its state.json has the checksums of the other files and ends with a digest
-of itself, so that this digest covers every bit of every file.
+`publishing` writes them, and says what a checkpoint consists of.
 """
 
 import contextlib
 import hashlib
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
@@ -18,8 +14,7 @@ from typing import Any, NamedTuple
 
 from mnist_dist import bounded
 from mnist_dist.errors import UsageError
-from mnist_dist.run.atomic import to_disk
-from mnist_dist.run.digest import verified, with_digest
+from mnist_dist.run.digest import verified
 
 FORMAT = 2
 STATE_FILE = "state.json"
@@ -34,79 +29,12 @@ class Saved(NamedTuple):
     Attributes:
         path: its folder.
         step: global steps done.
-        state: as given to `publish`.
+        state: as given to `publishing.publish`.
     """
 
     path: Path
     step: int
     state: dict[str, Any]
-
-
-def publish(
-    folder: Path, step: int, state: dict[str, Any], write_weights: Callable[[Path], None]
-) -> None:
-    """Writes a checkpoint. At every moment either the old or the new checkpoint is visible.
-
-    Args:
-        folder: --checkpoint_dir; made if it doesn't exist.
-        step: global steps done.
-        state: everything but the weights, as JSON.
-        write_weights: writes the other files into the folder that it is given.
-
-    Raises:
-        OSError: the disk is full or gone; the checkpoints that were visible still are.
-    """
-    target, hidden = folder / f"ckpt-{step}", folder / f".ckpt-{step}-{os.getpid()}"
-    try:
-        shutil.rmtree(hidden, ignore_errors=True)
-        hidden.mkdir(parents=True)
-        write_weights(hidden)
-        sums = {path.name: _checksum(path) for path in sorted(hidden.iterdir())}
-        sizes = {name: (hidden / name).stat().st_size for name in sums}
-        record = {"format": FORMAT, "step": step, "bytes": sizes, "sha256": sums, "state": state}
-        (hidden / STATE_FILE).write_bytes(with_digest(record))
-        for path in [*hidden.iterdir(), hidden]:
-            to_disk(path)
-        if target.exists():  # by a resume that ended at the step where it began
-            older = target.with_name(target.name + OLDER)
-            if older.exists():
-                _hide(older)
-            target.rename(older)
-        hidden.rename(target)
-        to_disk(folder)
-    except Exception:
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise
-
-
-def prune(folder: Path, keep: int) -> None:
-    """Deletes old checkpoints.
-
-    Args:
-        folder: --checkpoint_dir.
-        keep: how many of the newest steps stay. Those that a kept one names as its best stay, too.
-    """
-    paths = visible(folder)
-    kept = set(sorted({step_of(path) for path in paths})[-keep:])
-    best = {_best_step(path) for path in paths if step_of(path) in kept}
-    for path in paths:
-        replaced = path.suffix == OLDER and path.with_suffix("") in paths
-        if replaced or step_of(path) not in kept | best:
-            _hide(path)
-    clear(folder, f"*{OLDER}-*")
-
-
-def clear(folder: Path, which: str = "*") -> None:
-    """Deletes checkpoints that were being written or deleted when a run was killed.
-
-    Args:
-        folder: --checkpoint_dir.
-        which: glob pattern of the hidden names, after ".ckpt-".
-    """
-    for leftover in folder.glob(f".ckpt-{which}"):
-        if leftover.is_symlink():  # its target belongs to somebody else
-            leftover.unlink(missing_ok=True)
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def visible(folder: Path) -> list[Path]:
@@ -180,7 +108,7 @@ def read(path: Path) -> Saved:
         sizes = record.get("bytes", {})  # not in checkpoints of older versions
         if torn := [n for n, size in sizes.items() if _length(path / n) != size]:
             raise ValueError(f"its file {torn[0]} is damaged (wrong length)")
-        damaged = [n for n, digest in record["sha256"].items() if _checksum(path / n) != digest]
+        damaged = [n for n, digest in record["sha256"].items() if checksum(path / n) != digest]
     except PermissionError as error:
         raise _forbidden(error) from error
     except (OSError, KeyError, TypeError, AttributeError) as error:
@@ -239,21 +167,16 @@ def _length(path: Path) -> int:
         return os.fstat(file.fileno()).st_size
 
 
-def _checksum(path: Path) -> str:
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal. Raises OSError, also if it isn't a regular file."""
     with _opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _best_step(path: Path) -> int | None:
+def best_step(path: Path) -> int | None:
     """The step that a checkpoint names as its best; None if it names none or can't be read."""
     try:
         best: int | None = (verified(_state(path)) or {"state": {}})["state"].get("best_step")
     except (OSError, ValueError):
         return None
     return best
-
-
-def _hide(path: Path) -> None:
-    """Hides a checkpoint by one rename, so that no half-deleted one is ever visible."""
-    name = f".{path.name.removesuffix(OLDER)}{OLDER}-{secrets.token_hex(4)}"
-    path.rename(path.with_name(name))

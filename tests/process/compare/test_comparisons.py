@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mnist_dist.run import digest, store
+from mnist_dist.run import digest, publishing
 from tests import warm
 from tests.process.trainer import ROOT, environment, folders
 
@@ -132,7 +132,7 @@ def change_a_weight(path):
         command = [sys.executable, "-c", CHANGE, str(path / "weights"), str(place / "weights")]
         warm.run(command, check=True, cwd=ROOT, capture_output=True)
 
-    store.publish(path.parent, 20, state, write)
+    publishing.publish(path.parent, 20, state, write)
 
 
 def test_shards_give_equal_digests_on_any_number_of_replicas(trainer, small, tmp_path):

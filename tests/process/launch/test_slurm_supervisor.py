@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mnist_dist.run import store
+from mnist_dist.run import publishing
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -197,7 +197,7 @@ def test_progress_starts_the_count_anew(slurm):
     folder = slurm.folder / "runs/job-7/checkpoints"
     folder.mkdir(parents=True)
     (folder / "attempts.json").write_text('{"job": "7", "step": 0, "tries": 3}')
-    store.publish(folder, 40, {}, lambda place: (place / "weights").write_bytes(b"1"))
+    publishing.publish(folder, 40, {}, lambda place: (place / "weights").write_bytes(b"1"))
     code, said = slurm.run({"0": 1}, {})
     assert code == 0
     assert "worker 0 (n1) failed: goes on from step 40 on n1, n2, n3\n" in said

@@ -6,7 +6,7 @@ import pytest
 
 from mnist_dist.compare import __main__ as compare
 from mnist_dist.compare import difference, files
-from mnist_dist.run import store
+from mnist_dist.run import publishing
 
 CONFIG = {"seed": 0, "lr": 0.01, "run_dir": "here"}
 RESULT = {
@@ -146,7 +146,7 @@ def test_a_killed_run_is_known_by_its_checkpoint(tmp_path, capsys):
     state = {"origin": {"config": {**CONFIG, "lr": 0.5}}, "identity": {"data": "f" * 64}}
     names = [write(tmp_path / "a"), write(tmp_path / "b", result=None)]
     place = tmp_path / "b/checkpoints"
-    store.publish(place, 20, state, lambda folder: (folder / "weights").write_bytes(b"1"))
+    publishing.publish(place, 20, state, lambda folder: (folder / "weights").write_bytes(b"1"))
     assert compare.main(names) == 0
     assert "--lr" in capsys.readouterr().out
 

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mnist_dist.errors import RunError, UsageError
-from mnist_dist.run import frames, lock, logs, store
+from mnist_dist.run import frames, lock, logs, publishing, store
 from mnist_dist.run.find import find
 from mnist_dist.run.owner import Owner
 from mnist_dist.training.progress import Progress
@@ -29,7 +29,9 @@ STATE = {"identity": {"lr": 0.1}, "best_step": None, "written": {}, **PROGRESS}
 def state_file():
     """A state.json as it is saved, its folder holding the weights that it speaks of."""
     with tempfile.TemporaryDirectory() as place:
-        store.publish(Path(place), 24, STATE, lambda f: (f / "weights").write_bytes(b"weights"))
+        publishing.publish(
+            Path(place), 24, STATE, lambda f: (f / "weights").write_bytes(b"weights")
+        )
         return Path(place, "ckpt-24/state.json").read_bytes()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mnist_dist.errors import UsageError
-from mnist_dist.run import digest, store
+from mnist_dist.run import digest, publishing, store
 
 STATE = {"best_step": None, "scores": {"test": {"loss": 0.25}}, "stopped": "", "step": 24}
 DATA, INDEX = "weights.data", "weights.index"
@@ -24,7 +24,7 @@ def writer(text):
 
 
 def saved(folder, step=24, text="weights", **state):
-    store.publish(folder, step, {**STATE, "step": step, **state}, writer(text))
+    publishing.publish(folder, step, {**STATE, "step": step, **state}, writer(text))
     return folder / f"ckpt-{step}"
 
 
@@ -143,7 +143,7 @@ def test_names(tmp_path):
 def test_pruning_keeps_the_newest_and_the_best(tmp_path):
     for step in (1, 2, 3, 4):
         saved(tmp_path, step, best_step=1 if step == 4 else 2)
-    store.prune(tmp_path, 1)
+    publishing.prune(tmp_path, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ckpt-1", "ckpt-4"]
 
 
@@ -172,7 +172,7 @@ def test_a_symlinked_checkpoint_is_pruned_and_its_target_stays(tmp_path):
     (tmp_path / "ck").mkdir()
     (tmp_path / "ck/ckpt-1").symlink_to(target)
     saved(tmp_path / "ck", 2)
-    store.prune(tmp_path / "ck", 1)
+    publishing.prune(tmp_path / "ck", 1)
     assert os.listdir(tmp_path / "ck") == ["ckpt-2"]
     assert store.read(target).step == 1
 
@@ -206,8 +206,8 @@ class Disk:
 
 def again(folder):
     """Step 24 saved once more, and pruned to one."""
-    store.publish(folder, 24, {**STATE, "stopped": "max_steps"}, writer("again"))
-    store.prune(folder, 1)
+    publishing.publish(folder, 24, {**STATE, "stopped": "max_steps"}, writer("again"))
+    publishing.prune(folder, 1)
 
 
 def calls_of_saving_again(folder, monkeypatch):
@@ -265,7 +265,7 @@ def test_killed_at_each_call_that_changes_the_folder(tmp_path, monkeypatch, left
         found = newest_whole(folder)
         assert found is not None, number
         assert found.state["stopped"] in ("", "max_steps")
-        store.clear(folder)
+        publishing.clear(folder)
         assert newest_whole(folder) == found
         again(folder)
         assert [path.name for path in folder.iterdir()] == ["ckpt-24"]
