@@ -13,6 +13,7 @@ from mnist_dist.errors import EXIT_USAGE, shorten
 from mnist_dist.run import pictures
 from mnist_dist.run.console import Console
 from mnist_dist.use import handwriting
+from mnist_dist.use.brightness import Unreadable
 from mnist_dist.use.model import Model
 from mnist_dist.use.picture_files import Pictures
 
@@ -90,7 +91,7 @@ def read_pictures(
     for path in found.paths:
         try:
             read.append((path, handwriting.read(path, model.image_shape)))
-        except handwriting.Unreadable as reason:
+        except Unreadable as reason:
             skip(str(path), str(reason))
     for name, why in found.others.items():
         skip(name, why)

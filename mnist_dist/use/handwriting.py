@@ -6,24 +6,17 @@ put its centre of mass in the middle of 28x28. Before that, paper and lighting a
 """
 
 import importlib
-import math
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from mnist_dist.errors import UsageError
-from mnist_dist.use import pieces
+from mnist_dist.use import brightness, pieces
+from mnist_dist.use.brightness import Unreadable
 
 if TYPE_CHECKING:
     from PIL import Image
-
-LONGEST_PX = 400
-"""Larger pictures are first scaled down to this side."""
-
-MOST_PIXELS = 1 << 22
-"""Pictures of more are averaged over squares of pixels before anything else."""
 
 BLACK = 0.1
 """Share of white that is added to the brightness, to suppress the grain of black paper."""
@@ -38,10 +31,6 @@ SPECK = 0.05
 """Ink of less than this share of the largest stroke's area is dirt."""
 
 BOX, FIELD = 20, 28  # MNIST's: the side that the ink is scaled to, and that of the image
-
-
-class Unreadable(ValueError):
-    """A picture that can't be read or is empty; the text says why."""
 
 
 def check_installed() -> None:
@@ -79,7 +68,7 @@ def read(picture: "Path | BinaryIO | Image.Image", image_shape: tuple[int, int, 
     Raises:
         Unreadable: it is no picture, it is empty, or it shows several digits.
     """
-    strokes = ink(_grey(picture))
+    strokes = ink(brightness.grey(picture))
     if pieces.several_digits(strokes):
         raise Unreadable("several digits; give a picture of each")
     return normalised(strokes, *image_shape[:2])[..., np.newaxis]
@@ -102,7 +91,7 @@ def ink(grey: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     longest = max(grey.shape)
-    smooth = np.log(ndimage.gaussian_filter(grey, longest / LONGEST_PX) / 255.0 + BLACK)
+    smooth = np.log(ndimage.gaussian_filter(grey, longest / brightness.LONGEST_PX) / 255.0 + BLACK)
     rest = _without_light(smooth)
     # The fewer pixels are ink, so the skewness of all has its sign: negative is dark on light.
     sign = 1.0 if float((rest**3).sum()) > 0.0 else -1.0
@@ -142,72 +131,6 @@ def normalised(strokes: np.ndarray, height: int, width: int) -> np.ndarray:
     ]
     field[place[0] : place[0] + scaled.shape[0], place[1] : place[1] + scaled.shape[1]] = scaled
     return np.clip(np.rint(field), 0, 255).astype(np.uint8)
-
-
-def _grey(source: "Path | BinaryIO | Image.Image") -> np.ndarray:
-    """A picture's brightness: float64 [height, width], 0..255, upright."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # 100 megapixels: a phone
-            with _opened(source) as file:
-                file.draft("L", (LONGEST_PX, LONGEST_PX))  # a JPEG is decoded at a part of its size
-                picture = _opaque(ImageOps.exif_transpose(_reduced(file))).convert("L")
-        picture.thumbnail((LONGEST_PX, LONGEST_PX), Image.Resampling.BOX)
-    except UnidentifiedImageError as error:
-        raise Unreadable("it is no picture that Pillow knows") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise Unreadable(f"it can't be read ({reason})") from error
-    if min(picture.size) < 3:
-        raise Unreadable(f"it is of {picture.width}x{picture.height} pixels, too few to see")
-    return np.asarray(picture, float)
-
-
-def _opened(source: "Path | BinaryIO | Image.Image") -> "Image.Image":
-    from PIL import Image
-
-    return source.copy() if isinstance(source, Image.Image) else Image.open(source)
-
-
-def _reduced(picture: "Image.Image") -> "Image.Image":
-    """A picture of at most MOST_PIXELS, which bounds the memory that later steps take."""
-    from PIL import ExifTags
-
-    factor = math.ceil(math.sqrt(picture.width * picture.height / MOST_PIXELS))
-    if factor <= 1:
-        return picture
-    picture.load()  # now all of its Exif data are known
-    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    if picture.mode == "P":  # colours of a palette can't be averaged
-        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
-    elif picture.mode == "1":
-        picture = picture.convert("L")
-    elif picture.mode.startswith("I"):
-        picture = picture.convert("I")
-    reduced = picture.reduce(factor)
-    reduced.getexif()[ExifTags.Base.Orientation] = orientation
-    return reduced
-
-
-def _opaque(picture: "Image.Image") -> "Image.Image":
-    """Puts a transparent picture on white paper, or on black paper if it is drawn in white."""
-    from PIL import Image
-
-    if picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-    if picture.mode.startswith("I"):  # of 16 bits
-        return picture.convert("F").point(lambda x: x / 257.0)
-    if picture.mode not in ("LA", "RGBA"):
-        return picture
-    drawn = picture.convert("LA")
-    brightness, seen = (np.asarray(band, float) for band in drawn.split())
-    bright = (brightness * seen).sum() > 127.5 * max(seen.sum(), 1.0)
-    paper = Image.new("LA", drawn.size, (0 if bright and seen.min() < 255 else 255, 255))
-    return Image.alpha_composite(paper.convert("RGBA"), drawn.convert("RGBA"))
 
 
 def _without_light(grey: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from mnist_dist.network import views
 from mnist_dist.run.checkpoint import Checkpoints
 from mnist_dist.training import state
 from mnist_dist.use import handwriting
+from mnist_dist.use.brightness import Unreadable
 from mnist_dist.use.origin import Origin
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class Model:
             try:
                 source = Path(picture) if is_file else picture
                 read.append(handwriting.read(source, self.image_shape))
-            except handwriting.Unreadable as error:
+            except Unreadable as error:
                 raise UsageError(f"{name}: {error}") from error
         return np.array(read, np.uint8)
 

@@ -13,6 +13,7 @@ from PIL import Image
 from mnist_dist.data import idx, sources
 from mnist_dist.errors import UsageError
 from mnist_dist.use import handwriting, picture_files, pieces
+from mnist_dist.use.brightness import Unreadable
 
 DRAWN = Path(__file__).parents[2] / "handwriting"
 SHAPE = (28, 28, 1)
@@ -163,7 +164,7 @@ def test_other_sizes(tmp_path):
 
 def test_what_cannot_be_read(tmp_path):
     def reason(path):
-        with pytest.raises(handwriting.Unreadable) as refused:
+        with pytest.raises(Unreadable) as refused:
             handwriting.read(path, SHAPE)
         return str(refused.value)
 
@@ -199,7 +200,7 @@ def test_most_shadows_on_empty_paper_are_no_ink(tmp_path):
     for picture in shadows(20):
         try:
             handwriting.read(saved(tmp_path / "a.png", picture), SHAPE)
-        except handwriting.Unreadable as reason:
+        except Unreadable as reason:
             found += "nothing found" in str(reason)
     assert found >= 14
 
@@ -221,7 +222,7 @@ def test_several_digits(tmp_path, digits):
         caught = 0
         for one, two in itertools.pairwise(digits[:21]):
             picture = saved(tmp_path / "a.png", 255 - np.concatenate([one, two], axis))
-            with contextlib.suppress(handwriting.Unreadable):
+            with contextlib.suppress(Unreadable):
                 handwriting.read(picture, SHAPE)
                 continue
             caught += 1
@@ -230,7 +231,7 @@ def test_several_digits(tmp_path, digits):
     broken[14:16] = 255
     handwriting.read(saved(tmp_path / "a.png", broken), SHAPE)
     three = saved(tmp_path / "a.png", 255 - np.concatenate(list(digits[:3]), 1))
-    with pytest.raises(handwriting.Unreadable, match="several digits; give a picture of each"):
+    with pytest.raises(Unreadable, match="several digits; give a picture of each"):
         handwriting.read(three, SHAPE)
 
 
