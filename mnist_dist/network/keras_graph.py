@@ -142,3 +142,17 @@ def add_gradients_in_order() -> None:
 
     space = backprop._default_vspace._replace(aggregate_fn=add)  # noqa: SLF001
     pywrap_tfe.TFE_Py_RegisterVSpace(space)
+
+
+def layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers of a model and of models in it, each once, in order."""
+    found: dict[int, keras.layers.Layer] = {}
+    for layer in model.layers:
+        inner = layers(layer) if isinstance(layer, keras.Model) else [layer]
+        found |= {id(one): one for one in inner}
+    return list(found.values())
+
+
+def tail(variable: keras.Variable) -> str:
+    """A variable's path within its layer, such as kernel, or query/kernel."""
+    return str(variable.path).partition("/")[2] or str(variable.name)
