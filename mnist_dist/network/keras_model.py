@@ -1,9 +1,15 @@
-"""The network in Keras's own layers, so that an export doesn't need this package."""
+"""The built-in network in Keras's own layers, so that an export doesn't need this package.
+
+The forward pass is that of training (`forward.forward`); the layers differ, since those of training
+compute several branches at once, draw dropout by the example's position and sum batch statistics
+over replicas.
+"""
 
 import keras
 import numpy as np
 
 from mnist_dist.network.architecture import Architecture
+from mnist_dist.network.forward import forward
 from mnist_dist.network.layers import BatchNorm
 
 
@@ -23,47 +29,69 @@ def keras_model(architecture: Architecture, weights: dict[str, np.ndarray]) -> k
     Raises:
         ValueError: a weight that no layer takes.
     """
-    layers, precision = keras.layers, architecture.precision
-    full = "float64" if precision == "float64" else "float32"
-    padding = "same" if architecture.residual else "valid"
-
-    def normalise(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
-        if f"{name}/scale" not in weights:
-            return x
-        return batch_normalization(f"{name}_norm", precision)(x)
-
-    def convolve(name: str, filters: int, size: int, x: keras.KerasTensor) -> keras.KerasTensor:
-        convolution = layers.Conv2D(filters, size, padding=padding, dtype=precision, name=name)
-        return normalise(name, convolution(x))
-
-    def relu(x: keras.KerasTensor) -> keras.KerasTensor:
-        return layers.ReLU(dtype=precision)(x)
-
-    def block(name: str, filters: int, x: keras.KerasTensor) -> keras.KerasTensor:
-        """A convolution; with `residual` a block of two, with a shortcut."""
-        size = architecture.kernel_size
-        y = convolve(name, filters, size, x)
-        if not architecture.residual:
-            return relu(y)
-        y = convolve(f"{name}b", filters, size, relu(y))
-        if f"{name}s/kernel" in weights:
-            x = layers.Conv2D(filters, 1, dtype=precision, name=f"{name}s")(x)
-        return relu(layers.Add(dtype=precision, name=f"{name}_add")([y, x]))
-
-    images = keras.Input(architecture.image_shape, dtype=full, name="pixels")
-    x = images
-    for number, filters in enumerate(architecture.conv_filters, 1):
-        x = block(f"conv{number}", filters, x)
-        x = layers.MaxPooling2D(2, padding="same", dtype=precision, name=f"pool{number}")(x)
-    x = layers.Flatten(dtype=precision, name="flat")(x)
-    for number, units in enumerate(architecture.dense_units, 1):
-        name = f"dense{number}"
-        x = relu(normalise(name, layers.Dense(units, dtype=precision, name=name)(x)))
-    x = layers.Dropout(architecture.dropout, dtype=precision, name="dropout")(x)
-    logits = layers.Dense(architecture.num_classes, dtype=full, name="logits")(x)
-    model = keras.Model(images, logits, name="mnist_dist")
+    layers = _KerasLayers(architecture)
+    images = keras.Input(architecture.image_shape, dtype=layers.full, name="pixels")
+    model = keras.Model(images, forward(architecture, layers, images), name="mnist_dist")
     _set_weights(model, weights)
     return model
+
+
+class _KerasLayers:
+    """Adds each layer to Keras's graph; see `forward.Layers`.
+
+    Attributes:
+        full: the dtype of images and logits.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        self.full = "float64" if architecture.precision == "float64" else "float32"
+        self._precision, self._dropout = architecture.precision, architecture.dropout
+        self._padding = "same" if architecture.residual else "valid"
+        self._stages = {stage.name: stage for stage in architecture.stages}
+
+    def convolve(self, name: str, x: keras.KerasTensor) -> keras.KerasTensor:
+        """A convolution with its bias."""
+        size, _, _, filters = self._stages[name].kernel
+        convolution = keras.layers.Conv2D(
+            filters, size, padding=self._padding, dtype=self._precision, name=name
+        )
+        return convolution(x)
+
+    def normalise(self, name: str, x: keras.KerasTensor) -> keras.KerasTensor:
+        """The batch normalisation after a layer; `x` itself if it has none."""
+        if not self._stages[name].normed:
+            return x
+        return batch_normalization(f"{name}_norm", self._precision)(x)
+
+    def relu(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """ReLU."""
+        return keras.layers.ReLU(dtype=self._precision)(x)
+
+    def add(
+        self, name: str, x: keras.KerasTensor, shortcut: keras.KerasTensor
+    ) -> keras.KerasTensor:
+        """The sum that ends a residual block."""
+        return keras.layers.Add(dtype=self._precision, name=f"{name}_add")([x, shortcut])
+
+    def pool_relu(self, number: int, x: keras.KerasTensor) -> keras.KerasTensor:
+        """ReLU and a 2x2 max-pool; the convolution has added the bias."""
+        pool = keras.layers.MaxPooling2D(
+            2, padding="same", dtype=self._precision, name=f"pool{number}"
+        )
+        return pool(self.relu(x))
+
+    def flatten(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """A row for each image."""
+        return keras.layers.Flatten(dtype=self._precision, name="flat")(x)
+
+    def dense(self, name: str, x: keras.KerasTensor) -> keras.KerasTensor:
+        """A dense layer; the logits are in full precision."""
+        dtype = self.full if name == "logits" else self._precision
+        return keras.layers.Dense(self._stages[name].kernel[1], dtype=dtype, name=name)(x)
+
+    def dropout(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Dropout, which does nothing unless the export is trained further."""
+        return keras.layers.Dropout(self._dropout, dtype=self._precision, name="dropout")(x)
 
 
 def batch_normalization(name: str, dtype: str) -> keras.layers.BatchNormalization:

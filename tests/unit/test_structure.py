@@ -39,8 +39,8 @@ ROOM = {name: number for number, names in enumerate(ROOMS) for name in names.spl
 INSIDE = {
     "run": [
         "atomic bar digest folders frames owner plot_style result text_table trace versions",
-        "console lock logs pictures store",
-        "command find tensorboard truncation",
+        "console lock_files logs pictures store",
+        "command find lock publishing tensorboard truncation",
         "events checkpoint",
     ],
     "devices": [
@@ -52,9 +52,9 @@ INSIDE = {
     ],
     "network": [
         "architecture own_file xla",
-        "row_positions describe keras_graph",
+        "row_positions describe forward keras_graph",
         "augment layers branch",
-        "keras_model",
+        "branch_layers keras_model own_checks own_table",
         "model",
         "own",
         "views",
@@ -86,14 +86,15 @@ INSIDE = {
         "remote",
     ],
     "training": [
-        "bit_digest bit_verdict diverged early_stopping loss_scale optim plan precision_choice "
+        "bit_digest bit_verdict early_stopping loss_scale optim plan precision_choice "
         "reduce_plan save_deadline schedule step_records stop weights_digest",
-        "log_header progress reduction state",
+        "diverged log_header progress reduction state",
         "repeated starting_weights tree_reduction",
         "bit_checks replica",
         "shards",
         "steps",
         "evaluation",
+        "reporter",
         "loop",
         "resume finish",
     ],
@@ -109,7 +110,7 @@ INSIDE = {
         "__main__",
     ],
     "use": [
-        "origin picture_files pieces",
+        "brightness origin picture_files pieces",
         "handwriting",
         "model",
         "loading score serving device",
@@ -380,7 +381,7 @@ LIGHT = """
     __main__ bounded config errors flagfile flags local train
     report.__main__ report.html doctor.__main__ doctor.gpu
     bench.__main__ bench.child demo.__main__ demo.server compare.__main__
-    __init__ evaluate export use.handwriting use.loading use.origin
+    __init__ evaluate export use.brightness use.handwriting use.loading use.origin
     use.picture_files use.pieces
     cluster.host_share cluster.job cluster.launched cluster.meeting_file
     cluster.topology cluster.ports cluster.liveness cluster.rendezvous
@@ -392,7 +393,8 @@ LIGHT = """
     launch.ssh_worker launch.supervisor launch.workers ssh
     network.architecture network.describe network.own_file
     run.atomic run.bar run.command run.console run.folders run.frames run.lock run.logs run.owner
-    run.pictures run.digest run.find run.plot_style run.result run.store run.text_table run.versions
+    run.lock_files run.pictures run.digest run.find run.plot_style run.publishing run.result
+    run.store run.text_table run.versions
     training.bit_verdict training.precision_choice training.save_deadline training.early_stopping
     training.plan training.schedule training.starting_weights training.stop
 """
