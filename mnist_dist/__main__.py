@@ -13,7 +13,7 @@ COMMANDS = {
     "export": "writes a run's network as a SavedModel and a .keras file",
     "demo": "serves a page to draw digits on and see the network's answers",
     "report": "compares runs and says which setting was best",
-    "compare": "says where two runs part: flags, step, layer",
+    "compare": "finds where two runs first differ: flags, step, layer",
     "doctor": "checks devices, data, folders and network before a run",
     "bench": "measures throughput and predicts it for more replicas",
     "data.prepare": "writes MNIST as a prepared tensorflow-datasets set",

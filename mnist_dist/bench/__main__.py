@@ -3,7 +3,7 @@
 In an allocation: srun python -m mnist_dist.bench, with the flags of the run. It trains for some
 seconds each on 1, 2, 4 ... and all replicas, with --batch_size images on each (weak scaling) and
 over all of them (strong scaling), and times the sum of the gradients. From that it predicts 2 to
-1,024 replicas: where adding replicas stops paying off, and which flags move that border. Nothing is
+1,024 replicas: where adding replicas stops paying off, and which flags move that limit. Nothing is
 saved.
 """
 
@@ -93,7 +93,7 @@ def read(argv: Sequence[str]) -> Options:
         type=seconds("--seconds", "2"),
         default=2.0,
         metavar="X",
-        help="length of each timed training, default 2; longer is steadier",
+        help="length of each timed training, default 2; longer is more precise",
     )
     own, rest = parser.parse_known_args(argv)
     for name in ("json", "png"):

@@ -38,13 +38,13 @@ def _measure(argv: list[str]) -> int:
 
         from mnist_dist.bench import level
 
-        tf.config.list_physical_devices()  # the first look greets, too
+        tf.config.list_physical_devices()  # the first call prints startup messages, too
     print(json.dumps(level.measure(config, task)), flush=True)
     return 0
 
 
 def _end_with_parent() -> None:
-    """Ends this process when its standard input does: a collective would wait for ever."""
+    """Ends this process when its standard input ends: a collective would wait forever."""
     sys.stdin.read()
     exits.leave(0)
 

@@ -73,7 +73,7 @@ class Point(NamedTuple):
         step_s: of a global step.
         images_per_s: over all replicas.
         efficiency: of a replica, against one replica that trains alone.
-        communication: share of the step that isn't there when a replica trains alone.
+        communication: share of the step that disappears when a replica trains alone.
         bytes: of the gradients, as they are sent in a step.
     """
 

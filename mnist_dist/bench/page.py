@@ -62,7 +62,7 @@ def _levels(report: dict[str, Any]) -> Iterator[str]:
         yield from text_table.lines(rows)
     yield (
         "Efficiency: images/s of a replica against one replica. Input: share of a step that waits "
-        "for\nimages. Communication: share that isn't there when all train at once, each by itself."
+        "for\nimages. Communication: share that disappears when all train at once, each by itself."
     )
 
 

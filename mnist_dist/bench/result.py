@@ -31,8 +31,8 @@ def figures(levels: Sequence[dict[str, Any]]) -> None:
     """Adds to each level's "weak" and "strong" what follows from its times.
 
     "images_per_s" over all replicas, "efficiency" of a replica against the first level's one,
-    "input", the share of a step that waits for images, and "communication", the share that isn't
-    there when each replica trains by itself: the sum of the gradients, waiting for the slowest.
+    "input", the share of a step that waits for images, and "communication", the share that
+    disappears when each replica trains by itself: summing gradients, waiting for the slowest.
     """
     for way in WAYS:
         for level in levels:
@@ -47,7 +47,7 @@ def figures(levels: Sequence[dict[str, Any]]) -> None:
 def prediction(
     levels: Sequence[dict[str, Any]], sending: Sending, micro_batches: int = 1
 ) -> dict[str, Any] | None:
-    """The model that fits the levels, what it says of 2 to 1,024 replicas, and what would move it.
+    """Fits the model to the levels, and predicts 2 to 1,024 replicas, with other flags too.
 
     Args:
         levels: after `figures`; each of several replicas gets its "model_s", the model's step.

@@ -48,8 +48,8 @@ async def connect(host: str, port: int, timeout_s: float) -> socket.socket:
 async def _look_up(host: str, port: int) -> list[Any]:
     """socket.getaddrinfo in a thread of its own.
 
-    asyncio's pool of threads would be joined at the end of the process, and a look-up without an
-    answer would hold it up.
+    asyncio's pool of threads would be joined at the end of the process, which would wait for a
+    look-up without an answer.
     """
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(host)

@@ -68,7 +68,7 @@ class Deadline:
 
 
 class MeetingDeadline:
-    """The time until which all workers have to be there. Every wait of the meeting goes through it.
+    """The time by which all workers must be connected. Every wait of the meeting goes through it.
 
     Args:
         name: this worker's name, for messages.
@@ -114,7 +114,7 @@ class MeetingDeadline:
         self._deadline = Deadline(self.clock, min(self._deadline.left_s, seconds))
 
     async def within(self, awaitable: Awaitable[T], awaited: str, more_s: float = 0.0) -> T:
-        """Waits for a result, and asks for the time and for signals meanwhile.
+        """Waits for a result, and checks the time and the signals meanwhile.
 
         Args:
             awaitable: what to wait for.

@@ -1,4 +1,4 @@
-"""How a worker introduces itself, and whether it fits worker 0."""
+"""A worker's introduction, and the check that it fits worker 0."""
 
 import hashlib
 import json

@@ -44,7 +44,7 @@ def expand_hostlist(text: str) -> list[str]:
 
 
 def _items(text: str) -> list[str]:
-    """What stands between commas that aren't in brackets."""
+    """The pieces between commas that aren't in brackets."""
     items: list[list[str]] = [[]]
     depth = 0
     for part in re.split(r"([\[\],])", text):

@@ -1,4 +1,4 @@
-"""A worker finds worker 0, introduces itself, and hears whether all fit together."""
+"""A worker finds worker 0, introduces itself, and gets the verdict on all workers."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Which try of which job of a scheduler this is."""
+"""The scheduler's job that this process belongs to, and how often it was requeued."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

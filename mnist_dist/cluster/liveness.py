@@ -1,7 +1,7 @@
 """The main thread's handle on the other workers, and how a lost worker ends this process.
 
-When a worker is lost, TensorFlow's collectives wait for it, for long or for ever. So the event
-loop's thread says who is gone, and at which step, and ends the process.
+When a worker is lost, TensorFlow's collectives wait for it, for long or forever. So the event
+loop's thread names the lost worker and its step, and ends the process.
 """
 
 import asyncio

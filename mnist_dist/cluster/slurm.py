@@ -1,4 +1,4 @@
-"""Where srun put the tasks of a step: worked out from SLURM's variables, without talking."""
+"""On which host srun put each task of a step, worked out from SLURM's variables alone."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ MOST_TASKS = 2**20  # of a node or a step
 def hosts(environment: Mapping[str, str], tasks: int, rank: int) -> list[str]:
     """The host of each rank, as srun laid them out.
 
-    SLURM tells a task its own node and the ranks there (SLURM_GTIDS), not the others': these are
-    worked out from the distribution, and checked against what is told.
+    SLURM tells a task only its own node and the ranks there (SLURM_GTIDS). The others' nodes are
+    worked out from the distribution, and checked against these.
 
     Raises:
         UsageError: variables that are malformed or don't fit together.

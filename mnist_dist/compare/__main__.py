@@ -1,4 +1,4 @@
-"""Says where two runs part: `python -m mnist_dist.compare RUN RUN`.
+"""Finds where two runs first differ: `python -m mnist_dist.compare RUN RUN`.
 
 It lists the flags, versions and hardware in which they differ, the first logged step whose loss
 differs and, if both were trained with --digest_every_steps, the first step and the layers whose

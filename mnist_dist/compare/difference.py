@@ -36,8 +36,8 @@ class Difference(NamedTuple):
 
     Attributes:
         flags, versions, hardware: name -> the two values; None for one that isn't known.
-        bits: where the digests part; None if they don't, or there are none.
-        metrics: where the metrics part; None if they don't.
+        bits: the first difference between the digests; None if they are equal, or there are none.
+        metrics: the first difference between the metrics; None if they are equal.
         steps: the last step that was compared.
         lines: how many lines of metrics.jsonl were compared.
         digests: how many steps' digests were compared.
@@ -130,7 +130,7 @@ def _metrics_part(a: Run, b: Run, rows: list[tuple[int, str]]) -> Parting | None
 
 
 def _ends_part(a: Run, b: Run) -> Parting | None:
-    """Where all metrics are equal, and the weights after the same number of steps aren't."""
+    """The difference of runs with equal metrics but other weights after as many steps."""
     ends = [(run.facts.get("steps"), run.facts.get("weights_sha256")) for run in (a, b)]
     (steps, one), (others, two) = ends
     if steps and steps == others and one and two and one != two:

@@ -1,4 +1,4 @@
-"""Reads what two runs are compared by; docs/files.md has the schemas. No TensorFlow."""
+"""Reads the files by which two runs are compared; docs/files.md has the schemas. No TensorFlow."""
 
 import re
 from pathlib import Path
@@ -90,7 +90,7 @@ def _facts(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _facts_of_checkpoint(run_dir: Path, folder: Path) -> dict[str, Any]:
-    """What the newest whole checkpoint says of its run; empty without one."""
+    """The facts of a run in its newest whole checkpoint; empty without one."""
     for place in (folder, run_dir / "checkpoints"):
         saved, _ = store.newest(place)
         if saved:

@@ -13,7 +13,7 @@ from mnist_dist.use.model import Model
 from mnist_dist.use.origin import Origin
 
 INK = 64
-"""The darkness, of 255, from which a pixel of a drawing counts: below it is a stroke's soft rim."""
+"""The least darkness, of 255, of a drawing's ink; fainter pixels are a stroke's soft rim."""
 
 
 class Classifier:
@@ -61,7 +61,7 @@ class Classifier:
         return self._answer(handwriting.read(io.BytesIO(data), self._model.image_shape))
 
     def _answer(self, image: np.ndarray) -> dict[str, Any]:
-        """What the network says of uint8 [height, width, 1].
+        """Classifies an image, uint8 [height, width, 1].
 
         Returns:
             "names" of the classes and their "probabilities"; "remark", which may be "unsure";

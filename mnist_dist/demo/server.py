@@ -1,8 +1,9 @@
 """The page's HTTP server: three files, and two addresses that classify.
 
-It answers its own page alone. A page of another site can't read answers (no CORS headers), can't
-send images (their content type needs a preflight request, which is refused), and can't pass for
-this one by a DNS name that points here (the Host header must be an address of this machine).
+It answers only requests from its own page. A page of another site can't read answers (no CORS
+headers), can't send images (their content type needs a preflight request, which is refused), and
+can't pass for this one by a DNS name that points here (the Host header must be an address of this
+machine).
 """
 
 import contextlib
@@ -92,7 +93,7 @@ class _Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that leaves in the middle of an answer is no event."""
+        """Ignores a browser that disconnects during an answer."""
 
 
 def _is_this_machine(host: str) -> bool:
@@ -128,7 +129,7 @@ def _handler(answers: Answers) -> type[http.server.BaseHTTPRequestHandler]:
         def do_POST(self) -> None:  # the library's name
             if not self._is_own():
                 return
-            self.close_connection = True  # what is left of a refused body isn't read
+            self.close_connection = True  # the rest of a refused body isn't read
             length = self.headers.get("Content-Length", "")
             if self.path not in asked:
                 self._refuse(404, "There is no such address.")
@@ -157,7 +158,7 @@ def _handler(answers: Answers) -> type[http.server.BaseHTTPRequestHandler]:
             if _is_this_machine(host) and sender in (None, f"http://{host}"):
                 return True
             self.close_connection = True
-            self._send(403, b"This page answers its own address alone.", "text/plain")
+            self._send(403, b"This server answers only its own page.", "text/plain")
             return False
 
         def _refuse(self, status: int, why: str) -> None:

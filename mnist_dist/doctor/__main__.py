@@ -2,7 +2,7 @@
 
 In an allocation: srun python -m mnist_dist.doctor, with the flags of the run. It checks each
 worker's devices, cores, memory, versions, flags and data, the checkpoint folder and the network
-between the workers. Whatever it writes to try them, it deletes again.
+between the workers. It deletes the files that it writes for this.
 """
 
 from mnist_dist import exits

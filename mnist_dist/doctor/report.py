@@ -108,17 +108,17 @@ def differing_devices(
                 said += _how_often(wrong, one["digests"], rounds)
             else:
                 continue
-            message = f"{one['device']}: {said} ({kind}); use it for nothing until it was tested"
+            message = f"{one['device']}: {said} ({kind}); don't use it until it is tested"
             findings.append(_finding(worker, message))
     return findings
 
 
 def _how_often(wrong: int, digests: dict[str, int], rounds: int) -> str:
-    """Whether a device errs always alike, always or now and then."""
+    """How a device errs: always alike, always, or now and then."""
     if wrong < rounds:
         return ": it errs now and then"
     if len(digests) == 1:
-        return ", each time the same: it errs always, which its own repetition doesn't show"
+        return ", each time the same: it errs always, so repeating on this device alone hides it"
     return f", with {len(digests)} different results: it errs always"
 
 

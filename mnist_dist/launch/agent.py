@@ -1,9 +1,9 @@
-"""A worker's keeper on another host, started by ssh.sh: `python -m mnist_dist.launch.agent PROBE`.
+"""Runs a worker on another host for ssh.sh: `python -m mnist_dist.launch.agent PROBE`.
 
-It prints a line with what it sees of its host. Then it reads from its standard input: a line of
-JSON with the command to run, and after that signals to pass on and empty lines as signs of life. If
-its input ends or is silent, the launcher is gone: the worker is told to save and end, and killed
-if it doesn't. Its exit code is the worker's. The worker writes to the agent's own outputs.
+It prints a line with the facts of its host. Then it reads its standard input: first a line of JSON
+with the command to run, then signals to pass on, and empty lines that show that the launcher is
+alive. If the input ends or is silent, the launcher is gone: the agent has the worker save and end,
+and kills it if it doesn't. Its exit code is the worker's. The worker inherits the agent's outputs.
 """
 
 from mnist_dist import exits
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
 
 
 def facts(probe: Path) -> dict[str, Any]:
-    """What the launcher wants to know of this host.
+    """The facts of this host that the launcher checks.
 
     Args:
         probe: a file that the launcher has made in the run's folder.
@@ -78,7 +78,7 @@ def facts(probe: Path) -> dict[str, Any]:
 
 
 class Launcher:
-    """The other end of standard input.
+    """Reads what the launcher writes to standard input.
 
     Attributes:
         heard_s: when something last came, by the monotonic clock.

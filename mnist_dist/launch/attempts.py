@@ -1,4 +1,4 @@
-"""Counts a job's tries that brought no newer checkpoint, in a file beside the checkpoints."""
+"""Counts a job's attempts that saved no newer checkpoint, in a file beside the checkpoints."""
 
 import json
 import os
@@ -13,7 +13,7 @@ MOST_BYTES = 10_000
 
 
 class Record(NamedTuple):
-    """What is remembered of a job's tries.
+    """A job's earlier attempts.
 
     Attributes:
         job: the scheduler's number of it.

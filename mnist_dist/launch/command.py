@@ -27,7 +27,7 @@ def parser(script: str, description: str | None) -> Parser:
     made = Parser(
         script,
         description,
-        advice="--help lists the arguments, the flags of a run stand after --",
+        advice="--help lists the arguments; give the flags of a run after --",
     )
     made.add_argument(
         "--grace",
@@ -58,7 +58,7 @@ def worker_command(given: argparse.Namespace, python: Sequence[str]) -> list[str
 
     Args:
         given: what the parser has read.
-        python: the interpreter, and words before it.
+        python: the interpreter, with the command in front of it if there is one.
     """
     return [*python, "-u", "-m", f"mnist_dist.{given.module}", *given.flags]
 
@@ -77,7 +77,7 @@ def checked(given: argparse.Namespace) -> None:
 
 
 def rules(given: argparse.Namespace, launcher: str, config: Config) -> Rules:
-    """What decides about another try.
+    """The rules for restarts.
 
     Args:
         given: what the parser has read.

@@ -1,4 +1,4 @@
-"""Decides what follows after the workers of a run have ended.
+"""Decides what to do after the workers of a run have ended.
 
 `decide` is a pure function. Its rules, in the order in which they are tried:
 
@@ -31,7 +31,7 @@ answers is left out, it goes on with all of them, so that a fault that happened 
 """
 
 NOT_STARTED = (EXIT_USAGE, 126, 127)
-"""Exit codes that another try doesn't change: usage; a shell's for a program it can't run."""
+"""Exit codes that another attempt can't change: wrong usage; a program that a shell can't run."""
 
 
 class How(enum.Enum):
@@ -83,15 +83,15 @@ class Situation(NamedTuple):
         hosts: those that answer now, in order of preference; one entry for each worker that may be
             started there.
         losses: host -> workers that were lost on it in the tries before this one.
-        progress: this try left a newer checkpoint.
+        progress: whether this try saved a newer checkpoint.
         tries: in a row, before this one, without progress.
         max_restarts: restarts in a row without progress that are allowed.
         shards: --shards; 0 for none.
         replicas: of each worker.
-        most_workers: that are started; further hosts are spares.
-        min_workers: with fewer the run isn't started again here.
+        most_workers: the most workers to start; further hosts are spares.
+        min_workers: the fewest workers with which the run is restarted here.
         time_left_s: until the time limit; infinite if there is none.
-        least_time_s: with less time left the run isn't started again here.
+        least_time_s: the least time left with which the run is restarted here.
         stop_requested: the launcher itself was asked to stop: by a user, a time limit, preemption.
         can_requeue: a scheduler can start the run again later.
     """

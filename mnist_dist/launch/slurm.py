@@ -1,4 +1,4 @@
-"""Runs a training inside a SLURM job, and goes on with it when workers are lost.
+"""Runs a training inside a SLURM job, and continues it when workers are lost.
 
 launch/train.slurm starts it on the batch host, with the trainer's flags as its arguments.
 """

@@ -67,7 +67,7 @@ class Ending(NamedTuple):
         return self.code
 
     def _leave(self, code: int) -> int:
-        """Sees that the job ends with this process."""
+        """Has the job end with this process."""
         if self.batch:
             return code
         # Requeued, a finished run says so and ends with exit code 0.
@@ -91,7 +91,7 @@ def cancel(job: Job) -> None:
 
 
 def advise(job: Job, left_s: float, lead_s: float) -> None:
-    """Says what a time limit that is too short leads to, at the job's first start.
+    """Warns, at the job's first start, of a time limit that is too short.
 
     Args:
         job: that starts.

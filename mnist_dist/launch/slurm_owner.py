@@ -1,4 +1,4 @@
-"""Which supervisor has a job's run: a file in the run's folder says so."""
+"""Records, in a file in the run's folder, which supervisor runs a job."""
 
 import contextlib
 import json

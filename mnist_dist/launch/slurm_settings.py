@@ -20,11 +20,11 @@ class Settings(NamedTuple):
     """What is set in the environment.
 
     Attributes:
-        python: the interpreter of the tasks, words before it included.
-        launcher: the same of the supervisor and its standby.
+        python: the interpreter of the tasks, with the command in front of it if there is one.
+        launcher: the same for the supervisor and its standby.
         srun_args: further options of srun.
         spares: nodes that wait to replace a lost one.
-        min_nodes: with fewer the job is requeued; 0 for half of those that train.
+        min_nodes: the job is requeued if fewer are left; 0 for half of those that train.
         max_restarts: in a row without a newer checkpoint.
     """
 
@@ -37,7 +37,7 @@ class Settings(NamedTuple):
 
     @classmethod
     def read(cls, environment: Mapping[str, str], nodes: int) -> "Settings":
-        """Reads them.
+        """Reads the settings.
 
         Args:
             environment: of the batch script.
@@ -125,5 +125,5 @@ class Run(NamedTuple):
 
 
 def quoted(words: Sequence[str]) -> str:
-    """Words as a shell takes them."""
+    """Words, quoted for a shell."""
     return " ".join(map(shlex.quote, words))

@@ -19,7 +19,7 @@ from mnist_dist.launch.slurm_report import Report
 
 POLL_S = 0.1
 GRACE_S = 20.0
-"""For the others to end when one has failed; then they are killed."""
+"""How long the others may take to end when one has failed; then they are killed."""
 
 KNOWN_S = 2.0
 """The same, when the ones that haven't ended are those that the others gave up."""
@@ -28,7 +28,7 @@ SAVED_S = 200.0
 """The same, when one has saved and left: above srun's own --wait."""
 
 SRUN_S = 5.0
-"""For srun to end after it was asked to kill its tasks; with a dead node it doesn't."""
+"""How long srun may take to end after it was asked to kill its tasks; with a dead node it hangs."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 

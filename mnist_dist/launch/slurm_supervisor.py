@@ -1,7 +1,7 @@
 """Supervises a run inside a SLURM job.
 
-Starts the workers with srun. When one is lost, starts all again on the hosts that answer, within
-the allocation, from the newest checkpoint. `decision` has the rules.
+Starts the workers with srun. When one is lost, it restarts all of them from the newest checkpoint,
+within the allocation, on the hosts that answer. `decision` has the rules.
 """
 
 import math
@@ -33,7 +33,7 @@ from mnist_dist.launch.standby_step import Standby
 from mnist_dist.run import store
 
 EARLY_S = 60.0
-"""SLURM may send the signal earlier by as much."""
+"""How much earlier than asked SLURM may send the signal."""
 
 WAIT_S = 5.0
 
@@ -93,7 +93,7 @@ class Supervisor:
         return self._run(Decision(Action.AGAIN, "", 0, {}, hosts[:number], idle))
 
     def take_over(self, ends: Sequence[End], losses: Mapping[str, int]) -> int:
-        """Goes on with a run whose supervisor is lost.
+        """Continues a run whose supervisor is lost.
 
         Args:
             ends: of the workers that were running.
@@ -124,7 +124,7 @@ class Supervisor:
             self._standby.close()
 
     def _after(self, ends: Sequence[End]) -> Decision:
-        """What follows after a try; says so if the run goes on here."""
+        """Decides what to do after a try; logs it if the run continues here."""
         ways = {end.how for end in ends}
         if ways == {How.DONE} or How.REFUSED in ways:
             return decide(self._situation(ends, (), progress=True))
@@ -218,7 +218,7 @@ class Supervisor:
         return tuple(host for host in ordered if host in there)
 
     def _keep_standby(self, decided: Decision) -> None:
-        """Sees that another node can take over."""
+        """Keeps another node ready to take over."""
         others = [host for host in (*decided.hosts, *decided.idle) if host != self._host]
         state = {"hosts": list(decided.hosts), "losses": dict(self._losses), "batch": self._host}
         self._standby.keep(list(dict.fromkeys(others)), state)

@@ -1,4 +1,4 @@
-"""Why a host can't be used, from what ssh, its shell or the agent there have said."""
+"""Explains why a host can't be used, from the output of ssh, its shell or the agent there."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ SAID = (
     ("No module named mnist_dist", "the package isn't there; share its folder, or install it"),
     ("cd: ", "it has no folder of this name; start in a folder that all hosts share"),
 )
-"""What a line has -> what is wrong. The first that is found counts."""
+"""Text in a line of output -> what is wrong. The first that is found counts."""
 
 
 def problem(code: int, errors: Sequence[str], python: Sequence[str]) -> str:
@@ -45,7 +45,7 @@ def problem(code: int, errors: Sequence[str], python: Sequence[str]) -> str:
 
 
 def difference(facts: Mapping[str, Any], folder: Path) -> str:
-    """What a host has otherwise than this one; empty if it fits.
+    """How a host differs from this one; empty if it fits.
 
     Args:
         facts: of its agent.

@@ -32,7 +32,7 @@ class Remote(NamedTuple):
 
     Attributes:
         ssh: the command, and options of it.
-        python: the interpreter there, and words before it.
+        python: the interpreter there, with the command in front of it if there is one.
         setup: file that a shell reads first there; empty for none.
         root: the folder that holds the package, there as here.
         command: of each worker, after the interpreter.

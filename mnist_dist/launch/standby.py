@@ -1,6 +1,6 @@
-"""Waits on another node of a SLURM job; goes on with the run if the batch host is lost.
+"""Waits on another node of a SLURM job; continues the run if the batch host is lost.
 
-Without it the job would stay in its allocation with no batch script in it, since it has --no-kill.
+Without it the job would stay in its allocation without a batch script, since it has --no-kill.
 The supervisor starts it as a step and writes a line to its standard input every few seconds.
 """
 
@@ -27,7 +27,7 @@ from mnist_dist.launch.slurm_supervisor import Supervisor
 from mnist_dist.run.command import answer_help, answered
 
 SILENT_S = 10.0
-"""At least so long without a line, before the batch host is looked for."""
+"""The shortest silence of the supervisor after which the batch host is probed."""
 
 LOOK_S = 1.0
 AGAIN_S = 10.0
@@ -35,7 +35,7 @@ MOST_BYTES = 1 << 20
 
 
 def main(argv: Sequence[str]) -> int:
-    """Waits, and takes over if need be.
+    """Waits, and takes over if the batch host is lost.
 
     Args:
         argv: the job's log, empty if it has none; the trainer's flags, the script's own first.

@@ -13,11 +13,11 @@ from mnist_dist.launch.slurm_job import overlapping, plain, say
 BEAT_S = 2.0
 END_S = 5.0
 RETRY_S = 5.0
-"""Before a standby that has ended is started again; twice as long after each further one."""
+"""The pause before a standby that has ended is restarted; doubled each time."""
 
 MOST_RETRY_S = 600.0
 MANY = 3
-"""After so many that have ended the log says that there is none."""
+"""The number of ended standbys after which the log says that there is none."""
 
 
 class Standby:
@@ -38,7 +38,7 @@ class Standby:
         self._thread: threading.Thread | None = None
 
     def keep(self, hosts: Sequence[str], state: Mapping[str, Any]) -> None:
-        """Sees that it runs on one of the hosts, and tells it what it has to know to take over.
+        """Keeps it running on one of the hosts, and sends it what it needs to take over.
 
         Args:
             hosts: that answer; none for no standby.

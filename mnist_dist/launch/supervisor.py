@@ -1,4 +1,4 @@
-"""Starts a run's workers, again if need be, until they are done: local.sh and ssh.sh."""
+"""Starts a run's workers and restarts them until they are done, for local.sh and ssh.sh."""
 
 import functools
 import sys
@@ -27,7 +27,7 @@ class Starter(Protocol):
 
 
 class Rules(NamedTuple):
-    """What decides about another try.
+    """The rules for restarts.
 
     Attributes:
         launcher: its name, for messages.

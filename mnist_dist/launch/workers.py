@@ -40,7 +40,7 @@ class Worker(Protocol):
         """Sends it a signal, unless it has ended."""
 
     def kill(self) -> None:
-        """Ends it and all that it has started, still its own or not."""
+        """Kills it and all processes that it has started, orphaned ones too."""
 
     def close(self) -> None:
         """Waits until all of its output is printed."""

@@ -1,4 +1,4 @@
-"""Compares bits that must be equal, between replicas and workers, while a run trains."""
+"""Compares bits that must be equal on all replicas and workers, while a run trains."""
 
 import functools
 import socket

@@ -1,4 +1,4 @@
-"""The error of a run whose numbers are no longer finite: what, at which step, on which examples."""
+"""Checks that a run's numbers are finite; the error names quantity, step and examples."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ class EarlyStopping(NamedTuple):
     Attributes:
         epochs: epochs without improvement before the run stops; 0: never.
         monitor: validation_loss or validation_accuracy.
-        min_delta: least change that counts.
+        min_delta: smallest change that counts as an improvement.
     """
 
     epochs: int

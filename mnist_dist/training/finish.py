@@ -12,7 +12,7 @@ from mnist_dist.training.weights_digest import WEIGHTS, digest
 
 
 class Facts(NamedTuple):
-    """The cluster, the network and the flags as the result reports them; each is a key of it."""
+    """The cluster, the network and the flags; each attribute is a key of result.json."""
 
     num_replicas: int
     num_workers: int

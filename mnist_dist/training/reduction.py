@@ -1,8 +1,9 @@
 """The sums over the replicas: of gradients, losses, batch statistics and evaluations.
 
-A dense kernel's gradient is summed as a product or sent as its two factors, see reduce_plan.py.
-The factors travel within the one all-reduce, as rows in a tensor for the rows of all replicas,
-whose other rows are -0.0: adding -0.0 changes no bit of a number, not even the sign of a zero.
+A dense kernel's gradient is summed as a product or sent as its two factors, see reduce_plan.py. The
+factors are sent within the one all-reduce: each replica puts its rows into a tensor that has room
+for the rows of all, and fills the other rows with -0.0. Adding -0.0 changes no bit of a number, not
+even the sign of a zero.
 """
 
 from collections.abc import Mapping, Sequence

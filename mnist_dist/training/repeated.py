@@ -50,7 +50,7 @@ class Totals:
         self._calls = 0
 
     def again(self) -> "Totals":
-        """For a second computation of the same step: it repeats these sums, of whatever shards."""
+        """For a second computation of the same step, which reads these sums."""
         return Totals(lambda key, _: self._sums[key])
 
     def __call__(self, values: Sequence[tf.Tensor]) -> list[tf.Tensor]:

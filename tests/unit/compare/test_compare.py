@@ -1,4 +1,4 @@
-"""Where two runs part, from files written by hand."""
+"""Where two runs first differ, from files written by hand."""
 
 import json
 

@@ -91,7 +91,7 @@ def test_a_device_with_other_bits_is_named():
         ),
         (
             [[burned({"a": 9})], [burned({"b": 7})], [burned({"a": 8})]],
-            "in 7 of 7 rounds, each time the same: it errs always, which its own repetition",
+            "in 7 of 7 rounds, each time the same: it errs always, so repeating on",
         ),
         (
             [[burned({"a": 9})], [burned({"b": 4, "c": 3})], [burned({"a": 8})]],
