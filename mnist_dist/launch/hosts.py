@@ -12,7 +12,7 @@ from mnist_dist.errors import UsageError, shorten
 
 MOST_SLOTS = 1024
 MOST_BYTES = 2**22
-NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@%:-]*"
+NAME = r"(::)?[A-Za-z0-9_][A-Za-z0-9_.@%:-]*"
 """A host for ssh: a name, an address, user@host. It doesn't begin like an option."""
 
 SCHEDULERS = {"PBS_NODEFILE": "PBS", "LSB_DJOB_HOSTFILE": "LSF", "PE_HOSTFILE": "Grid Engine"}

@@ -7,6 +7,9 @@ from typing import Any
 from mnist_dist.errors import shorten
 from mnist_dist.run.versions import source_digest, versions
 
+NO_SETUP = "mnist_dist-no-setup"
+"""Printed on a host that hasn't the file of MNIST_DIST_SETUP."""
+
 SAID = (
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", "it has another host key than known_hosts says"),
     (
@@ -22,6 +25,7 @@ SAID = (
     ("timed out", "it doesn't answer (timed out)"),
     ("No module named 'mnist_dist", "the package isn't there; share its folder, or install it"),
     ("No module named mnist_dist", "the package isn't there; share its folder, or install it"),
+    (NO_SETUP, "it can't read the file of MNIST_DIST_SETUP; give one that all hosts share"),
     ("cd: ", "it has no folder of this name; start in a folder that all hosts share"),
 )
 """Text in a line of output -> what is wrong. The first that is found counts."""

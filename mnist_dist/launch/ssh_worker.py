@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 from mnist_dist import bounded
 from mnist_dist.launch.agent import MARK
 from mnist_dist.launch.processes import child, kill_session
-from mnist_dist.launch.ssh_problems import difference, problem
+from mnist_dist.launch.ssh_problems import NO_SETUP, difference, problem
 
 SSH = ("-T", "-x", "-o", "BatchMode=yes")
 ANSWER_S = 30.0  # from the start of ssh to the agent's first line
@@ -178,7 +178,9 @@ def script(remote: Remote, probe: Path) -> str:
     """The shell command that starts the agent on the other host, in this process's folder."""
     here = shlex.quote(os.getcwd())
     path = f"{remote.root}{':' + os.environ['PYTHONPATH'] if os.environ.get('PYTHONPATH') else ''}"
-    setup = f". {shlex.quote(remote.setup)} && " if remote.setup else ""
+    file = shlex.quote(remote.setup)
+    setup = f"if [ -r {file} ]; then . {file}; else echo {NO_SETUP} >&2; exit 2; fi && "
+    setup = setup if remote.setup else ""
     agent = shlex.join([*remote.python, "-u", "-m", "mnist_dist.launch.agent", str(probe)])
     lines = f"{setup}cd {here} && PYTHONPATH={shlex.quote(path)} exec {agent}"
     return f"exec sh -c {shlex.quote(lines)}"

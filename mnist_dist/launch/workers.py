@@ -87,6 +87,8 @@ class Workers:
             yield
         finally:
             self._interruptible = False
+            if self.stop_requested:  # Python drops what is raised during a fork or a finalizer
+                self._interrupt()
 
     def run(self, start: Callable[[], Sequence[Worker]]) -> int:
         """Starts the workers and waits until all have ended.
