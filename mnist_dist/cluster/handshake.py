@@ -96,8 +96,8 @@ def compare(
         )
     if newcomer.fingerprints == chief.fingerprints:
         return None
-    for kind, values in chief.fingerprints.items():
-        others = newcomer.fingerprints.get(kind, {})
+    for kind in {**chief.fingerprints, **newcomer.fingerprints}:  # in worker 0's order
+        values, others = chief.fingerprints.get(kind, {}), newcomer.fingerprints.get(kind, {})
         for key in sorted({*values, *others}):
             if values.get(key) != others.get(key):
                 flag = "--" if kind == "flags" else ""

@@ -16,7 +16,7 @@ from mnist_dist.cluster.peer import WORKERS_BYTES, Inbox, Peer
 from mnist_dist.cluster.topology import TOKEN, Topology
 from mnist_dist.errors import RunError, UsageError
 
-FIRST_CONNECT_S = 0.25
+FIRST_CONNECT_S = 0.5
 CONNECT_S = 2.0
 ANSWER_S = 3.0  # for the first answer; doubled with each attempt up to LONGEST_ANSWER_S
 LONGEST_ANSWER_S = 30.0

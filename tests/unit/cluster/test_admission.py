@@ -28,3 +28,16 @@ def test_the_address_of_worker_0(master, own, expected):
         admission.handshakes[rank] = handshake(rank, f"{host}:15000")
         admission.peers[rank] = SimpleNamespace(host=host, own_host="192.168.0.1")
     assert admission.addresses == (expected, "192.168.0.2:15000", "192.168.0.3:15000")
+
+
+@pytest.mark.parametrize(("size", "more"), [(9, ""), (12, " and 3 more")])
+def test_the_missing_are_named_as_far_as_they_fit_in_a_line(size, more):
+    workers = tuple(f"n{rank}:1" for rank in range(size))
+    topology = Topology(workers, 0, "tf_config", "token")
+    admission = Admission(topology, handshake(0, "n0:1"), None)
+    named = ", ".join(f"worker {rank} (n{rank}:1)" for rank in range(1, 9))
+    assert admission.missing() == named + more
+    assert str(admission.absence(2.5)) == (
+        f"after 2.5 s {named}{more} did not come; look into their logs, and whether they can reach "
+        "worker 0 (n0:1)"
+    )
