@@ -125,15 +125,18 @@ def main():
         if not survives(tree, given.tests, given.deadline_s):
             sys.exit("the tests fail, or take too long, without a mutant")
         killed = {path: [] for path in given.files}
-        for path, line, before, after, module in sample:
-            (tree / path).write_text(module)
-            killed[path].append(not survives(tree, given.tests, given.deadline_s))
-            if not killed[path][-1]:
-                print(f"{path}:{line}: {before!r} -> {after!r}", flush=True)
-            (tree / path).write_text(sources[path])
-    for path, results in killed.items():
-        possible = sum(mutant[0] == path for mutant in found)
-        print(f"{path}: {sum(results)} of {len(results)} mutants killed, of {possible} possible")
+        try:
+            for path, line, before, after, module in sample:
+                (tree / path).write_text(module)
+                killed[path].append(not survives(tree, given.tests, given.deadline_s))
+                if not killed[path][-1]:
+                    print(f"{path}:{line}: {before!r} -> {after!r}", flush=True)
+                (tree / path).write_text(sources[path])
+        finally:  # also of a run that is cut off
+            for path, results in killed.items():
+                possible = sum(mutant[0] == path for mutant in found)
+                score = f"{sum(results)} of {len(results)} mutants killed"
+                print(f"{path}: {score}, of {possible} possible", flush=True)
 
 
 if __name__ == "__main__":
