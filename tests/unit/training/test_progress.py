@@ -19,6 +19,10 @@ PROGRESS = Progress(
 STATE = json.loads(json.dumps({"identity": {}, **dataclasses.asdict(PROGRESS)}))
 
 
+def test_a_new_run_is_at_the_beginning():
+    assert dataclasses.astuple(Progress()) == (0, 0.0, {}, (None, 0.0, 0), "", 0)
+
+
 def test_read_back():
     assert Progress.restored(STATE) == PROGRESS
 
