@@ -100,7 +100,7 @@ class Command:
 
     def __init__(self, words: list[str], timeout_s: float, echo: bool = False) -> None:
         started = time.monotonic()
-        environment = {**os.environ, "PYTHONPATH": _path()}
+        environment = {**os.environ, "PYTHONPATH": _path(), "MNIST_DIST_PYTHON": sys.executable}
         self.process = subprocess.Popen(
             words,
             cwd=ROOT,
@@ -125,11 +125,12 @@ def _path() -> str:
 
 
 class Run(Command):
-    """A training in a folder of its own, with its files."""
+    """A training in a folder of its own, with its files; on one worker or on several."""
 
-    def __init__(self, folder: Path, timeout_s: float, *flags: str) -> None:
+    def __init__(self, folder: Path, timeout_s: float, *flags: str, workers: int = 1) -> None:
         folders = [f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out"]
-        super().__init__([*TRAIN, *flags, *folders], timeout_s)
+        several = ["bash", str(ROOT / "launch/local.sh"), "-n", str(workers), "--"]
+        super().__init__([*(TRAIN if workers == 1 else several), *flags, *folders], timeout_s)
         self.folder = folder
 
     @property
@@ -211,6 +212,8 @@ def part_checks(left_s: Callable[[float], float], cpu: bool) -> None:
         *("--clip_norm=1", "--label_smoothing=0.1", "--weight_decay=0.01", "--batch_size=50"),
         *("--shift_px=2", "--rotate_deg=10", "--zoom=0.1", "--schedule=onecycle"),
     )
+    logical = ("--virtual_devices=2", "--gpu_memory_mib=6144")
+    shared = () if cpu else ("--gpus=0,", "--gpu_memory_mib=4096", "--collective=ring")
     muon = ("--optimizer=muon", "--accumulate_steps=3", "--precision=mixed_float16")
     if cpu:
         muon = muon[:2]
@@ -233,6 +236,11 @@ def part_checks(left_s: Callable[[float], float], cpu: bool) -> None:
             *(*few, *gpu, "--virtual_devices=2", "--gpu_memory_mib=6144", *everything),
             "--precision=float64",
         ),
+        "2 logical by XLA": (*few, *gpu, *logical, "--precision=float64", "--xla=on"),
+        "2 workers by XLA": (*few, *gpu, *shared, "--precision=float64", "--xla=on"),
+        "float64 alone": (*few, *gpu, "--precision=float64", "--xla=off"),
+        "4 shards by XLA": (*few, *gpu, "--shards=4", "--xla=on"),
+        "4 shards by XLA on 2": (*few, *gpu, *logical, "--shards=4", "--xla=on"),
         "bfloat16": (*short, *gpu, "--precision=mixed_bfloat16"),
         "float16": (*short, *gpu, "--precision=mixed_float16"),
         "tf32": (*few, *gpu, "--precision=tf32"),
@@ -246,7 +254,9 @@ def part_checks(left_s: Callable[[float], float], cpu: bool) -> None:
         folder = Path(place)
 
         def start(name: str, *more: str) -> Run:
-            return Run(folder / name.replace(" ", "_"), left_s(150), *wanted[name], *more)
+            workers = 2 if "2 workers" in name else 1
+            place = folder / name.replace(" ", "_")
+            return Run(place, left_s(150), *wanted[name], *more, workers=workers)
 
         waiting = {name: pool.submit(start, name) for name in wanted}
         doctor = pool.submit(
@@ -294,6 +304,11 @@ def part_checks(left_s: Callable[[float], float], cpu: bool) -> None:
         check(
             "2 logical devices, float64, all flags on", ["2 logical, everything", "float64"], apart
         )
+        for several in ("2 logical", "2 workers"):
+            what = f"{several} by XLA, float64, against one without XLA"
+            check(what, [f"{several} by XLA", "float64 alone"], apart)
+        shards = "4 shards by XLA"
+        check("shards by XLA: the same bits on 1 and 2 logical", [shards, f"{shards} on 2"], equal)
         check("nondeterministic against deterministic", ["nondeterministic", "once"], apart)
         check("bfloat16 against float32", ["bfloat16", "once"], apart)
         check("float16 against float32", ["float16", "once"], apart)

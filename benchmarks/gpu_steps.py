@@ -37,9 +37,21 @@ GROUPS: list[list[str]] = [
     [f"{FAST} --xla=on", f"{FAST} --xla=off"],
     [f"{ACCURATE} --precision=float32 --xla={xla}" for xla in ("on", "off")],
     [f"{ACCURATE} --precision=tf32 --xla={xla}" for xla in ("on", "off")],
+    *(
+        [
+            f"--virtual_devices={devices} --gpu_memory_mib=12288 --batch_size={batch} --xla={xla}"
+            for batch in (64, 256, 1024)
+            for xla in ("on", "off")
+        ]
+        for devices in (2, 4)
+    ),
 ]
 SMALL = "--no_gpu --conv_filters=4 --dense_units=8"
-QUICK = [[f"{SMALL} --xla=on", f"{SMALL} --xla=off"], [f"{FAST} {SMALL}"]]
+QUICK = [
+    [f"{SMALL} --xla=on", f"{SMALL} --xla=off"],
+    [f"{FAST} {SMALL}"],
+    [f"{SMALL} --virtual_devices=2 --xla=on", f"{SMALL} --virtual_devices=2 --xla=off"],
+]
 
 
 class Variant(NamedTuple):

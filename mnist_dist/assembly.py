@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import tensorflow as tf
 
@@ -110,7 +110,9 @@ def assemble(  # noqa: PLR0913
     sent = sending(config, gradients(network, built), devices, replicas)
     reduce = reduction(config, sent, replicas)
     checked = checking(config, replicas, len(devices.names), workers_per_host)
-    step = settings(config)._replace(xla=computed.xla, factored=reduce.names, checking=checked)
+    step = settings(config)._replace(
+        xla=compiled_as(config, computed, replicas), factored=reduce.names, checking=checked
+    )
     return Assembly(
         order=ordered,
         plan=planned,
@@ -184,12 +186,6 @@ def arithmetic(config: Config, devices: Devices) -> Arithmetic:
         layout,
         bool(config.shards or config.eager),
     )
-    for name in ("digest_every_steps", "check_every_steps"):
-        if xla and getattr(config, name):
-            raise UsageError(
-                f"--{name}={getattr(config, name)} with XLA, whose fused operations would change "
-                "with it, and so the bits; give --xla=off"
-            )
     return settle(
         config.precision,
         layout,
@@ -198,6 +194,37 @@ def arithmetic(config: Config, devices: Devices) -> Arithmetic:
         config.nondeterministic,
         xla,
     )
+
+
+def compiled_as(
+    config: Config, computed: Arithmetic, replicas: int
+) -> Literal["", "block", "parts"]:
+    """What XLA compiles (see `Settings.xla`).
+
+    Raises:
+        UsageError: digests or checks, which would change the bits of a block's program.
+    """
+    if not computed.xla:
+        return ""
+    if replicas > 1 or config.shards:
+        return "parts"
+    for name in ("digest_every_steps", "check_every_steps"):
+        if getattr(config, name):
+            raise UsageError(
+                f"--{name}={getattr(config, name)} with XLA on a single replica, whose fused "
+                "operations would change with it, and so the bits; give --xla=off"
+            )
+    return "block"
+
+
+def xla_note(config: Config, devices: Devices) -> str:
+    """A line for the log if --xla=auto leaves the steps of several GPUs uncompiled; else empty."""
+    replicas = devices.strategy.num_replicas_in_sync
+    if config.xla != "auto" or devices.kind != "gpu" or replicas == 1:
+        return ""
+    if config.batch_norm:
+        return "--xla=auto: off, since --batch_norm sums batch statistics over the replicas."
+    return "--xla=auto: off, since XLA with several GPUs hasn't been timed; --xla=on compiles them."
 
 
 def architecture(
@@ -242,6 +269,8 @@ def sending(config: Config, sizes: Gradients, devices: Devices, replicas: int) -
     """
     several_workers = replicas > len(devices.names)
     auto = config.reduce == "auto" and several_workers and devices.kind == "cpu"
+    if config.shards and config.xla == "on":
+        auto = False  # a product of XLA's has other bits
     full = 8 if config.precision == "float64" else 4
     short = config.wire_dtype == "bfloat16"
     return Sending(

@@ -63,7 +63,7 @@ class Config:
     init_from: str = _flag("", "Training", "a run's folder, to start from its weights, by the names of layers; a layer of another shape, and the last one for other classes, starts anew; empty: --seed decides all weights")
     precision: str = _flag("float32", "Training", "arithmetic of the layers; auto: measured; tf32: float32 by a GPU's tensor cores; float64: to compare curves", numbers=True, choices=("float32", "tf32", "mixed_bfloat16", "mixed_float16", "float64", "auto"))
     eager: bool = _flag(False, "Training", "run without a graph, for a debugger")
-    xla: str = _flag("auto", "Training", "compile the steps by XLA, for a single replica; auto: on a GPU", choices=("auto", "on", "off"))
+    xla: str = _flag("auto", "Training", "compile the steps by XLA; auto: on a GPU, for a single replica", choices=("auto", "on", "off"))
     steps_per_loop: int = _flag(0, "Training", "global steps in one call of the graph; 0: chosen", low=0)
 
     optimizer: str = _flag("momentum", "Optimizer", "how the weights are updated", numbers=True, choices=tuple(optimizers.OPTIMIZERS))
@@ -227,16 +227,28 @@ class Config:
 
     def _check_xla(self) -> None:
         """Raises UsageError if XLA can't compile the steps with the other flags."""
-        for flag, given in (
-            (f"--shards={self.shards}", self.shards),
-            ("--eager", self.eager),
-            ("--data_format=channels_first", self.data_format == "channels_first"),
+        if self.xla != "on":
+            return
+        for flag, given, why in (
+            ("--eager", self.eager, "XLA compiles graphs"),
+            (
+                "--data_format=channels_first",
+                self.data_format == "channels_first",
+                "XLA compiles the network in channels_last",
+            ),
+            (
+                f"--shards={self.shards} --batch_norm",
+                self.shards and self.batch_norm,
+                "XLA compiles each shard by itself, and batch statistics are sums over all shards",
+            ),
+            (
+                f"--shards={self.shards} --reduce=factors",
+                self.shards and self.reduce == "factors",
+                "a product of XLA's doesn't have the bits of one that is computed from factors",
+            ),
         ):
-            if self.xla == "on" and given:
-                raise UsageError(
-                    f"--xla=on with {flag}: XLA compiles a single replica's graph in "
-                    "channels_last, without shards; leave out one of the two"
-                )
+            if given:
+                raise UsageError(f"--xla=on with {flag}: {why}; leave out one of them")
 
     def _check_shards(self) -> None:
         """Raises UsageError if the bits would depend on the number of replicas."""

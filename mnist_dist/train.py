@@ -124,7 +124,8 @@ def _run(
         start = _starting_weights(located, data, made, joined)
         identity = {**made.architecture.identity, **start.identity}
         files = run_files.files(config, made.state, topology.is_chief, check_lock, console)
-        header = log_header.lines(joined, made.arithmetic, made.reduce, data.source, why, product)
+        notes = why, product, assembly.xla_note(config, joined.devices)
+        header = log_header.lines(joined, made.arithmetic, made.reduce, data.source, *notes)
         for line in (*header, *run_files.remarks(config)):
             console.line(line)
         loop = _loop(config, data, joined, made, identity, files, stop)

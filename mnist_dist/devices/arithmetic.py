@@ -91,7 +91,7 @@ def compiled(  # noqa: PLR0913
         kind: kind of device, cpu or gpu.
         replicas: over all workers.
         data_format: --data_format.
-        fixed: TensorFlow's own operations are required: with shards, or without a graph.
+        fixed: steps are computed in fixed shards, or without a graph.
     """
     if wanted == "auto":
         fits = replicas == 1 and not fixed and data_format != "channels_first"

@@ -25,7 +25,8 @@ class Wanted(NamedTuple):
         shards: fixed parts of the global batch; the number of replicas has to divide it.
         accumulate_steps: the groups in which a replica computes its shards.
         gpu_memory_mib: the most memory of a card that this process takes; 0: as it grows.
-        xla: whether XLA compiles the steps, which needs a single replica.
+        xla: whether XLA compiles the steps.
+        batch_norm: whether the network sums batch statistics over the replicas.
     """
 
     no_gpu: bool
@@ -43,6 +44,7 @@ class Wanted(NamedTuple):
     nondeterministic: bool
     gpu_memory_mib: int
     xla: str
+    batch_norm: bool
 
 
 def local_devices(wanted: Wanted, num_workers: int) -> tuple[str, ...]:
@@ -154,10 +156,11 @@ def _check(wanted: Wanted, names: tuple[str, ...], num_workers: int) -> None:
             f"--batch_size={wanted.batch_size} over {replicas} replicas leaves some without an "
             f"image; give a global batch of at least {replicas}, or fewer replicas"
         )
-    if wanted.xla == "on" and replicas > 1:
+    if wanted.xla == "on" and wanted.batch_norm and replicas > 1:
         raise UsageError(
-            f"--xla=on with {replicas} replicas: XLA compiles the steps of one alone; leave it "
-            "out, or choose one device (--gpus=0,)"
+            f"--xla=on with --batch_norm and {replicas} replicas: XLA compiles each replica's "
+            "gradients by themselves, and batch statistics are sums over all replicas; leave out "
+            "one of the two, or choose one device (--gpus=0,)"
         )
     if wanted.shards:
         _check_shards(wanted, replicas)

@@ -1,11 +1,13 @@
-"""Replacements for operations that XLA lacks or compiles badly.
+"""Functions compiled by XLA, and replacements for operations that it lacks or compiles badly.
 
-They give the numbers of TensorFlow's operations: random ones bit for bit, others up to rounding.
-Without autotuning, which isn't deterministic, XLA chooses slow convolutions. It has no
+The replacements give the numbers of TensorFlow's operations: random ones bit for bit, others up to
+rounding. Without autotuning, which isn't deterministic, XLA chooses slow convolutions. It has no
 deterministic gradient of a max-pool, draws other random numbers and can't transform images.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,6 +15,15 @@ ROUNDS = 10
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57  # the constants of Salmon et al. 2011
 WEYL = 0x9E3779B9, 0xBB67AE85
 LOW = 0xFFFFFFFF
+
+
+def program(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as one program of XLA's, whose arguments and results are nested tensors.
+
+    It is traced and compiled once for each replica's device. The partial keeps TensorFlow from
+    counting the traces of several runs in a process as those of one function.
+    """
+    return tf.function(functools.partial(function), autograph=False, jit_compile=True)
 
 
 def convolution(x: tf.Tensor, kernel: tf.Tensor, same: bool) -> tf.Tensor:

@@ -4,7 +4,7 @@ Keras's own `apply` sums the gradients over the replicas again and can't skip a 
 `update_step` is called on each variable instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -61,34 +61,48 @@ class Optimizer:
         self.old_names = {name: f"slot{number:03d}" for number, name in enumerate(slots)}
         self.old_names |= {name: f"average{i:03d}" for i, name in enumerate(averages)}
 
-    def apply(self, strategy: tf.distribute.Strategy, gradients: Sequence[Any], lr: Any) -> None:
+    def apply(
+        self,
+        strategy: tf.distribute.Strategy,
+        gradients: Sequence[Any],
+        lr: Any,
+        part: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function,
+    ) -> None:
         """One update, on every replica alike.
 
         Args:
             strategy: the one whose scope the variables were made in.
             gradients: one for each trainable variable, summed over the replicas.
             lr: float32 scalar, the learning rate of this step.
+            part: makes a program of each replica's update, or leaves it as it is.
         """
 
-        def update(local: tf.Variable, grad: tf.Tensor, slots: dict[str, tf.Variable]) -> None:
-            if self._weight_decay and len(local.shape) > 1:
-                local.assign_sub(local * (lr * self._weight_decay))
-            if "velocity" in slots:
-                self._with_momentum(local, slots["velocity"], grad, lr)
-            else:
-                self._keras.update_step(grad, local, lr)
-            if "average" in slots:
-                mean = slots["average"]
-                mean.assign_add((local - mean) * (1.0 - self._ema))
+        def on_replica(_: tf.Variable, gradients: Any, lr: tf.Tensor, *columns: Any) -> None:
+            @part
+            def update(gradients: list[tf.Tensor], lr: tf.Tensor) -> None:
+                for own in zip(gradients, *columns, strict=True):
+                    self._update(lr, *own)
 
-        for index, (variable, gradient) in enumerate(zip(self._targets, gradients, strict=True)):
-            slots = {}
-            if self._velocities:
-                slots["velocity"] = self._velocities[index]
-            if self._averages:
-                slots["average"] = self._averages[index]
-            strategy.extended.update(variable, update, args=(gradient, slots), group=False)
+            update(gradients, lr)
+
+        none = [()] * len(self._targets)
+        columns = self._targets, self._velocities or none, self._averages or none
+        # The first variable's devices are those of all.
+        strategy.extended.update(
+            self._targets[0], on_replica, args=(list(gradients), lr, *columns), group=False
+        )
         self._keras.iterations.value.assign_add(1)
+
+    def _update(self, lr: tf.Tensor, grad: tf.Tensor, local: Any, velocity: Any, mean: Any) -> None:
+        """Updates one replica's copy of a variable; `velocity` and `mean` may be ()."""
+        if self._weight_decay and len(local.shape) > 1:
+            local.assign_sub(local * (lr * self._weight_decay))
+        if self._velocities:
+            self._with_momentum(local, velocity, grad, lr)
+        else:
+            self._keras.update_step(grad, local, lr)
+        if self._averages:
+            mean.assign_add((local - mean) * (1.0 - self._ema))
 
     def _with_momentum(
         self, local: tf.Variable, velocity: tf.Variable, grad: tf.Tensor, lr: tf.Tensor

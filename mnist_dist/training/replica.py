@@ -4,7 +4,8 @@ The loss and the gradients of a global batch are sums over its real examples, di
 of real examples, so they don't depend on how the rows are divided over replicas.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
@@ -41,7 +42,9 @@ class Settings(NamedTuple):
         eager: run without a graph.
         shards: fixed parts of the global batch, each computed by itself; 0 for none.
         accumulate_steps: with shards, the groups in which a replica computes its own.
-        xla: compile the steps by XLA.
+        xla: what XLA compiles: "block", a block of steps as one program, on a single replica;
+            "parts", each replica's gradients and its update as programs of their own, between which
+            TensorFlow sums over the replicas; "" for nothing.
         digest_every_steps: global steps between digests of gradients and weights; 0 for none.
         checking: which steps compute a part twice; None for none.
         factored: names of the dense kernels whose gradients are sent as factors.
@@ -55,10 +58,14 @@ class Settings(NamedTuple):
     eager: bool
     shards: int = 0
     accumulate_steps: int = 1
-    xla: bool = False
+    xla: Literal["", "block", "parts"] = ""
     digest_every_steps: int = 0
     checking: Checking | None = None
     factored: tuple[str, ...] = ()
+
+    def part(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A part of a step: a function of tensors that doesn't communicate."""
+        return xla.program(function) if self.xla == "parts" else function
 
 
 class ReplicaStep(NamedTuple):
@@ -81,6 +88,9 @@ class Replica:
         self._settings = settings
         self._dtype = tf.as_dtype(network.dtype)
         self._trainable = [network.variables[name].value for name in network.trainable]
+        self._compute = on_rows(self._gradients, settings)
+        self._not_finite = settings.part(lambda gradients: not_finite(gradients, loss_scale))
+        self._unscaled = unscaling(loss_scale, settings)
 
     def step(
         self, block: Block, k: tf.Tensor, stop: tf.Tensor, due: Due | None = None
@@ -108,10 +118,10 @@ class Replica:
                 block.first[k, micro],
                 block.real[k, micro],
                 recorded if due else lambda values: [all_reduce(value) for value in values],
-                self._settings.xla,
+                bool(self._settings.xla),
             )
             labels = block.labels[k, micro]
-            own, added, values = self._gradients(images, labels, rows, total)
+            own, added, values = self._compute(images, labels, rows, total)
             if due and not micro:
                 first = own, added, recorded
                 checks = self._replayed(first, images, labels, rows, total, due)
@@ -119,12 +129,11 @@ class Replica:
             sums += added
             for name, value in values.items():
                 statistics[name] = statistics.get(name, 0.0) + value / total
-        nonfinite = not_finite(gradients, self._loss_scale)
+        nonfinite = self._not_finite(gradients)
         sums = step_records.sums(sums / total, stop, nonfinite)
         wire_dtype = tf.bfloat16 if self._settings.wire_dtype == "bfloat16" else self._dtype
         reduced, sums = summed(gradients, sums, wire_dtype)
-        reduced = unscaled(reduced, self._loss_scale, self._settings.clip_norm)
-        return ReplicaStep(reduced, sums, statistics, checks)
+        return ReplicaStep(self._unscaled(reduced), sums, statistics, checks)
 
     def _replayed(  # noqa: PLR0913
         self,
@@ -141,7 +150,7 @@ class Replica:
         def replay() -> list[tf.Tensor]:
             again = recorded.again()
             repeated = rows._replace(totals=again)
-            found, added, _ = self._gradients(images, labels, repeated, total)
+            found, added, _ = self._compute(images, labels, repeated, total)
             return [
                 digests(gradients, sums, recorded.of_shard(0)),
                 digests(found, added, again.of_shard(0)),
@@ -181,14 +190,47 @@ def scores(
     return loss, tf.reduce_sum(right)
 
 
-def unscaled(
-    gradients: list[tf.Tensor], loss_scale: LossScale, clip_norm: float
-) -> list[tf.Tensor]:
-    """The gradients of the unscaled loss, clipped to `clip_norm` if it isn't 0."""
-    gradients = [loss_scale.down(gradient) for gradient in gradients]
-    if clip_norm:
-        gradients, _ = tf.clip_by_global_norm(gradients, clip_norm)
-    return gradients
+def on_rows(compute: Callable[..., Any], settings: Settings) -> Callable[..., Any]:
+    """A computation of a micro-batch or a shard, as a part of a step.
+
+    Args:
+        compute: of images, labels, their RowPositions, and the real rows of the global batch.
+        settings: how a step is computed.
+    """
+    if settings.xla != "parts":
+        return compute
+
+    def totals(_: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        raise NotImplementedError("XLA can't sum over replicas within a part of a step")
+
+    @settings.part
+    def program(
+        images: tf.Tensor, labels: tf.Tensor, positions: Sequence[tf.Tensor], total: tf.Tensor
+    ) -> Any:
+        step, first, real = positions
+        rows = RowPositions(settings.seed, step, first, real, totals, True)
+        return compute(images, labels, rows, total)
+
+    def call(images: tf.Tensor, labels: tf.Tensor, rows: RowPositions, total: tf.Tensor) -> Any:
+        return program(images, labels, (rows.step, rows.first, rows.real), total)
+
+    return call
+
+
+def unscaling(
+    loss_scale: LossScale, settings: Settings
+) -> Callable[[list[tf.Tensor]], list[tf.Tensor]]:
+    """From summed gradients to those of the unscaled loss, clipped if `clip_norm` isn't 0."""
+
+    def unscaled(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        gradients = [loss_scale.down(gradient) for gradient in gradients]
+        if settings.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm)
+        return gradients
+
+    if not (loss_scale.variables or settings.clip_norm):
+        return list  # a program would copy them
+    return settings.part(unscaled)
 
 
 def cross_entropy(

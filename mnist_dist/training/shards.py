@@ -15,13 +15,21 @@ import tensorflow as tf
 
 from mnist_dist.data.pipeline import Block
 from mnist_dist.network.branch import Branch
+from mnist_dist.network.layers import Statistics
 from mnist_dist.network.own import AnyNetwork
 from mnist_dist.network.row_positions import RowPositions
 from mnist_dist.training import step_records, tree_reduction
 from mnist_dist.training.loss_scale import LossScale
 from mnist_dist.training.reduction import Differentiated, Gradient, differentiate, not_finite
 from mnist_dist.training.repeated import Due, Totals, compared, digests
-from mnist_dist.training.replica import ReplicaStep, Settings, as_pixels, scores, unscaled
+from mnist_dist.training.replica import (
+    ReplicaStep,
+    Settings,
+    as_pixels,
+    on_rows,
+    scores,
+    unscaling,
+)
 from mnist_dist.training.tree_reduction import up_the_tree
 
 
@@ -30,7 +38,7 @@ class _Subtree(NamedTuple):
 
     gradients: list[Gradient]  # factors: of each shard, [shards, rows, inputs or units]
     sums: tf.Tensor  # [2]: loss, right answers
-    statistics: dict[str, tf.Tensor]
+    statistics: Statistics
     by_shard: list[tuple[list[Gradient], tf.Tensor]]  # gradients and sums of each
 
 
@@ -43,6 +51,9 @@ class Shards:
         self._settings = settings
         self._dtype = tf.as_dtype(network.dtype)
         self._trainable = [network.variables[name] for name in network.trainable]
+        self._shard_by_xla = on_rows(self._shard, settings)
+        self._not_finite = settings.part(lambda gradients: not_finite(gradients, loss_scale))
+        self._unscaled = unscaling(loss_scale, settings)
 
     def step(
         self, block: Block, k: tf.Tensor, stop: tf.Tensor, due: Due | None = None
@@ -66,23 +77,19 @@ class Shards:
             before = subtrees[-1].gradients if subtrees else []
             with tf.control_dependencies(tf.nest.flatten(before)):
                 images = [tf.identity(block.images[k, shard]) for shard in group]
-            branches = [
-                self._branch(own, block, (k, shard), totals)
-                for own, shard in zip(images, group, strict=True)
-            ]
+            rows = [self._rows(block, k, shard, totals) for shard in group]
             labels = [block.labels[k, shard] for shard in group]
-            subtrees.append(self._subtree(branches, labels, total))
+            subtrees.append(self._group(images, labels, rows, total))
         columns = zip(*(subtree.gradients for subtree in subtrees), strict=True)
         gradients = [tree_reduction.joined(values) for values in columns]
-        nonfinite = not_finite(gradients, self._loss_scale)
+        nonfinite = self._not_finite(gradients)
         scored = up_the_tree([subtree.sums for subtree in subtrees])
         sums = step_records.sums(scored, stop, nonfinite)
         reduced, sums = tree_reduction.summed(gradients, sums)
-        reduced = unscaled(reduced, self._loss_scale, self._settings.clip_norm)
         statistics = {name: value / total for name, value in subtrees[0].statistics.items()}
         counts = tf.concat([tf.stack([total, total, 1.0]), tf.ones_like(nonfinite)], 0)
         checks = self._checked(block, subtrees[0], totals, total, due) if due else ()
-        return ReplicaStep(reduced, sums / counts, statistics, checks)
+        return ReplicaStep(self._unscaled(reduced), sums / counts, statistics, checks)
 
     def _checked(
         self, block: Block, first: _Subtree, totals: Totals, total: tf.Tensor, due: Due
@@ -97,9 +104,9 @@ class Shards:
         def computed(number: int) -> tf.Tensor:
             images = block.check.images[due.slot, number]
             again = totals.again()
-            branch = self._branch(images, block.check, (due.slot, number), again)
-            labels = [block.check.labels[due.slot, number]]
-            ((gradients, scored),) = self._subtree([branch], labels, total).by_shard
+            rows = self._rows(block.check, due.slot, number, again)
+            labels = block.check.labels[due.slot, number]
+            ((gradients, scored),) = self._group([images], [labels], [rows], total).by_shard
             return digests(gradients, scored, again.of_shard(0))
 
         def compute() -> list[tf.Tensor]:
@@ -109,25 +116,40 @@ class Shards:
 
         return compared(due, opinions, len(self._trainable), compute)
 
-    def _branch(
-        self, images: tf.Tensor, block: Block, place: tuple[Any, Any], totals: Totals
-    ) -> Branch:
-        """A shard with its own alias of each weight, by which it is differentiated.
-
-        Args:
-            images: of the shard.
-            block: the block that contains the shard.
-            place: its indices on the block's first two axes.
-            totals: sums batch statistics.
-        """
-        k, shard = place
-        rows = RowPositions(
+    def _rows(self, block: Block, k: Any, shard: Any, totals: Totals) -> RowPositions:
+        """The rows of shard `shard` of a block's step `k`, whose batch statistics `totals` sums."""
+        return RowPositions(
             self._settings.seed,
             block.step[k],
             block.first[k, shard],
             block.real[k, shard],
             totals,
+            bool(self._settings.xla),
         )
+
+    def _group(
+        self,
+        images: Sequence[tf.Tensor],
+        labels: Sequence[tf.Tensor],
+        rows: Sequence[RowPositions],
+        total: tf.Tensor,
+    ) -> _Subtree:
+        """Computes a group of shards: side by side, or by XLA's program for one shard."""
+        if not self._settings.xla:
+            branches = list(map(self._branch, images, rows))
+            return self._subtree(branches, labels, total)
+        columns = zip(images, labels, rows, strict=True)
+        return _summed([self._shard_by_xla(*one, total) for one in columns], {})
+
+    def _shard(
+        self, images: tf.Tensor, labels: tf.Tensor, rows: RowPositions, total: tf.Tensor
+    ) -> tuple[list[Gradient], tf.Tensor]:
+        """Gradients and sums of one shard."""
+        (found,) = self._subtree([self._branch(images, rows)], [labels], total).by_shard
+        return found
+
+    def _branch(self, images: tf.Tensor, rows: RowPositions) -> Branch:
+        """A shard with its own alias of each weight, by which it is differentiated."""
         pixels = self._settings.augmentation.apply(as_pixels(images, self._dtype), rows)
         weights = [(variable, tf.identity(variable.value)) for variable in self._trainable]
         return Branch(pixels, rows, weights, dict.fromkeys(self._settings.factored, ()))
@@ -152,9 +174,15 @@ class Shards:
         ]
         gradients = differentiate(tape, scaled, self._network.trainable, differentiated)
         scored = [tf.stack(pair) for pair in sums]
-        return _Subtree(
-            [tree_reduction.of_shards(values) for values in zip(*gradients, strict=True)],
-            up_the_tree(scored),
-            statistics,
-            list(zip(gradients, scored, strict=True)),
-        )
+        return _summed(list(zip(gradients, scored, strict=True)), statistics)
+
+
+def _summed(by_shard: list[tuple[list[Gradient], tf.Tensor]], statistics: Statistics) -> _Subtree:
+    """The sums over shards, from the gradients and sums of each."""
+    gradients, scored = zip(*by_shard, strict=True)
+    return _Subtree(
+        [tree_reduction.of_shards(values) for values in zip(*gradients, strict=True)],
+        up_the_tree(scored),
+        statistics,
+        by_shard,
+    )

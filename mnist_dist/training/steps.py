@@ -75,8 +75,9 @@ class Steps:
                 autograph=False,
                 experimental_attributes={"_noinline": True},
             )
-        self.train = graph(self._train, loops=True, xla=settings.xla)
-        self.train_block = graph(self._train_block, loops=True, xla=settings.xla)
+        whole = settings.xla == "block"
+        self.train = graph(self._train, loops=True, xla=whole)
+        self.train_block = graph(self._train_block, loops=True, xla=whole)
         self.score = graph(self._score)
         self.merge = graph(self._merge)
         self.swap_averages = graph(lambda: self._optimizer.swap_averages(strategy))
@@ -170,7 +171,7 @@ class Steps:
         """Updates the weights on all replicas, or on none if float16 gradients aren't finite."""
 
         def update() -> None:
-            self._optimizer.apply(self._strategy, result.gradients, rate)
+            self._optimizer.apply(self._strategy, result.gradients, rate, self._settings.part)
             for name, value in result.statistics.items():
                 moving = self._network.variables[name].value
                 self._strategy.extended.update(moving, _move, args=(value,), group=False)

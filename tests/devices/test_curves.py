@@ -18,6 +18,7 @@ import pytest
 from tests.curves import SLOW_BFLOAT16, apart, images_apart, train_on, two_at_a_time
 
 EXACT = 1e-12
+SAMPLED, SAMPLED_STEPS = 1e-6, 10  # by XLA and by TensorFlow, at positions in float32
 ROUNDED, ROUNDED_STEPS = 8 * 2**-22, 40
 APART = {"float32": 0.02, "mixed_bfloat16": 0.06, "mixed_float16": 0.06}
 
@@ -27,6 +28,10 @@ EVERYTHING = (
     *("--shift_px=2", "--rotate_deg=10", "--zoom=0.1", "--batch_size=50", "--max_steps=100"),
 )
 FACTORS = ("--reduce=factors", "--dense_units=128")
+WITHOUT_BATCH_NORM = EVERYTHING[1:-5] + EVERYTHING[-2:]  # and without augmentation
+SHIFTED = ("--shift_px=2", "--rotate_deg=10", "--zoom=0.1", "--batch_size=50", "--max_steps=20")
+BY_XLA = "--xla=on"
+STEPS = {"everything": 100, "residual": 100, "shifted": 20}
 CASES = {
     "float32": (),
     "float32 in 4": ("--accumulate_steps=4",),
@@ -40,17 +45,31 @@ CASES = {
     "float64 factors": ("--precision=float64", *FACTORS),
     "float64 factors in 3": ("--precision=float64", *FACTORS, "--accumulate_steps=3"),
     "float64 factors everything": ("--precision=float64", *EVERYTHING, *FACTORS),
+    "float64 residual": ("--precision=float64", *WITHOUT_BATCH_NORM),
+    "float64 shifted": ("--precision=float64", *SHIFTED),
+    "float64 by XLA": ("--precision=float64", BY_XLA),
+    "float64 factors in 3 by XLA": (
+        "--precision=float64",
+        *FACTORS,
+        "--accumulate_steps=3",
+        BY_XLA,
+    ),
+    "float64 residual by XLA": ("--precision=float64", *WITHOUT_BATCH_NORM, BY_XLA),
+    "float64 shifted by XLA": ("--precision=float64", *SHIFTED, BY_XLA),
 }
 ONE = (1, 1)
 ON = {  # (devices of a worker, workers) -> what is trained there; equal bits: test_exact.py
-    (2, 1): ("float64 batch_norm", "float64 factors"),
+    (2, 1): (
+        *("float64 batch_norm", "float64 factors", "float64 by XLA"),
+        *("float64 factors in 3 by XLA", "float64 shifted by XLA"),
+    ),
     (3, 1): (
         *("float32 in 4", "bfloat16", "float16", "float64 in 3", "float64 everything"),
-        "float64 factors in 3",
+        *("float64 factors in 3", "float64 residual by XLA"),
     ),
     (7, 1): ("float64 factors everything",),
     (8, 1): ("float32",),
-    (1, 2): ("float32", "wire", "bfloat16"),
+    (1, 2): ("float32", "wire", "bfloat16", "float64 by XLA"),
     (2, 2): ("float64 everything",),
     (1, 3): ("float64 factors in 3",),
 }
@@ -82,7 +101,7 @@ def needed(tests):
 
 def reference(case):
     """The case that gives the same curve on one replica."""
-    return case.partition(" in ")[0].replace("wire", "float32")
+    return case.partition(" by ")[0].partition(" in ")[0].replace("wire", "float32")
 
 
 @pytest.mark.parametrize(
@@ -97,10 +116,12 @@ def reference(case):
 def test_the_same_curve(runs, topology, case):
     run = runs(topology, case)
     devices, workers = topology
-    assert len(run.losses) == (100 if "everything" in case else 200)
+    assert len(run.losses) == min(STEPS.get(word, 200) for word in case.split())
     assert (run.result["num_replicas"], run.result["num_workers"]) == (devices * workers, workers)
     one = runs(ONE, reference(case))
-    if "float64" in case:
+    if "shifted" in case:
+        assert 1e-14 < apart(run, one, SAMPLED_STEPS) < SAMPLED
+    elif "float64" in case:
         assert apart(run, one) < EXACT
         assert images_apart(run, one) == 0
         for name in ("test_loss", "validation_loss"):

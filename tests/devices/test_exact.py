@@ -22,6 +22,7 @@ COMMON = (
 )
 CLIPPED = ("--clip_norm=0.5", "--ema=0.9", "--label_smoothing=0.1")
 FACTORS = ("--reduce=factors", "--dense_units=192")
+BY_XLA = ("--xla=on", "--rotate_deg=10", "--optimizer=adam")
 CASES = {
     "momentum": (),
     "momentum in 2": ("--accumulate_steps=2",),
@@ -43,29 +44,31 @@ CASES = {
     ),
     "factors float16": ("--precision=mixed_float16", "--batch_norm", *FACTORS),
     "factors bfloat16": ("--precision=mixed_bfloat16", "--batch_norm", *FACTORS),
+    "XLA": (*BY_XLA, *CLIPPED),
+    "XLA in 2": (*BY_XLA, *CLIPPED, "--accumulate_steps=2"),
 }
 ONE, ONE_THREAD, RESUMED = (1, 1), "one inter-op thread", "saved on 4 resumed on 2 workers then 1"
 SUITE = {  # (devices of a worker, workers) -> what is trained there and on one device
     ONE_THREAD: ("momentum",),
-    (2, 1): ("adam", "muon", "factors in 2"),
-    (4, 1): ("momentum in 2", "factors"),
+    (2, 1): ("adam", "muon", "factors in 2", "XLA"),
+    (4, 1): ("momentum in 2", "factors", "XLA in 2"),
     (8, 1): ("momentum",),
 }
 WHOLE = {  # half an hour
     ONE_THREAD: ("momentum", "adam", "everything"),
     (2, 1): (
         *("momentum", "adam", "muon", "everything", "bfloat16", "products", "factors"),
-        *("factors in 2", "factors everything", "factors float16", "factors bfloat16"),
+        *("factors in 2", "factors everything", "factors float16", "factors bfloat16", "XLA"),
     ),
     (4, 1): (
         *("momentum", "momentum in 2", "adam", "muon in 2", "everything", "float16"),
-        *("factors", "factors everything", "factors float16"),
+        *("factors", "factors everything", "factors float16", "XLA", "XLA in 2"),
     ),
     (8, 1): (
         *("momentum", "adam", "muon", "everything", "float16", "bfloat16"),
         *("factors", "factors everything", "factors bfloat16"),
     ),
-    (1, 2): ("everything", "adam", "factors", "factors everything", "factors float16"),
+    (1, 2): ("everything", "adam", "factors", "factors everything", "factors float16", "XLA"),
     (2, 2): ("everything", "factors everything"),
     (1, 4): ("everything", "factors everything"),
     RESUMED: ("everything", "factors everything"),

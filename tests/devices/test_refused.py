@@ -31,7 +31,9 @@ CASES = {
     ("--shards=4", "--virtual_devices=4", "--accumulate_steps=2"): (
         "--accumulate_steps=2 with 1 of --shards=4 on each of 4 replicas"
     ),
-    ("--xla=on", "--virtual_devices=2"): "--xla=on with 2 replicas: XLA compiles the steps of one",
+    ("--xla=on", "--batch_norm", "--virtual_devices=2"): (
+        "--xla=on with --batch_norm and 2 replicas: XLA compiles each replica's gradients by"
+    ),
     ("--reduce=factors", "--virtual_devices=2"): (
         "--reduce=factors: no dense kernel's factors, 64 rows x (inputs + units) in a step, are "
     ),

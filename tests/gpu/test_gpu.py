@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.process.trainer import train
+from tests.process.trainer import ROOT, Run, environment, folders, train
 
 ROUNDED = 20 * 8 * 2**-22
 LONG, SHORT = ("--log_interval=1", "--max_steps=300"), ("--log_interval=1", "--max_steps=20")
@@ -84,6 +84,40 @@ def test_logical_devices_of_one_card(tmp_path, devices):
     assert some.result()["num_replicas"] == devices
     assert "are logical devices of one GPU, which NCCL refuses: the reduction is ring." in some.out
     assert apart(some, one) < 1e-12
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_two_replicas_compiled_by_xla(tmp_path, workers):
+    """Two logical GPUs, or two processes, on one card."""
+    flags = (*SHORT, "--precision=float64")
+    one = run(tmp_path / "one", *flags, "--xla=off")
+    place = tmp_path / "two"
+    place.mkdir()
+    if workers == 1:
+        logical = ("--virtual_devices=2", "--gpu_memory_mib=8192")
+        two = run(place, *flags, *logical, "--xla=on")
+    else:
+        shared = ("--gpus=0,", "--gpu_memory_mib=4096", "--collective=ring")
+        launcher = ["bash", str(ROOT / "launch/local.sh"), "-n", "2", "--"]
+        command = [*launcher, *flags, *shared, "--xla=on", *folders(place)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment())
+        two = Run(done.returncode, done.stdout, done.stderr, place)
+        assert two.code == 0, two.err
+    assert two.result()["num_replicas"] == 2
+    assert "precision float64, compiled by XLA." in two.out
+    assert apart(two, one) < 1e-12
+
+
+def test_shards_by_xla_have_the_same_bits_on_two_logical_devices(tmp_path):
+    flags = (*SHORT, "--shards=4", "--xla=on")
+    logical = ("--virtual_devices=2", "--gpu_memory_mib=8192")
+    assert same(run(tmp_path / "one", *flags), run(tmp_path / "two", *flags, *logical))
+
+
+def test_several_gpus_are_compiled_only_when_asked_for(tmp_path):
+    found = run(tmp_path, *SHORT, "--virtual_devices=2", "--gpu_memory_mib=8192")
+    assert "compiled by XLA" not in found.out
+    assert "--xla=auto: off, since XLA with several GPUs hasn't been timed" in found.out
 
 
 def test_auto_is_measured_and_remembered(tmp_path):

@@ -146,7 +146,14 @@ def test_what_a_refusal_says():
             {"shards": 4, "batch_norm": True, "accumulate_steps": 2},
             ["--shards", "--batch_norm", "--accumulate_steps=2"],
         ),
-        ({"xla": "on", "shards": 4}, ["--xla=on", "--shards=4"]),
+        (
+            {"xla": "on", "shards": 4, "batch_norm": True},
+            ["--xla=on", "--shards=4 --batch_norm", "all shards"],
+        ),
+        (
+            {"xla": "on", "shards": 4, "reduce": "factors"},
+            ["--xla=on", "--shards=4 --reduce=factors"],
+        ),
         ({"xla": "on", "eager": True}, ["--xla=on", "--eager"]),
         (
             {"xla": "on", "data_format": "channels_first"},

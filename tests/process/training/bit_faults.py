@@ -100,27 +100,36 @@ def augmentation(fault):
 
 def gradient(fault):
     """The gradient `name` of one replica before the sum over replicas."""
-    from mnist_dist.training.replica import Replica
+    from mnist_dist.training import replica, shards
     from mnist_dist.training.shards import Shards
     from mnist_dist.training.tree_reduction import of_shards
 
-    own, own_subtree = Replica._gradients, Shards._subtree
+    own, own_subtree = replica.on_rows, Shards._subtree
 
-    def gradients(self, images, labels, rows, total):
-        found, *more = own(self, images, labels, rows, total)
-        index = self._network.trainable.index(fault.name)
-        found[index] = in_graph(fault, found[index], rows.step)
-        return found, *more
+    def on_rows(compute, settings):
+        """Of a micro-batch, or of a shard's program."""
+        computed = own(compute, settings)
+        index = compute.__self__._network.trainable.index(fault.name)
+
+        def gradients(images, labels, rows, total):
+            found, *more = computed(images, labels, rows, total)
+            found[index] = in_graph(fault, found[index], rows.step)
+            return found, *more
+
+        return gradients
 
     def subtree(self, branches, labels, total):
         found = own_subtree(self, branches, labels, total)
+        if self._settings.xla:  # within the program, which is computed twice
+            return found
         index = self._network.trainable.index(fault.name)
         for (gradients, _), branch in zip(found.by_shard, branches, strict=True):
             gradients[index] = in_graph(fault, gradients[index], branch.rows.step)
         columns = zip(*(gradients for gradients, _ in found.by_shard), strict=True)
         return found._replace(gradients=[of_shards(values) for values in columns])
 
-    Replica._gradients, Shards._subtree = gradients, subtree
+    replica.on_rows = shards.on_rows = on_rows
+    Shards._subtree = subtree
 
 
 def layer(fault):

@@ -163,11 +163,12 @@ GRADIENT = {"kind": "gradient", "name": "conv1/kernel", "step": 11}
     ("flags", "topology", "place"),
     [
         ((), (2, 1), (1, 0)),
+        (("--xla=on",), (1, 2), (0, 1)),
         (("--shards=4",), (2, 2), (1, 1)),
         (("--shards=4", "--batch_norm"), (1, 4), (0, 2)),
         (("--shards=2", "--accumulate_steps=2"), (1, 1), (0, 0)),
     ],
-    ids=["replay on two workers", "two workers of two", "four devices", "one device"],
+    ids=["replay on two workers", "by XLA", "two workers of two", "four devices", "one device"],
 )
 def test_a_gradient_that_is_wrong_once_is_found(run, tmp_path, flags, topology, place):
     """Before it is summed; the run that goes on ends in the bits of the run without the fault."""
@@ -235,6 +236,7 @@ def test_checks_change_no_bit(trainer, small, flags):
     [
         ("--batch_norm", "--rotate_deg=9", "--ema=0.9"),
         ("--accumulate_steps=2", "--precision=float64", "--batch_size=5"),
+        ("--xla=on", "--digest_every_steps=4"),
     ],
     ids=" ".join,
 )
@@ -260,7 +262,14 @@ def test_checks_change_no_bit_on_several_replicas(run):
     same_bits(plain, checked, 12)
 
 
-def test_xla_is_refused(trainer, small):
+def test_checks_change_no_bit_by_xla(run):
+    flags = (*FLAGS, "--max_steps=12", "--xla=on", "--accumulate_steps=2", "--clip_norm=1")
+    plain = run(*flags, devices=2, folder="plain")[0]
+    more = ("--check_every_steps=3", "--digest_every_steps=6")
+    same_bits(plain, run(*flags, *more, devices=2, folder="checked")[0], 4)
+
+
+def test_xla_is_refused_on_a_single_replica(trainer, small):
     for flag in ("--check_every_steps", "--digest_every_steps"):
         run = trainer(*small, "--xla=on", f"{flag}=5")
         assert f"{flag}=5 with XLA" in run.refused()
