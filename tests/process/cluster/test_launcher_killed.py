@@ -25,6 +25,14 @@ def alive(process):
         return False
 
 
+def listening(process):
+    try:
+        found = process.net_connections("tcp")
+    except psutil.NoSuchProcess:  # a worker's own child, which may end at any moment
+        return False
+    return any(connection.status == psutil.CONN_LISTEN for connection in found)
+
+
 class Launched:
     """Two workers under a launcher.
 
@@ -60,11 +68,7 @@ class Launched:
         """Worker 0 has taken its port, and the workers meet."""
 
         def listens():
-            return any(
-                connection.status == psutil.CONN_LISTEN
-                for worker in running(self.workers())
-                for connection in worker.net_connections("tcp")
-            )
+            return any(map(listening, self.workers()))
 
         wait_for("a listening worker", listens, 120)
 
@@ -85,10 +89,12 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_no_process_is_left(tmp_path, moment):
     launched = Launched(tmp_path / "run")
-    MOMENTS[moment](launched)
-    workers = launched.workers()
-    assert workers
-    os.kill(launched.process.pid, signal.SIGKILL)
-    launched.process.wait()
-    launched.process.stdout.close()
+    try:
+        MOMENTS[moment](launched)
+        workers = launched.workers()
+        assert workers
+    finally:
+        os.kill(launched.process.pid, signal.SIGKILL)
+        launched.process.wait()
+        launched.process.stdout.close()
     wait_for("the workers' ends", lambda: not running(workers), 120)
