@@ -212,12 +212,14 @@ def test_shards_choose_how_many_nodes_train(submit, stand_in, tmp_path):
     assert len(list(tmp_path.glob(f"arguments-{job.number}-*"))) == 2
 
 
-def test_fewer_nodes_than_wanted_are_requeued(cluster, submit, stand_in):
-    """The stand-in fails, and a spare can't make two of one."""
+def test_the_minimum_is_at_most_what_shards_allow(submit, stand_in):
+    """The stand-in fails. A requeued job would train on one node again, so it isn't requeued."""
     environment = {"MNIST_DIST_PYTHON": stand_in, "STAND_IN_EXIT": "1", "MNIST_DIST_MIN_NODES": "2"}
-    job = submit(["--nodes=2"], flags=["--shards=2", "--virtual_devices=2"], **environment)
-    job.wait_log("1 workers can be started here, 2 are wanted").wait_log("train.slurm: requeued")
-    job.wait("PENDING", "RUNNING")
+    flags = ["--shards=2", "--virtual_devices=2"]
+    job = submit(["--nodes=2"], flags=flags, MAX_RESTARTS="1", **environment).wait("FAILED")
+    assert "trains on n1; idle: n2 (--shards=2)" in job.log
+    assert "1 restarts brought no newer checkpoint (MAX_RESTARTS)" in job.log
+    assert "are wanted" not in job.log
 
 
 def test_an_interpreter_without_srun(submit, stand_in):
