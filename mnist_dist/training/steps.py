@@ -65,16 +65,9 @@ class Steps:
         kind = Shards if settings.shards else Replica
         self._replica = kind(self._network, self._loss_scale, settings)
         self._settings = settings
-        self._body = self._step
-        if strategy.num_replicas_in_sync > 1 and not settings.eager:
-            # A function of its own keeps the loop's cycle out of the graph that TensorFlow's oneDNN
-            # pass walks. Within the cycle the pass can reach a max-pooling's gradient before the
-            # max-pooling; it then keeps TensorFlow's own kernel, which takes seven times as long.
-            self._body = tf.function(
-                functools.partial(self._step),
-                autograph=False,
-                experimental_attributes={"_noinline": True},
-            )
+        # A single replica's steps don't need it, and would take 0.1 ms longer.
+        several = strategy.num_replicas_in_sync > 1
+        self._body = graph(self._step, apart=True) if several else self._step
         whole = settings.xla == "block"
         self.train = graph(self._train, loops=True, xla=whole)
         self.train_block = graph(self._train_block, loops=True, xla=whole)
@@ -225,15 +218,24 @@ class Steps:
 
 
 def _graph(
-    function: Callable[..., Any], loops: bool = False, xla: bool = False
+    function: Callable[..., Any], loops: bool = False, xla: bool = False, apart: bool = False
 ) -> Callable[..., Any]:
     """Compiles a function into a graph.
 
     The partial gives each run a function of its own: TensorFlow counts the traces of a function's
     code over all runs of a process, and warns of many. AutoGraph rewrites all code that is called,
     which takes 4 s of a start, so it is used only for `loops` over tensors.
+
+    A loop's body is kept `apart`, as a graph of its own without the loop's cycle. Within the cycle
+    TensorFlow's pass for oneDNN can reach a max-pooling's gradient before the max-pooling; it then
+    keeps TensorFlow's own kernel, which takes seven times as long.
     """
-    return tf.function(functools.partial(function), autograph=loops, jit_compile=xla or None)
+    return tf.function(
+        functools.partial(function),
+        autograph=loops,
+        jit_compile=xla or None,
+        experimental_attributes={"_noinline": True} if apart else None,
+    )
 
 
 @tf.autograph.experimental.do_not_convert
