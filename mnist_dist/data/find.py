@@ -24,8 +24,8 @@ MOST_FOLDERS = 100
 """The largest number of subfolders that are searched."""
 
 MOST_ENTRIES = 50_000
-"""No format keeps more files or folders than that beside one another, but for pictures of a class,
-which are a level below."""
+"""A folder with more entries isn't searched: no format keeps so many side by side, except the
+pictures of a class, which are a level below."""
 
 
 def find(folder: Path, given: bool) -> Found | None:
@@ -51,19 +51,10 @@ def find(folder: Path, given: bool) -> Found | None:
         entries = _visible(folder)
         if given and not entries:
             raise UsageError(f"{folder}: the folder is empty; put a data set there, or {EMBEDDED}")
-        too_many = len(entries) > MOST_ENTRIES
-        found = [] if too_many else _sets(folder, entries)
-        if given and not found and not too_many:
+        found = _sets(folder, entries)
+        if given and not found and len(entries) <= MOST_ENTRIES:
             below = [entry for entry in entries if entry.is_dir()][:MOST_FOLDERS]
-            inside = {path: _visible(path) for path in below}
-            found = _merged(
-                [
-                    one
-                    for path, names in inside.items()
-                    if len(names) <= MOST_ENTRIES
-                    for one in _sets(path, names)
-                ]
-            )
+            found = _merged([one for path in below for one in _sets(path, _visible(path))])
     except OSError as error:
         raise UsageError(f"{folder}: can't be read ({error.strerror}); check the path") from error
     except ValueError as error:  # a zero byte in the name
@@ -113,7 +104,10 @@ def _exists(folder: Path) -> bool:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """The entries of a folder that aren't hidden; for an .npz file, only that file."""
+    """The entries of a folder that aren't hidden; for an .npz file, only that file.
+
+    At most one more than MOST_ENTRIES is read.
+    """
     if folder.suffix == ".npz" and folder.is_file():
         return [folder]
     if not folder.is_dir():
@@ -124,7 +118,9 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _sets(folder: Path, entries: list[Path]) -> list[Found]:
-    """The sets whose files are `entries` of a folder."""
+    """The sets whose files are `entries` of a folder; none if there are too many entries."""
+    if len(entries) > MOST_ENTRIES:
+        return []
     return _merged([one for form in FORMATS for one in form.find(folder, entries)])
 
 
