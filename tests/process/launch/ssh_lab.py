@@ -39,6 +39,25 @@ def missing() -> str:
     return f"not installed: {', '.join(absent)} (Debian: openssh-server)" if absent else ""
 
 
+def configure(folder: Path, known_as: str, sshd: str = "", ssh: str = "") -> None:
+    """Makes the keys and the files sshd_config, ssh_config and known_hosts.
+
+    Args:
+        folder: where.
+        known_as: the names of the server or servers, with commas between.
+        sshd: further lines of sshd_config.
+        ssh: further lines of ssh_config.
+    """
+    Path("/run/sshd").mkdir(exist_ok=True)  # sshd drops its privileges there
+    for name in ("host_key", "key"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
+        subprocess.run(command, check=True)
+    (folder / "sshd_config").write_text(SSHD.format(folder=folder) + sshd)
+    (folder / "ssh_config").write_text(SSH.format(folder=folder) + ssh)
+    public = " ".join((folder / "host_key.pub").read_text().split()[:2])
+    (folder / "known_hosts").write_text(f"{known_as} {public}\n")
+
+
 class SshLab:
     """Hosts n1, n2, n3 and "ctl", where the launcher runs."""
 
@@ -50,15 +69,7 @@ class SshLab:
     def start(self) -> None:
         """Starts the servers; returns when each answers."""
         self.network.start_network()
-        Path("/run/sshd").mkdir(exist_ok=True)  # sshd drops its privileges there
-        for name in ("host_key", "key"):
-            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name]
-            subprocess.run(command, check=True)
-        (self.folder / "sshd_config").write_text(SSHD.format(folder=self.folder))
-        (self.folder / "ssh_config").write_text(SSH.format(folder=self.folder))
-        public = " ".join((self.folder / "host_key.pub").read_text().split()[:2])
-        names = ",".join([*self.hosts, *map(self.address, self.hosts)])
-        (self.folder / "known_hosts").write_text(f"{names} {public}\n")
+        configure(self.folder, ",".join([*self.hosts, *map(self.address, self.hosts)]))
         for host in self.hosts:
             self.start_host(host)
         for host in self.hosts:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from mnist_dist.launch.processes import free_ports
-from tests.process.launch.ssh_lab import missing
+from tests.process.launch.ssh_lab import configure, missing
 from tests.process.launch.stand_in_package import install
 from tests.waiting import wait_for
 
@@ -22,22 +22,9 @@ print(os.environ["RANK"], "of", os.environ["WORLD_SIZE"], os.environ.get("MNIST_
 SSHD = """\
 Port {port}
 ListenAddress 127.0.0.1
-HostKey {folder}/host_key
-AuthorizedKeysFile {folder}/key.pub
-PidFile none
-UsePAM no
-StrictModes no
-PermitRootLogin yes
 MaxStartups 8:100:8
 """
 # By default 10:30:100: sshd drops 30 % of the connections as soon as ten aren't logged in yet.
-SSH = """\
-Port {port}
-IdentityFile {folder}/key
-IdentitiesOnly yes
-UserKnownHostsFile {folder}/known_hosts
-GlobalKnownHostsFile none
-"""
 
 
 @pytest.fixture
@@ -46,15 +33,8 @@ def server(tmp_path):
     if reason and not os.environ.get("CI"):
         pytest.skip(reason)
     assert not reason, reason
-    os.makedirs("/run/sshd", exist_ok=True)
     [port] = free_ports(1)
-    for name in ("host_key", "key"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name]
-        subprocess.run(command, check=True)
-    for name, text in (("sshd_config", SSHD), ("ssh_config", SSH)):
-        (tmp_path / name).write_text(text.format(folder=tmp_path, port=port))
-    public = (tmp_path / "host_key.pub").read_text()
-    (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}")
+    configure(tmp_path, f"[127.0.0.1]:{port}", SSHD.format(port=port), f"Port {port}\n")
     command = ["/usr/sbin/sshd", "-D", "-e", "-f", tmp_path / "sshd_config"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     wait_for("sshd", lambda: listens(port), 30)
