@@ -12,10 +12,10 @@ TURN_STEPS = {64: 10, 256: 5, 512: 3, 128: 10, 1024: 2}
 """Global batch -> steps of a turn: about half a second of two cores with AVX2."""
 
 WORKERS_TURN_STEPS = {64: 40, 128: 20, 256: 10, 512: 5}
-"""The same for two workers, whose turns also begin with waiting for one another: longer ones."""
+"""The same for two workers. They wait for each other when a turn begins, so turns are longer."""
 
 WORKERS_BLOCK_STEPS = {64: 10, 128: 10, 256: 5, 512: 5}
-"""Global batch -> steps of a block, of several in a turn where there are."""
+"""Global batch -> steps of a block; a turn has one block or several."""
 
 TORCH = Contestant("PyTorch, NCHW", "pytorch", needs="torch")
 TORCH_LAST = Contestant("PyTorch, channels_last", "pytorch", {"channels_last": True}, needs="torch")
@@ -35,7 +35,7 @@ def pair_of_ours(batch: int, name: str = OURS, **flags: Any) -> Contestant:
 
 
 def two_workers(batch: int) -> Job:
-    """Two workers' steps."""
+    """The job of two workers at a global batch."""
     return Job(batch, WORKERS_TURN_STEPS.get(batch, 5))
 
 

@@ -1,4 +1,4 @@
-"""Open files: worker 0 has a connection to every other worker."""
+"""Open files: worker 0 has a connection to every other worker, and ssh.sh to every host."""
 
 import resource
 
@@ -19,15 +19,27 @@ def ensure(num_workers: int) -> None:
         UsageError: the hard limit is too low; the message has the number.
     """
     needed = 2 * num_workers + OTHERS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if resource.RLIM_INFINITY in (soft, hard) or soft >= needed:
-        # An unlimited hard limit may still be bounded by the kernel (fs.nr_open).
-        enough = soft == resource.RLIM_INFINITY or soft >= needed
-        if enough:
-            return
-    elif hard < needed:
+    most = allow(needed)
+    if most < needed:
         raise UsageError(
             f"worker 0 needs {needed:,} open files for {num_workers:,} workers, and the hard limit "
-            f"is {hard:,}; raise it where the job starts, such as with ulimit -Hn {needed}"
+            f"is {most:,}; raise it where the job starts, such as with ulimit -Hn {needed}"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def allow(needed: int) -> int:
+    """Raises this process's soft limit of open files, as far as the hard limit allows.
+
+    Args:
+        needed: open files.
+
+    Returns:
+        `needed`; or, if the hard limit is lower, that.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return needed
+    # An unlimited hard limit may still be bounded by the kernel (fs.nr_open).
+    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most

@@ -3,12 +3,12 @@
 import contextlib
 import itertools
 import os
-import resource
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mnist_dist.cluster import descriptors
 from mnist_dist.cluster.topology import TOKEN
 from mnist_dist.errors import RunError, UsageError
 from mnist_dist.launch.hosts import Host
@@ -53,7 +53,7 @@ class SshStarter:
             UsageError: a host can't be used, at the first time. A line for each is printed before.
             RunError: ssh can't be started here.
         """
-        _allow_open_files(FILES * sum(host.workers for host in self._hosts))
+        descriptors.allow(FILES * sum(host.workers for host in self._hosts) + OTHER_FILES)
         connect = ("-o", f"ConnectTimeout={CONNECT_S[again]}")
         opened = {host.name: list[SshWorker]() for host in self._hosts}
         with _probe(self._remote.folder) as probe:
@@ -106,15 +106,6 @@ class SshStarter:
             }
             session.start(rank, {**given, **place, TOKEN: token}, self._silence_s)
         return chosen
-
-
-def _allow_open_files(number: int) -> None:
-    """Raises this process's soft limit of open files, as far as the hard limit allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = number + OTHER_FILES
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def _next(host: Host, opened: Mapping[str, Sequence[SshWorker]]) -> list[str]:
