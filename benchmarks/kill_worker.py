@@ -1,12 +1,14 @@
-"""Kills one of a run's workers on this host with SIGKILL, and prints the time of the kill.
+"""Sends one of a run's workers on this host a signal, and prints the time at which it did.
 
-    python -m benchmarks.kill_worker RUN_DIR NUMBER
+    python -m benchmarks.kill_worker RUN_DIR NUMBER [KILL|STOP]
 
 The workers of the run in RUN_DIR are sorted by rank, and the one at NUMBER, modulo how many there
-are, is killed. Prints seconds since 1970. Exit code 1 if none of them runs on this host.
+are, gets the signal, SIGKILL unless another is named. Prints seconds since 1970. Exit code 1 if
+none of them runs on this host.
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -20,15 +22,16 @@ NODE = "SLURMD_NODENAME"
 """Tells the nodes of a SLURM apart that share one kernel, as those of the tests do."""
 
 
-def kill_worker(run_dir: str, number: int) -> float | None:
-    """Kills a worker of a run.
+def kill_worker(run_dir: str, number: int, signal_number: int = signal.SIGKILL) -> float | None:
+    """Sends a worker of a run a signal.
 
     Args:
         run_dir: the run's folder, as given in the workers' --run_dir.
         number: of the worker among those on this host, by rank; modulo how many there are.
+        signal_number: SIGKILL; or SIGSTOP, after which it is silent but there.
 
     Returns:
-        Seconds since 1970 at the kill; None if no worker of the run is on this host.
+        Seconds since 1970 at the signal; None if no worker of the run is on this host.
     """
     ranks = {}
     for process in psutil.process_iter():
@@ -43,7 +46,7 @@ def kill_worker(run_dir: str, number: int) -> float | None:
         return None
     by_rank = sorted(ranks, key=lambda process: ranks[process])
     killed_at = time.time()
-    by_rank[number % len(by_rank)].kill()
+    by_rank[number % len(by_rank)].send_signal(signal_number)
     return killed_at
 
 
@@ -60,8 +63,9 @@ def is_worker(words: Sequence[str], run_dir: str) -> bool:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
-    run_dir, number = argv
-    killed_at = kill_worker(run_dir, int(number))
+    run_dir, number, *name = argv
+    chosen = signal.Signals[f"SIG{name[0]}"] if name else signal.SIGKILL
+    killed_at = kill_worker(run_dir, int(number), chosen)
     if killed_at is None:
         return 1
     print(killed_at)

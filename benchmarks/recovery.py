@@ -1,11 +1,15 @@
 """Seconds from a worker's death to the next training step, under a launcher that restarts.
 
-    python -m benchmarks.recovery [--kills=20] [--how=local|ssh|slurm] [--hosts=n1,n2] [-- FLAGS]
+    python -m benchmarks.recovery [--kills=20] [--how=local|ssh|slurm] [--hosts=n1,n2]
+        [--signal=KILL|STOP] [-- FLAGS]
 
 Starts a training of two workers, a small network unless FLAGS say otherwise, with a checkpoint
 every 20 steps. Each time it has saved a newer checkpoint, one worker gets SIGKILL after a random
 time, and the time until the log's next line of a step is taken. Prints each time, the median and
 the longest.
+
+--signal=STOP stops the worker instead, so that it is there and silent; the others notice that after
+--peer_timeout, 30 s unless FLAGS say otherwise, and these seconds are part of the figures.
 
 --how=ssh starts launch/ssh.sh and kills the workers on --hosts by ssh. --how=slurm submits
 launch/train.slurm with two nodes and kills the tasks by srun; give the partition, account and the
@@ -21,6 +25,7 @@ import os
 import random
 import re
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -68,12 +73,18 @@ class Script:
         hosts: of ssh.sh; none for local.sh.
         folder: for the log and the run.
         flags: of the trainer.
+        signal_name: what a worker gets, KILL or STOP.
     """
 
     def __init__(
-        self, words: Sequence[str], hosts: Sequence[str], folder: Path, flags: Sequence[str]
+        self,
+        words: Sequence[str],
+        hosts: Sequence[str],
+        folder: Path,
+        flags: Sequence[str],
+        signal_name: str,
     ) -> None:
-        self._hosts, self._run_dir = hosts, folder / "run"
+        self._hosts, self._run_dir, self._signal = hosts, folder / "run", signal_name
         with (folder / "log").open("w") as log:
             self._process = subprocess.Popen(
                 ["bash", *words, "--restarts=3", "--", f"--run_dir={self._run_dir}", *flags],
@@ -91,9 +102,10 @@ class Script:
         """As `Training.kill`."""
         if self._hosts:
             ssh = shlex.split(os.environ.get("MNIST_DIST_SSH", "ssh"))
-            command = f"cd {shlex.quote(str(ROOT))} && {shlex.join(killing(self._run_dir, number))}"
+            words = shlex.join(killing(self._run_dir, number, self._signal))
+            command = f"cd {shlex.quote(str(ROOT))} && {words}"
             return killed_on_one([[*ssh, host, command] for host in in_turn(self._hosts, number)])
-        killed_at = kill_worker(str(self._run_dir), number)
+        killed_at = kill_worker(str(self._run_dir), number, signal.Signals[f"SIG{self._signal}"])
         if killed_at is None:
             raise SystemExit(f"no worker of {self._run_dir} runs here")
         return killed_at
@@ -110,10 +122,11 @@ class SlurmJob:
     Args:
         folder: for the log and the run.
         flags: of the trainer.
+        signal_name: what a task gets, KILL or STOP.
     """
 
-    def __init__(self, folder: Path, flags: Sequence[str]) -> None:
-        self._run_dir = folder / "run"
+    def __init__(self, folder: Path, flags: Sequence[str], signal_name: str) -> None:
+        self._run_dir, self._signal = folder / "run", signal_name
         variables = {
             "MNIST_DIST_PYTHON": sys.executable,
             **os.environ,
@@ -137,7 +150,7 @@ class SlurmJob:
 
     def kill(self, number: int) -> float:
         """As `Training.kill`."""
-        command = killing(self._run_dir, number)
+        command = killing(self._run_dir, number, self._signal)
         hosts = expand_hostlist(self._ask("%N"))
         start = f"--chdir={ROOT}"
         return killed_on_one(
@@ -164,9 +177,10 @@ def in_turn(hosts: Sequence[str], number: int) -> list[str]:
     return [*hosts[first:], *hosts[:first]]
 
 
-def killing(run_dir: Path, number: int) -> list[str]:
-    """The command that kills a worker on the host where it runs."""
-    return [sys.executable, "-m", "benchmarks.kill_worker", str(run_dir), str(number)]
+def killing(run_dir: Path, number: int, signal_name: str) -> list[str]:
+    """The command that kills or stops a worker on the host where it runs."""
+    module = "benchmarks.kill_worker"
+    return [sys.executable, "-m", module, str(run_dir), str(number), signal_name]
 
 
 def killed_on_one(commands: Sequence[Sequence[str]]) -> float:
@@ -236,7 +250,7 @@ def measured(training: Training, folder: Path, kills: int) -> list[float]:
         killed_at = training.kill(number)
         log.wait_for(RESUMED, STEP)
         found.append(time.time() - killed_at)
-        print(f"kill {number + 1}: {found[-1]:.1f} s", flush=True)
+        print(f"{number + 1}: {found[-1]:.1f} s", flush=True)
     return found
 
 
@@ -246,15 +260,16 @@ def newest_step(checkpoints: Path) -> int:
     return saved.step if saved else 0
 
 
-def started(how: str, hosts: str, folder: Path, flags: Sequence[str]) -> Training:
-    """Starts the training."""
-    if how == "slurm":
-        return SlurmJob(folder, flags)
-    if how == "ssh":
-        return Script(
-            [f"{ROOT}/launch/ssh.sh", f"--hosts={hosts}"], hosts.split(","), folder, flags
-        )
-    return Script([f"{ROOT}/launch/local.sh", "-n", str(WORKERS)], (), folder, flags)
+def started(given: argparse.Namespace, folder: Path) -> Training:
+    """Starts the training that the command line asks for."""
+    flags = [*SMALL, *STEPS, *LOG, *given.flags]
+    if given.how == "slurm":
+        return SlurmJob(folder, flags, given.signal)
+    words, hosts = [f"{ROOT}/launch/local.sh", "-n", str(WORKERS)], list[str]()
+    if given.how == "ssh":
+        words = [f"{ROOT}/launch/ssh.sh", f"--hosts={given.hosts}"]
+        hosts = given.hosts.split(",")
+    return Script(words, hosts, folder, flags, given.signal)
 
 
 def main() -> None:
@@ -265,20 +280,20 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--how", choices=("local", "ssh", "slurm"), default="local")
     parser.add_argument("--hosts", default="", help="of --how=ssh, with commas between")
+    parser.add_argument("--signal", choices=("KILL", "STOP"), default="KILL")
     parser.add_argument("flags", nargs="*", help="after --: flags of mnist_dist.train")
     given = parser.parse_args()
     if (given.how == "ssh") != bool(given.hosts):
         parser.error("--hosts belongs to --how=ssh, which needs it")
     with tempfile.TemporaryDirectory(prefix="recovery-", dir=".") as name:
         folder = Path(name).absolute()
-        flags = [*SMALL, *STEPS, *LOG, *given.flags]
-        training = started(given.how, given.hosts, folder, flags)
+        training = started(given, folder)
         try:
             found = measured(training, folder, given.kills)
         finally:
             training.end()
     print(
-        f"{given.how}: {len(found)} kills, seconds to the next step: median "
+        f"{given.how}, SIG{given.signal}: {len(found)} times, seconds to the next step: median "
         f"{statistics.median(found):.1f}, most {max(found):.1f}"
     )
 

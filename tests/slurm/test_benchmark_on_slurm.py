@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.process.test_benchmarks_run import assert_kills
+from tests.process.test_benchmarks_run import assert_recoveries
 from tests.slurm.conftest import ROOT
 
 
@@ -15,6 +15,6 @@ def test_recovery_from_two_kills(cluster, tmp_path):
         timeout_s=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert_kills(done.stdout, "slurm", 2)
+    assert_recoveries(done.stdout, "slurm, SIGKILL", 2)
     assert not cluster.ask("squeue", "--noheader")
     assert not list(tmp_path.iterdir())
