@@ -4,9 +4,9 @@
         [--signal=KILL|STOP] [-- FLAGS]
 
 Starts a training of two workers, a small network unless FLAGS say otherwise, with a checkpoint
-every 20 steps. Each time it has saved a newer checkpoint, one worker gets SIGKILL after a random
-time, and the time until the log's next line of a step is taken. Prints each time, the median and
-the longest.
+every 20 steps. When it has saved a checkpoint, one worker gets SIGKILL after a random time, and the
+time until the log's next line of a step is taken; then the same with the other worker, and a new
+training begins. Prints each time, the median and the longest.
 
 --signal=STOP stops the worker instead, so that it is there and silent; the others notice that after
 --peer_timeout, 30 s unless FLAGS say otherwise, and these seconds are part of the figures.
@@ -236,11 +236,20 @@ class Log:
         return lines
 
 
-def measured(training: Training, folder: Path, kills: int) -> list[float]:
-    """Seconds from each kill to the next step."""
+def measured(
+    training: Training, folder: Path, numbers: Sequence[int], draw: random.Random
+) -> list[float]:
+    """Seconds from each kill to the next step.
+
+    Args:
+        training: has been started.
+        folder: of its log and run.
+        numbers: of the kills.
+        draw: of the time before a kill.
+    """
     log = Log(folder / "log", training.running)
-    draw, found, step = random.Random(0), list[float](), 0  # noqa: S311
-    for number in range(kills):
+    found, step = list[float](), 0
+    for number in numbers:
         log.wait_for(STEP)
         while (newest := newest_step(folder / "run/checkpoints")) <= step:
             log.wait_for(STEP)  # otherwise the restarts would be without progress
@@ -285,13 +294,16 @@ def main() -> None:
     given = parser.parse_args()
     if (given.how == "ssh") != bool(given.hosts):
         parser.error("--hosts belongs to --how=ssh, which needs it")
-    with tempfile.TemporaryDirectory(prefix="recovery-", dir=".") as name:
-        folder = Path(name).absolute()
-        training = started(given, folder)
-        try:
-            found = measured(training, folder, given.kills)
-        finally:
-            training.end()
+    draw, found, numbers = random.Random(0), list[float](), range(given.kills)  # noqa: S311
+    # A host that loses a worker twice is left out: so each training loses one on each host.
+    for first in numbers[::WORKERS]:
+        with tempfile.TemporaryDirectory(prefix="recovery-", dir=".") as name:
+            folder = Path(name).absolute()
+            training = started(given, folder)
+            try:
+                found += measured(training, folder, numbers[first : first + WORKERS], draw)
+            finally:
+                training.end()
     print(
         f"{given.how}, SIG{given.signal}: {len(found)} times, seconds to the next step: median "
         f"{statistics.median(found):.1f}, most {max(found):.1f}"

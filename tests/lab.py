@@ -24,8 +24,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("lab", choices=("slurm", "ssh"))
-    parser.add_argument("command", nargs="+", help="after --")
-    given = parser.parse_args()
+    parser.add_argument("command", nargs="+", help="after --; it may have a -- of its own")
+    at = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    command = sys.argv[at + 1 :]  # argparse would take a second -- out
+    given = parser.parse_args([*sys.argv[1:at], *(["COMMAND"] if command else [])])
     reason = (cluster if given.lab == "slurm" else ssh_lab).missing()
     if reason:
         parser.error(reason)
@@ -40,7 +42,7 @@ def main() -> int:
             environment["MNIST_DIST_SSH"] = f"ssh -F {folder}/ssh_config"
         try:
             start()
-            return hosts.call(*given.command, environment=environment)
+            return hosts.call(*command, environment=environment)
         finally:
             hosts.stop()
 
