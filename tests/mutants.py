@@ -21,6 +21,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests import warm
+
 ROOT = Path(__file__).resolve().parents[1]
 OPPOSITE = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq},
@@ -89,11 +91,11 @@ def ends_with_us(leader):
 def survives(tree, tests, deadline_s):
     """Whether the tests pass in `tree` within the deadline."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    process = subprocess.Popen(
+    light = all("unit" in Path(test).parts for test in tests)
+    process = (subprocess if light else warm).Popen(  # which has imported TensorFlow
         command,
         cwd=tree,
-        # Of two mutants made within a second, Python would take the first one's bytecode for both.
-        env={**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": str(tree)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -115,6 +117,8 @@ def main():
     parser.add_argument("--deadline_s", type=float, default=300, help="of one run of the tests")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop by SIGTERM"))
+    # Of two mutants made within a second, Python would take the first one's bytecode for both.
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sources = {path: path.read_text() for path in given.files}
     found = [(path, *mutant) for path in given.files for mutant in mutants(sources[path])]
     sample = random.Random(given.seed).sample(found, min(given.sample, len(found)))

@@ -6,6 +6,7 @@ N (N - 1) connections.
 """
 
 import asyncio
+import os
 import random
 import socket
 from collections.abc import Collection, Mapping, Sequence
@@ -70,7 +71,8 @@ async def _try(rank: int, address: str, deadline: MeetingDeadline) -> str:
                 return error.strerror or str(error)
             continue
         except OSError as error:
-            reason = error.strerror or str(error)
+            # asyncio's own text is "Connect call failed" and the address, without the cause.
+            reason = os.strerror(error.errno) if error.errno else str(error)
         except UnicodeError as error:  # not a host name, such as a label of over 63 characters
             return str(error)
         attempts += 1

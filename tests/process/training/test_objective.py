@@ -34,25 +34,35 @@ SPLIT = Split(
 class Machine:
     """Softmax regression under the program's own steps."""
 
-    def __init__(self, ema=0.0, smoothing=0.0, clip=0.0, precision="float64", scale=None):
+    def __init__(
+        self, ema=0.0, smoothing=0.0, clip=0.0, precision="float64", scale=None, shards=0, groups=1
+    ):
         self.strategy = tf.distribute.get_strategy()
         self.network = Network(
             Architecture((2, 2, 1), CLASSES, (), 5, (), 0.0, precision=precision)
         )
         settings = optimizer_settings(Config(optimizer="sgd", ema=ema))
         self.optimizer = Optimizer(settings, self.network.variables)
-        settings = Settings(0, smoothing, clip, "float32", Augmentation(), eager=False)
+        settings = Settings(
+            *(0, smoothing, clip, "float32", Augmentation()),
+            **{"eager": False, "shards": shards, "accumulate_steps": groups},
+        )
         scale = scale or LossScale(dynamic=False)
         state = State(self.network, self.optimizer, scale)
         self.steps = Steps(self.strategy, state, settings)
-        self.trainset = Trainset(SPLIT, Order(0, len(SPLIT.labels), BATCH), 1, 1, STEPS)
+        order = Order(0, len(SPLIT.labels), BATCH)
+        self.trainset = Trainset(SPLIT, order, 1, 1, STEPS, shards)
 
     def train(self, steps=STEPS):
         """Loss of each step."""
+        return self.rows(steps)[:, 0]
+
+    def rows(self, steps=STEPS, requests=0.0):
+        """[loss, accuracy, requests, 1 if the gradient isn't finite, norm] of each step."""
         block = tf.nest.map_structure(tf.constant, self.trainset.block(range(STEPS), 0))
         rates = tf.fill([STEPS], tf.constant(LR, self.steps.dtype))
-        stop = tf.zeros([], self.steps.dtype)
-        return self.steps.train(block, rates, tf.constant(steps), stop).numpy()[:steps, 0]
+        requests = tf.constant(requests, self.steps.dtype)
+        return self.steps.train(block, rates, tf.constant(steps), requests).numpy()[:steps]
 
     def weights(self):
         """[4 pixels + 1, classes]: kernel and, below it, bias."""
@@ -63,7 +73,7 @@ class Machine:
 
 def batch(machine, step):
     """Pixels with a one behind them, and labels, of a global step."""
-    ids = machine.trainset.example_ids(step, 0)[0]
+    ids = np.concatenate(machine.trainset.example_ids(step, 0))
     pixels = SPLIT.images[ids].reshape(BATCH, 4) / 255.0
     return np.hstack([pixels, np.ones((BATCH, 1))]), SPLIT.labels[ids]
 
@@ -91,6 +101,23 @@ def test_smoothing_and_clipping_by_hand(smoothing, clip):
     assert min(norms) > 0.2, "clipping would do nothing"
     np.testing.assert_allclose(machine.train(), wanted, 1e-12)
     np.testing.assert_allclose(machine.weights(), weights, 1e-9)
+
+
+@pytest.mark.parametrize(("shards", "groups"), [(0, 1), (2, 1), (4, 1), (4, 2), (8, 4)])
+def test_shards_by_hand(shards, groups):
+    """Five images are uneven over four shards; of eight, three have none."""
+    machine = Machine(smoothing=0.3, shards=shards, groups=groups)
+    weights = machine.weights()
+    for step, (loss, accuracy, *rest) in enumerate(machine.rows(requests=2.0)):
+        pixels, labels = batch(machine, step)
+        wanted, gradient = loss_and_gradient(weights, pixels, labels, 0.3)
+        assert loss == pytest.approx(wanted, rel=1e-12)
+        assert accuracy == pytest.approx(np.mean(np.argmax(pixels @ weights, 1) == labels))
+        assert rest[:2] == [2.0, 0.0]
+        weights = weights - LR * gradient
+    np.testing.assert_allclose(machine.weights(), weights, 1e-9)
+    machine.network.variables["logits/bias"].assign([np.inf, 0.0, 0.0])
+    assert machine.rows(1)[0, 3] == 1.0
 
 
 def test_a_gradient_below_the_norm_is_left_alone():

@@ -7,20 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mnist_dist.cluster import reachability
-
 ROOT = Path(__file__).resolve().parents[3]
 
 WORKER = """
 import json, os, resource, socket, sys, threading
 from mnist_dist.errors import RunError, ToldToStop, UsageError
-from mnist_dist.cluster import reachability
 from mnist_dist.cluster.rendezvous import Terms, meet
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.training.stop import Stop
 
 spec = json.loads(sys.argv[1])
-reachability.TRY_S = spec["try_s"]
 if spec["open_files"]:
     resource.setrlimit(resource.RLIMIT_NOFILE, spec["open_files"])
 topology = Topology(tuple(spec["workers"]), spec["rank"], "tf_config", spec["run"],
@@ -96,7 +92,6 @@ class Worker:
             "workers": workers, "rank": rank, "run": "run-a", "candidates": 1, "devices": 1,
             "flags": {"lr": "0.01"}, "timeout_s": 100.0, "peer_timeout_s": 10.0, "interface": "",
             "gather_s": 10.0, "names": "", "folder": "", "chief_hosts": [], "open_files": None,
-            "try_s": reachability.TRY_S,
             **changes,
         }  # fmt: skip
         self.process = subprocess.Popen(

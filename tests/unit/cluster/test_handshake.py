@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnist_dist.cluster import addresses, handshake
+from mnist_dist.cluster import address, addresses, handshake
 from mnist_dist.cluster.handshake import Handshake
 
 FITS = {"flags": {"lr": "0.01"}, "versions": {"numpy": "2"}}
@@ -65,6 +65,34 @@ def test_equal_ones_fit():
 )
 def test_the_difference_is_named(changes, expected):
     assert said(**changes) == expected
+
+
+def test_a_handshake_is_read_as_it_was_sent():
+    longest = NEWCOMER._replace(rank=0, host="n" * address.LONGEST)
+    for each in (NEWCOMER, longest):
+        assert handshake.read(each.message("token")) == each
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"rank": None}, "rank isn't a number"),
+        ({"rank": True}, "rank isn't a number"),
+        ({"rank": -1}, "rank isn't a number"),
+        ({"pid": "8"}, "pid isn't a number"),
+        ({"devices": []}, "devices isn't a number"),
+        ({"host": ["n1"]}, "host isn't a short text"),
+        ({"host": "n" * (address.LONGEST + 1)}, "host isn't a short text"),
+        ({"topology": None}, "topology isn't a short text"),
+        ({"address": "n1"}, "isn't host:port"),
+        ({"fingerprints": None}, "fingerprints aren't names and values"),
+        ({"fingerprints": {"flags": []}}, "fingerprints aren't names and values"),
+        ({"fingerprints": {"flags": {"lr": 1}}}, "fingerprints aren't names and values"),
+    ],
+)
+def test_what_is_no_handshake_is_refused(changes, expected):
+    with pytest.raises(ValueError, match=expected):
+        handshake.read({**NEWCOMER.message("token"), **changes})
 
 
 GIVEN = ("n0:1", "n1:1", "n2:1")

@@ -449,20 +449,6 @@ def test_a_worker_that_leaves_after_its_hello_is_named(start):
         assert "worker 1 (host n1) came, but then was gone" in text
 
 
-def test_a_worker_that_falls_silent_after_its_hello_is_named(start):
-    """It stays connected, but doesn't say whom it could reach."""
-    workers = addresses(3)
-    chief = start(workers, 0, timeout_s=3.0, try_s=1.0)
-    with occupied(int(workers[1].split(":")[1])), introduced(workers, 1) as (_, lines):
-        other = start(workers, 2, timeout_s=60.0)
-        assert "try" in json.loads(lines.readline())
-        verdict = json.loads(lines.readline())
-        assert "worker 1 (host n1) came, but then fell silent" in verdict["error"]
-        for code, text in [chief.end(), other.end()]:
-            assert code == 1
-            assert "worker 1 (host n1) came, but then fell silent; look into its log" in text
-
-
 def test_the_port_is_free_for_another_server_while_connections_stay(start):
     workers = addresses(2)
     met = [start(workers, rank) for rank in range(2)]

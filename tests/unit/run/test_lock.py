@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -291,6 +292,29 @@ def test_a_heartbeat_leaves_a_successors_folder_alone(tmp_path):
     assert names(tmp_path) == ["run-2.lock"]
     held.release()
     assert names(tmp_path) == ["run-2.lock"]
+
+
+def test_a_beat_in_progress_is_waited_for(tmp_path, monkeypatch):
+    """Otherwise it would make the file again that `release` has deleted."""
+    held, begun, end = mine(tmp_path), threading.Event(), threading.Event()
+    refresh = held._files.refresh
+
+    def slow(number):
+        begun.set()
+        assert end.wait(60)
+        return refresh(number)
+
+    monkeypatch.setattr(held._files, "refresh", slow)
+    held.acquire()
+    assert begun.wait(60)
+    releasing = threading.Thread(target=held.release)
+    releasing.start()
+    releasing.join(0.2)
+    assert releasing.is_alive()
+    end.set()
+    for thread in (releasing, held._thread):
+        thread.join(60)
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("text", ["", "null", "[" * 3000, '{"job": 1}', "\0" * 10, "9" * 4096])

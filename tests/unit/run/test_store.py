@@ -147,6 +147,47 @@ def test_pruning_keeps_the_newest_and_the_best(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ckpt-1", "ckpt-4"]
 
 
+def test_pruning_keeps_the_only_one_left_by_a_kill_between_two_renames(tmp_path):
+    saved(tmp_path).rename(tmp_path / "ckpt-24.old")
+    publishing.prune(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["ckpt-24.old"]
+
+
+def test_the_newest_whole_one_is_found_and_the_damaged_ones_are_named(tmp_path):
+    paths = {step: saved(tmp_path, step, best_step=9) for step in (1, 2, 3)}
+    (paths[3] / INDEX).write_bytes(b"other")
+    damaged = {paths[3]: f"its file {INDEX} is damaged (wrong checksum)"}
+    assert store.newest(tmp_path) == (store.read(paths[2]), damaged)
+    assert store.newest(tmp_path, step=3) == (None, damaged)
+    assert store.newest(tmp_path, step=1) == (store.read(paths[1]), {})
+    assert store.newest(tmp_path / "none") == (None, {})
+
+    def check(checkpoint):
+        if checkpoint.step == 2:
+            raise ValueError("of another program")
+
+    assert store.newest(tmp_path, check=check) == (
+        store.read(paths[1]),
+        {**damaged, paths[2]: "of another program"},
+    )
+
+
+def test_a_damaged_checkpoint_names_no_best_step(tmp_path):
+    path = saved(tmp_path, best_step=7)
+    assert store.best_step(path) == 7
+    (path / "state.json").write_text("{}")
+    assert store.best_step(path) is None
+    (path / "state.json").unlink()
+    assert store.best_step(path) is None
+
+
+def test_a_save_that_this_process_left_half_written_is_replaced(tmp_path):
+    hidden = tmp_path / f".ckpt-24-{os.getpid()}"
+    hidden.mkdir()
+    (hidden / "other").write_text("")
+    assert sorted(path.name for path in saved(tmp_path).iterdir()) == ["state.json", DATA, INDEX]
+
+
 def test_a_file_of_another_length_is_not_hashed(tmp_path, monkeypatch):
     """A sparse file of 50 GB is refused at once."""
     path = saved(tmp_path)

@@ -1,0 +1,479 @@
+"""The course of a meeting: all workers in one event loop and in virtual time, over real sockets.
+
+test_rendezvous.py has the same with real processes.
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections import Counter
+
+import pytest
+
+from mnist_dist.cluster import admission, introduction, ports, reachability
+from mnist_dist.cluster.connecting import NO_ANSWER, connect
+from mnist_dist.cluster.deadline import MeetingDeadline
+from mnist_dist.cluster.handshake import Handshake, digest
+from mnist_dist.cluster.reachability import ATTEMPT_S, ATTEMPTS, PAUSE_S
+from mnist_dist.cluster.rendezvous import rendezvous
+from mnist_dist.cluster.topology import Topology
+from mnist_dist.errors import RunError, ToldToStop, UsageError
+from tests.unit.cluster import virtual_time
+from tests.unit.cluster.virtual_time import Clock, now
+
+TOKEN = "run-a"
+AT_ONCE = socket.IPPROTO_TCP, socket.TCP_NODELAY
+
+
+class Workers:
+    """Those of a run: where they listen, and how they meet or are played by a test."""
+
+    def __init__(self, size, absent=()):
+        self.clock, self.tasks, self.opened = Clock(), [], []
+        self.listeners = [ports.listen(0, 64, "127.0.0.1") for _ in range(size)]
+        for rank in absent:
+            self.listeners[rank].close()
+            self.listeners[rank] = socket.socket(proto=socket.IPPROTO_TCP)
+            self.listeners[rank].bind(("127.0.0.1", 0))
+        own = [listener.getsockname()[1] for listener in self.listeners]
+        self.addresses = tuple(f"127.0.0.1:{port}" for port in own)
+
+    def name(self, rank):
+        """Of a worker that hasn't come."""
+        return f"worker {rank} ({self.addresses[rank]})"
+
+    def handshake(self, rank):
+        fingerprints = {"flags": {"lr": "0.01"}, "versions": {}}
+        address = self.addresses[rank]
+        given = digest(self.addresses)
+        return Handshake(rank, f"n{rank}", 100 + rank, address, 1, given, fingerprints)
+
+    def meets(self, rank, timeout_s=60.0, stop_signal=str, **changes):
+        """A task: a worker in its meeting."""
+        topology = Topology(self.addresses, rank, "tf_config", TOKEN)
+        own = self.handshake(rank)._replace(**changes)
+        deadline = MeetingDeadline(own.name, timeout_s, self.clock, stop_signal)
+        meeting = rendezvous(topology, own, self.listeners[rank], deadline)
+        self.tasks.append(asyncio.create_task(meeting))
+        return self.tasks[-1]
+
+    async def played(self, rank, *words):
+        """A worker that the test plays: what it hears, and its connection; it has said `words`."""
+        port = int(self.addresses[0].split(":")[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        self.opened.append(writer)
+        for word in words or (self.handshake(rank).message(TOKEN),):
+            say(writer, word)
+        return reader, writer
+
+    async def close(self):
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for each in (*self.opened, *self.listeners):
+            each.close()
+        await asyncio.sleep(1)
+
+
+def say(writer, word):
+    writer.write(word if isinstance(word, bytes) else json.dumps(word).encode() + b"\n")
+
+
+async def heard(reader):
+    """The next message; None at the end."""
+    line = await reader.readline()
+    return json.loads(line) if line else None
+
+
+def course(size, test, absent=()):
+    """Runs `test(workers)`; those absent don't listen yet."""
+
+    async def run():
+        workers = Workers(size, absent)
+        try:
+            await asyncio.wait_for(test(workers), 1000)
+        finally:
+            await workers.close()
+
+    virtual_time.run(run())
+
+
+async def said(*tasks, kind=RunError):
+    """The message with which all tasks end."""
+    texts = set()
+    for task in tasks:
+        with pytest.raises(kind) as caught:
+            await task
+        texts.add(str(caught.value))
+    assert len(texts) == 1, texts
+    return texts.pop()
+
+
+def test_all_meet_and_stay_connected():
+    async def test(workers):
+        groups = await asyncio.gather(*map(workers.meets, range(4)))
+        assert [each.workers for each in groups] == [workers.addresses] * 4
+        assert [each.name for each in groups] == [f"worker {r} (host n{r})" for r in range(4)]
+        assert now() < 1
+        connections = [peer._transport for each in groups for peer in each._peers.values()]
+        options = [each.get_extra_info("socket").getsockopt(*AT_ONCE) for each in connections]
+        assert options == [1] * 6
+        ends = [each.exchange(rank, list, 5.0) for rank, each in enumerate(groups)]
+        assert await asyncio.gather(*ends) == [[0, 1, 2, 3]] * 4
+        ends = [each.exchange("x" * 300_000, "".join, 5.0) for each in groups]
+        assert set(map(len, await asyncio.gather(*ends))) == {1_200_000}
+        await groups[2].fail("no", 1)
+        lost = ("worker 2 (host n2): no", 1)
+        assert await asyncio.gather(*(groups[rank].loss for rank in (0, 1, 3))) == [lost] * 3
+
+    course(4, test)
+
+
+def test_worker_0_is_tried_until_it_comes():
+    async def test(workers):
+        early = workers.meets(1)
+        await asyncio.sleep(30)
+        workers.listeners[0].listen(64)
+        await asyncio.gather(workers.meets(0), early)
+        assert now() < 32
+
+    course(2, test, absent=(0,))
+
+
+def test_worker_0_that_never_comes_is_tried_more_and_more_rarely(monkeypatch):
+    attempts = []
+
+    async def noted(host, port, timeout_s):
+        attempts.append(now())
+        return await connect(host, port, timeout_s)
+
+    monkeypatch.setattr(introduction, "connect", noted)
+
+    async def test(workers):
+        text = await said(workers.meets(1, timeout_s=20.0))
+        assert sum(when < 1 for when in attempts) >= 4
+        assert sum(when >= 10 for when in attempts) <= 20  # every half second at most
+        assert text == (
+            f"worker 1 (host n1): after 20 s {workers.name(0)} did not answer; look into its log, "
+            "and whether this host can reach it"
+        )
+        assert 20 <= now() < 22
+
+    course(2, test, absent=(0,))
+
+
+def test_the_missing_are_named_to_those_there():
+    async def test(workers):
+        text = await said(workers.meets(0, timeout_s=10.0), workers.meets(1))
+        assert text == (
+            f"after 10 s {workers.name(2)} did not come; look into their logs, and whether they "
+            f"can reach {workers.name(0)}"
+        )
+        assert 10 <= now() < 12
+
+    course(3, test)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_told_to_stop_while_waiting(rank):
+    async def test(workers):
+        def signal():
+            return "SIGTERM" if now() > 5 else ""
+
+        tasks = {0: workers.meets(0, stop_signal=signal if rank == 0 else str)}
+        tasks[1] = workers.meets(1, stop_signal=signal if rank == 1 else str)
+        with pytest.raises(ToldToStop) as caught:
+            await tasks[rank]
+        awaited = workers.name(2) if rank == 0 else "the other workers"
+        assert str(caught.value) == (
+            f"worker {rank} (host n{rank}): told to stop by SIGTERM while waiting for {awaited}"
+        )
+        assert 5 <= now() < 5.5
+
+    course(3, test)
+
+
+def test_told_to_stop_while_the_workers_try_to_reach_each_other():
+    async def test(workers):
+        chief = workers.meets(0, stop_signal=lambda: "SIGUSR1" if now() > 5 else "")
+        reader, _ = await workers.played(1)
+        assert (await heard(reader), await heard(reader)) == ({"met": True}, {"try": {}})
+        with pytest.raises(ToldToStop, match=r"stop by SIGUSR1 while waiting for worker 1$"):
+            await chief
+
+    course(2, test)
+
+
+def test_a_misfit_is_told_at_once_if_all_are_there():
+    async def test(workers):
+        started = [workers.meets(0), workers.meets(1, devices=2)]
+        assert "has 2 device(s), worker 0 1" in await said(*started, kind=UsageError)
+        assert now() < admission.MISFIT_S
+
+    course(2, test)
+
+
+def test_a_misfit_is_told_to_all_who_come_soon():
+    async def test(workers):
+        started = [workers.meets(0), workers.meets(1, devices=2)]
+        await asyncio.sleep(2)
+        started.append(workers.meets(2))
+        text = await said(*started, kind=UsageError)
+        assert text.startswith("worker 1 (host n1) has 2 device(s), worker 0 1; ")
+        assert now() < admission.MISFIT_S + 2  # nobody waits for worker 3
+
+    course(4, test)
+
+
+def test_a_second_worker_of_one_rank_is_told_to_all():
+    async def test(workers):
+        chief = workers.meets(0)
+        reader, _ = await workers.played(1)
+        assert await heard(reader) == {"met": True}
+        text = await said(chief, workers.meets(1, pid=7, host="n9"), kind=UsageError)
+        assert text.startswith("two workers have index 1: process 101 on host n1 and process 7 on")
+        assert await heard(reader) == {"error": text, "usage": True}
+
+    course(4, test)
+
+
+def test_one_that_is_started_again_is_no_second_one():
+    async def test(workers):
+        chief = workers.meets(0)
+        reader, writer = await workers.played(1)
+        assert await heard(reader) == {"met": True}
+        again = workers.meets(1)
+        await asyncio.sleep(admission.DOUBLE_S - 0.1)
+        writer.close()
+        await asyncio.gather(chief, again, workers.meets(2))
+
+    course(3, test)
+
+
+def test_a_second_one_that_leaves_at_once_is_none():
+    async def test(workers):
+        chief, first = workers.meets(0), workers.meets(1)
+        await asyncio.sleep(1)
+        reader, writer = await workers.played(1)
+        assert await heard(reader) == {"met": True}
+        writer.close()
+        await asyncio.sleep(1)
+        await asyncio.gather(chief, first, workers.meets(2))
+
+    course(3, test)
+
+
+def test_strangers_are_dropped_after_a_second():
+    async def test(workers):
+        chief = workers.meets(0)
+        silent, _ = await workers.played(1, b"")
+        slow, _ = await workers.played(1, b'{"protocol": ')
+        other, _ = await workers.played(1, workers.handshake(1).message("run-b"))
+        older, _ = await workers.played(1, {**workers.handshake(1).message(TOKEN), "protocol": "3"})
+        for reader in (other, older):
+            assert (await heard(reader), await heard(reader)) == ({"other": True}, None)
+        assert now() < admission.HANDSHAKE_S / 2
+        for reader in (silent, slow):
+            assert await reader.read() == b""
+            assert admission.HANDSHAKE_S <= now() < admission.HANDSHAKE_S + 0.2
+        await asyncio.gather(chief, workers.meets(1))
+
+    course(2, test)
+
+
+def test_of_too_many_strangers_the_oldest_goes(monkeypatch):
+    monkeypatch.setattr(admission, "MOST_STRANGERS", 2)
+
+    async def test(workers):
+        workers.meets(0)
+        readers = [(await workers.played(1, b""))[0] for _ in range(3)]
+        assert await readers[0].read() == b""
+        assert now() < admission.HANDSHAKE_S / 2
+        assert await readers[1].read() == b""
+        assert now() >= admission.HANDSHAKE_S
+
+    course(2, test)
+
+
+def test_who_speaks_out_of_turn_is_dropped_with_a_line(capsys):
+    async def test(workers):
+        chief = workers.meets(0)
+        hello = workers.handshake(1).message(TOKEN)
+        reader, _ = await workers.played(1, hello, {"beat": 3})
+        assert (await heard(reader), await heard(reader)) == ({"met": True}, None)
+        await asyncio.gather(chief, workers.meets(1), workers.meets(2))
+
+    course(3, test)
+    assert capsys.readouterr().err == (
+        "mnist_dist: worker 0 (host n0): dropped a connection from 127.0.0.1: "
+        "a message before it was asked for\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "end", "logged"),
+    [
+        (None, "fell silent", ""),
+        ("", "was gone", ""),
+        ({"tried": 5}, "was gone", "something else than the result of its attempts"),
+        ({"tried": {"9": "no"}}, "was gone", "a rank that isn't there"),
+        ({"beat": 1}, "was gone", "something else than the result of its attempts"),
+    ],
+)
+def test_who_does_not_say_whom_it_reaches_is_named(answer, end, logged, capsys):
+    async def test(workers):
+        started = [workers.meets(0, timeout_s=5.0), workers.meets(2)]
+        reader, writer = await workers.played(1)
+        assert await heard(reader) == {"met": True}
+        assert await heard(reader) == {"try": {}}
+        if answer == "":
+            writer.close()
+        elif answer is not None:
+            say(writer, answer)
+        text = await said(*started)
+        assert text == f"worker 1 (host n1) came, but then {end}; look into its log"
+        if answer is None:
+            assert await heard(reader) == {"error": text, "usage": False}
+            assert now() > 5 + ATTEMPTS * (ATTEMPT_S + PAUSE_S)  # in which it could have answered
+
+    course(3, test)
+    log = capsys.readouterr().err
+    assert log.endswith(f"dropped a connection from 127.0.0.1: {logged}\n") if logged else not log
+
+
+def test_what_a_worker_can_not_reach_is_told_to_all():
+    async def test(workers):
+        started = [workers.meets(rank) for rank in (0, 1)]
+        reader, writer = await workers.played(2)
+        assert await heard(reader) == {"met": True}
+        assert await heard(reader) == {"try": {}}
+        say(writer, {"tried": {"1": "No route to host"}})
+        text = await said(*started)
+        assert text == (
+            f"worker 2 (host n2) can't reach worker 1 (host n1) at {workers.addresses[1]} "
+            "(No route to host); check name and firewall"
+        )
+
+    course(3, test)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_who_can_not_be_reached_is_named(monkeypatch, silent):
+    """Also after `--connect_timeout`, since all have come in time."""
+    attempts = Counter()
+
+    async def counted(host, port, timeout_s):
+        attempts[port] += 1
+        if silent and port == closed:
+            await asyncio.sleep(timeout_s)
+            raise TimeoutError(f"{NO_ANSWER} within {timeout_s:g} s")
+        return await connect(host, port, timeout_s)
+
+    closed = None
+    monkeypatch.setattr(reachability, "connect", counted)
+
+    async def test(workers):
+        nonlocal closed
+        closed = int(workers.addresses[2].split(":")[1])
+        started = [workers.meets(rank, timeout_s=1.0) for rank in (0, 1)]
+        reader, writer = await workers.played(2)
+        assert await heard(reader) == {"met": True}
+        assert await heard(reader) == {"try": {}}
+        say(writer, {"tried": {}})
+        text = await said(*started)
+        reason = f"{NO_ANSWER} within {ATTEMPT_S:g} s" if silent else "Connection refused"
+        assert text == (
+            f"worker 0 (host n0) can't reach worker 2 (host n2) at {workers.addresses[2]} "
+            f"({reason}), nor can worker 1; check name and firewall"
+        )
+        assert attempts[closed] == 2 * ATTEMPTS
+        assert (now() > 3 * ATTEMPT_S) == silent
+
+    course(3, test, absent=(2,))
+
+
+def test_a_name_that_can_be_none_is_not_tried_again():
+    async def test():
+        deadline = MeetingDeadline("worker 0", 60.0, Clock(), str)
+        return await reachability.failures([f"{'n' * 64}.example:2000"], [0], deadline)
+
+    assert "label" in asyncio.run(test())[0]
+
+
+def test_a_dropped_attempt_is_made_again(monkeypatch):
+    """A full accept queue drops connections."""
+    dropped = set()
+
+    async def drops(host, port, timeout_s):
+        if port not in dropped:
+            dropped.add(port)
+            raise TimeoutError("dropped")
+        return await connect(host, port, timeout_s)
+
+    monkeypatch.setattr(reachability, "connect", drops)
+
+    async def test(workers):
+        await asyncio.gather(*map(workers.meets, range(3)))
+        assert len(dropped) == 2  # worker 0 was reached by the introductions
+
+    course(3, test)
+
+
+class Chief:
+    """A server in the place of worker 0: it says `words` to each connection, each some s later."""
+
+    def __init__(self, workers, *words):
+        self._words, self._workers = words, workers
+        self.introductions = []
+
+    async def start(self):
+        server = await asyncio.start_server(self._serve, sock=self._workers.listeners[0])
+        self._workers.opened.append(server)
+
+    async def _serve(self, reader, writer):
+        self._workers.opened.append(writer)
+        with contextlib.suppress(ConnectionError):
+            self.introductions.append((now(), await heard(reader)))
+            for seconds, word in self._words:
+                await asyncio.sleep(seconds)
+                say(writer, word)
+            writer.close()
+
+
+@pytest.mark.parametrize(("usage", "kind"), [(True, UsageError), (False, RunError)])
+def test_a_slow_answer_is_waited_for_the_second_time(usage, kind):
+    async def test(workers):
+        chief = Chief(workers, (4, {"met": True}), (1, {"error": "wrong", "usage": usage}))
+        await chief.start()
+        assert await said(workers.meets(1), kind=kind) == "wrong"
+        first, second = (when for when, _ in chief.introductions)
+        assert 3 <= second - first < 4
+        assert chief.introductions[0][1] == workers.handshake(1).message(TOKEN)
+
+    course(2, test)
+
+
+@pytest.mark.parametrize(
+    "word", [{"host": "n0"}, {"try": {"7": "n7:1"}}, {"try": {}, "host": 5}, {"later": 1}]
+)
+def test_worker_0_that_leaves_or_speaks_nonsense_is_named(word):
+    async def test(workers):
+        await Chief(workers, (0, {"met": True}), (1, word)).start()
+        text = await said(workers.meets(1))
+        assert text == (
+            f"worker 1 (host n1): {workers.name(0)} left before all workers had met; "
+            "look into its log"
+        )
+
+    course(2, test)
+
+
+def test_another_run_in_the_place_of_worker_0_is_said():
+    async def test(workers):
+        await Chief(workers, (0, {"other": True})).start()
+        text = await said(workers.meets(1, timeout_s=10.0))
+        port = workers.addresses[0].split(":")[1]
+        assert f"{workers.name(0)} did not answer; another run listens on port {port}" in text
+
+    course(2, test)
