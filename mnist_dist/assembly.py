@@ -2,10 +2,11 @@
 
 import dataclasses
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
+from mnist_dist import numerics
 from mnist_dist.cluster.rendezvous import Terms
 from mnist_dist.config import Config
 from mnist_dist.data import device_blocks
@@ -15,7 +16,7 @@ from mnist_dist.data.order import Order, rows_of_step
 from mnist_dist.data.pipeline import Trainset
 from mnist_dist.data.sources import ImageData
 from mnist_dist.devices import nvidia
-from mnist_dist.devices.arithmetic import Arithmetic, compiled, settle
+from mnist_dist.devices.arithmetic import Arithmetic
 from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.devices.strategy import Devices
 from mnist_dist.devices.visible import Wanted
@@ -104,15 +105,14 @@ def assemble(  # noqa: PLR0913
     ordered = order(config, data)
     planned = plan(config, ordered.steps_per_epoch, devices.kind)
     replicas = strategy.num_replicas_in_sync
-    computed = arithmetic(config, devices)
+    computed = numerics.arithmetic(config, devices)
     network = architecture(config, data, computed)
     built = state.build(strategy, network, optimizer(config))
     sent = sending(config, gradients(network, built), devices, replicas)
     reduce = reduction(config, sent, replicas)
     checked = checking(config, replicas, len(devices.names), workers_per_host)
-    step = settings(config)._replace(
-        xla=compiled_as(config, computed, replicas), factored=reduce.names, checking=checked
-    )
+    xla = numerics.compiled_as(config, computed, replicas)
+    step = settings(config)._replace(xla=xla, factored=reduce.names, checking=checked)
     return Assembly(
         order=ordered,
         plan=planned,
@@ -168,63 +168,6 @@ def schedule(config: Config, steps_per_epoch: int) -> LearningRateSchedule:
     """The learning rate of each step."""
     total = config.epochs * steps_per_epoch
     return LearningRateSchedule(config.lr, config.schedule, config.warmup_steps, total)
-
-
-def arithmetic(config: Config, devices: Devices) -> Arithmetic:
-    """Sets TensorFlow to the flags' precision, layout and kernels, and says what they are.
-
-    Raises:
-        UsageError: a precision or a layout that these devices can't train with.
-    """
-    # A user's own network is computed in channels_last by TensorFlow's kernels.
-    layout = "channels_last" if config.network else config.data_format
-    xla = compiled(
-        "off" if config.network else config.xla,
-        config.precision,
-        devices.kind,
-        devices.strategy.num_replicas_in_sync,
-        layout,
-        bool(config.shards or config.eager),
-    )
-    return settle(
-        config.precision,
-        layout,
-        devices.capability,
-        config.eager,
-        config.nondeterministic,
-        xla,
-    )
-
-
-def compiled_as(
-    config: Config, computed: Arithmetic, replicas: int
-) -> Literal["", "block", "parts"]:
-    """What XLA compiles (see `Settings.xla`).
-
-    Raises:
-        UsageError: digests or checks, which would change the bits of a block's program.
-    """
-    if not computed.xla:
-        return ""
-    if replicas > 1 or config.shards:
-        return "parts"
-    for name in ("digest_every_steps", "check_every_steps"):
-        if getattr(config, name):
-            raise UsageError(
-                f"--{name}={getattr(config, name)} with XLA on a single replica, whose fused "
-                "operations would change with it, and so the bits; give --xla=off"
-            )
-    return "block"
-
-
-def xla_note(config: Config, devices: Devices) -> str:
-    """A line for the log if --xla=auto leaves the steps of several GPUs uncompiled; else empty."""
-    replicas = devices.strategy.num_replicas_in_sync
-    if config.xla != "auto" or devices.kind != "gpu" or replicas == 1:
-        return ""
-    if config.batch_norm:
-        return "--xla=auto: off, since --batch_norm sums batch statistics over the replicas."
-    return "--xla=auto: off, since XLA with several GPUs hasn't been timed; --xla=on compiles them."
 
 
 def architecture(

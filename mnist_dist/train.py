@@ -90,7 +90,7 @@ def _run(
         console.stage("importing TensorFlow")
         import tensorflow as tf
 
-        from mnist_dist import assembly, reduce_choice, run_files
+        from mnist_dist import assembly, numerics, reduce_choice, run_files
         from mnist_dist.cluster import session
         from mnist_dist.devices import hardware, resources
         from mnist_dist.training import finish, log_header, resume
@@ -124,7 +124,7 @@ def _run(
         start = _starting_weights(located, data, made, joined)
         identity = {**made.architecture.identity, **start.identity}
         files = run_files.files(config, made.state, topology.is_chief, check_lock, console)
-        notes = why, product, assembly.xla_note(config, joined.devices)
+        notes = why, product, numerics.xla_note(config, joined.devices)
         header = log_header.lines(joined, made.arithmetic, made.reduce, data.source, *notes)
         for line in (*header, *run_files.remarks(config)):
             console.line(line)

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mnist_dist import assembly, auto_precision
+from mnist_dist import assembly, auto_precision, numerics
 from mnist_dist.bench import product_timing
 from mnist_dist.bench.plan import Task
 from mnist_dist.bench.timed_training import AllReplicas, TimedTraining
@@ -106,7 +106,7 @@ def _precision(config: Config, data: ImageData, built: Devices) -> str:
 
 
 def _stages(config: Config, data: ImageData, built: Devices) -> list[Stage]:
-    arithmetic = assembly.arithmetic(config, built)
+    arithmetic = numerics.arithmetic(config, built)
     network = assembly.architecture(config, data, arithmetic)
     if isinstance(network, OwnArchitecture):
         raise UsageError(f"{network.flag}: the bench is for the built-in network; leave it out")

@@ -5,6 +5,12 @@ import re
 
 from mnist_dist.bounded import whole_number
 
+FIRST_PORT, LAST_PORT = 15000, 32000
+"""Where workers listen: below the ports that Linux gives to outgoing connections."""
+
+CANDIDATES = 8
+"""How many ports a worker may try."""
+
 LONGEST = 300
 FORM = "isn't host:port ([host]:port for IPv6)"
 

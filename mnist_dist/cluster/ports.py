@@ -8,8 +8,8 @@ import socket
 
 import psutil
 
-from mnist_dist.cluster.address import is_loopback, split
-from mnist_dist.cluster.topology import FIRST_PORT, LAST_PORT, Topology
+from mnist_dist.cluster.address import FIRST_PORT, LAST_PORT, is_loopback, split
+from mnist_dist.cluster.topology import Topology
 from mnist_dist.errors import UsageError, shorten
 
 RANDOM_PORTS = 100  # to try, of a worker whose port nobody has to know before

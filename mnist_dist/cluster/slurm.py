@@ -1,13 +1,73 @@
-"""On which host srun put each task of a step, worked out from SLURM's variables alone."""
+"""The tasks of an srun step and their addresses, worked out from SLURM's variables alone."""
 
 import re
+import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from mnist_dist.bounded import whole_number
+from mnist_dist.cluster.address import CANDIDATES, FIRST_PORT, LAST_PORT, join, split
 from mnist_dist.cluster.hostlist import MOST_HOSTS, expand_hostlist
 from mnist_dist.errors import UsageError, shorten
 
 MOST_TASKS = 2**20  # of a node or a step
+
+
+class Step(NamedTuple):
+    """A step of several tasks.
+
+    Attributes:
+        workers: "host:port" of each task by rank, with the first port that it may take.
+        rank: of this task.
+        name: of this start of the step; a requeued job's steps have other names.
+        tasks_per_host: the largest number of tasks on one host.
+    """
+
+    workers: tuple[str, ...]
+    rank: int
+    name: str
+    tasks_per_host: int
+
+
+def in_step(environment: Mapping[str, str]) -> bool:
+    """Whether srun has started this process."""
+    return "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment
+
+
+def step(environment: Mapping[str, str]) -> Step | None:
+    """The step that this process is a task of; None if it is the only task.
+
+    Variables of the job aren't read where the step has its own: a step may use a part of the job.
+
+    Raises:
+        UsageError: variables that are malformed or don't fit together.
+    """
+    tasks = number(environment, "SLURM_STEP_NUM_TASKS")
+    if tasks == 1:
+        return None
+    rank = number(environment, "SLURM_PROCID")
+    suffix = environment.get("MNIST_DIST_HOST_SUFFIX", "")
+    by_rank = [host + suffix for host in hosts(environment, tasks, rank)]
+    name = f"{environment['SLURM_JOB_ID']}.{environment.get('SLURM_STEP_ID', '0')}"
+    name += f"-{environment.get('SLURM_RESTART_COUNT', '0')}"  # a requeued job keeps its number
+    on_host = Counter[str]()  # only on one host do ports have to differ
+    numbers = []
+    for host in by_rank:
+        numbers.append(on_host[host])
+        on_host[host] += 1
+    most = max(numbers) + 1
+    spread = LAST_PORT - FIRST_PORT - most * CANDIDATES
+    if spread < 1:
+        raise UsageError(f"SLURM: {most} tasks on a host are more than it has ports; give fewer")
+    first = FIRST_PORT + zlib.crc32(name.encode("utf-8", "surrogateescape")) % spread
+    workers = tuple(join(host, first + n) for host, n in zip(by_rank, numbers, strict=True))
+    for worker in workers:
+        try:
+            split(worker)
+        except ValueError as error:
+            raise UsageError(f"SLURM: the host '{shorten(worker)}' {error}") from error
+    return Step(workers, rank, name, most)
 
 
 def hosts(environment: Mapping[str, str], tasks: int, rank: int) -> list[str]:

@@ -8,20 +8,13 @@ CUDA_VISIBLE_DEVICES.
 import dataclasses
 import hashlib
 import json
-import zlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from mnist_dist import bounded
 from mnist_dist.bounded import whole_number
-from mnist_dist.cluster import launched, slurm
-from mnist_dist.cluster.address import join, split
-from mnist_dist.cluster.hostlist import MOST_HOSTS
+from mnist_dist.cluster import launched, slurm, tf_config
+from mnist_dist.cluster.address import CANDIDATES, join, split
 from mnist_dist.errors import UsageError, shorten
 
-FIRST_PORT, LAST_PORT = 15000, 32000  # below the ports that Linux gives to outgoing connections
-CANDIDATES = 8
 MOST_ADDRESSES = 16  # in MASTER_ADDR
 TOKEN = "MNIST_DIST_TOKEN"  # noqa: S105 -- the variable's name
 
@@ -186,95 +179,28 @@ def _launched(place: launched.Place, environment: Mapping[str, str]) -> Topology
 
 
 def _tf_config(text: str, secret: str) -> Topology:
-    """TensorFlow's own way: a cluster of workers (and maybe a chief), and this process's task."""
-
-    def wrong(what: str) -> UsageError:
-        form = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
-        return UsageError(f"TF_CONFIG: {what}; it has the form {form}")
-
-    try:
-        config = bounded.loads(text)
-    except ValueError as error:
-        raise wrong(f"not JSON ({shorten(str(error))})") from error
-    if not isinstance(config, dict) or not isinstance(config.get("cluster"), dict):
-        raise wrong("no 'cluster' with lists of addresses")
-    cluster, task = config["cluster"], config.get("task")
-    if not isinstance(task, dict):
-        raise wrong("no 'task' with type and index")
-    unknown = sorted({*cluster, str(task.get("type"))} - {"chief", "worker"})
-    if unknown:
-        kind = shorten(unknown[0])
-        raise wrong(f"'{kind}' is no kind of task here, allowed are chief and worker")
-    for kind, addresses in cluster.items():
-        if not isinstance(addresses, list) or not addresses:
-            raise wrong(f"'{kind}' must be a list of addresses, it is {_shown(addresses)}")
-        if len(addresses) > MOST_HOSTS:
-            raise wrong(f"'{kind}' has more than {MOST_HOSTS:,} addresses")
-    if len(cluster.get("chief", [])) > 1:
-        raise wrong("more than one chief")
-    workers = cluster.get("chief", []) + cluster.get("worker", [])
-    seen = set()
-    for address in workers:
-        try:
-            here = split(address if isinstance(address, str) else "")
-        except ValueError as error:
-            raise wrong(f"the address {_shown(address)} {error}") from error
-        if here in seen:
-            raise wrong(f"the address {address} stands there twice")
-        seen.add(here)
-    index, kind = task.get("index"), task["type"]
-    size = len(cluster.get(kind, []))
-    if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < size:
-        raise wrong(f"task index {_shown(index)}, but the cluster has {size} of type '{kind}'")
+    """The workers of TF_CONFIG; a single one is this process alone."""
+    workers, rank = tf_config.parse(text)
     if len(workers) == 1:
         return Topology(source="tf_config", note="TF_CONFIG names one worker: this process alone.")
-    rank = index + (len(cluster.get("chief", [])) if kind == "worker" else 0)
     token = _token("tf_config", json.dumps(workers), secret)
-    return Topology(tuple(workers), rank, "tf_config", token)
-
-
-def _shown(value: Any) -> str:
-    """A JSON value in a message."""
-    return shorten(json.dumps(value))
+    return Topology(workers, rank, "tf_config", token)
 
 
 def _slurm(environment: Mapping[str, str]) -> Topology:
-    """The tasks of the srun step that this process is one of.
-
-    Variables of the job aren't asked where the step has its own: a step may use a part of the job.
-    """
-    if "SLURM_STEP_NUM_TASKS" not in environment or "SLURM_PROCID" not in environment:
+    """The tasks of the srun step that this process is one of."""
+    if not slurm.in_step(environment):
         asked = slurm.number(environment, "SLURM_NTASKS", 1)
         nodes = slurm.number(environment, "SLURM_JOB_NUM_NODES", 1)
         note = "In a SLURM allocation but not started by srun: this process alone."
         return Topology(source="slurm", note=note if max(asked, nodes) > 1 else "")
-    tasks = slurm.number(environment, "SLURM_STEP_NUM_TASKS")
-    if tasks == 1:
+    step = slurm.step(environment)
+    if step is None:
         return Topology(source="slurm")
-    rank = slurm.number(environment, "SLURM_PROCID")
-    suffix = environment.get("MNIST_DIST_HOST_SUFFIX", "")
-    by_rank = [host + suffix for host in slurm.hosts(environment, tasks, rank)]
-    job = f"{environment['SLURM_JOB_ID']}.{environment.get('SLURM_STEP_ID', '0')}"
-    job += f"-{environment.get('SLURM_RESTART_COUNT', '0')}"  # a requeued job keeps its number
     # Without a token this much is known to the job's owner and to who can guess two port numbers.
     secret = environment.get(TOKEN) or environment.get("SLURM_SRUN_COMM_PORT", "")
-    on_host = Counter[str]()  # only on one host do ports have to differ
-    numbers = []
-    for host in by_rank:
-        numbers.append(on_host[host])
-        on_host[host] += 1
-    most = max(numbers) + 1
-    spread = LAST_PORT - FIRST_PORT - most * CANDIDATES
-    if spread < 1:
-        raise UsageError(f"SLURM: {most} tasks on a host are more than it has ports; give fewer")
-    first = FIRST_PORT + zlib.crc32(_bytes(job)) % spread
-    workers = tuple(join(host, first + n) for host, n in zip(by_rank, numbers, strict=True))
-    for worker in workers:
-        try:
-            split(worker)
-        except ValueError as error:
-            raise UsageError(f"SLURM: the host '{shorten(worker)}' {error}") from error
-    return Topology(workers, rank, "slurm", _token("slurm", job, secret), CANDIDATES, most)
+    token = _token("slurm", step.name, secret)
+    return Topology(step.workers, step.rank, "slurm", token, CANDIDATES, step.tasks_per_host)
 
 
 def _token(*parts: str) -> str:

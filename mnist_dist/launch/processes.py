@@ -16,8 +16,9 @@ from typing import IO
 
 import psutil
 
+from mnist_dist.cluster.address import FIRST_PORT, LAST_PORT
 from mnist_dist.cluster.ports import listen
-from mnist_dist.cluster.topology import FIRST_PORT, LAST_PORT, TOKEN
+from mnist_dist.cluster.topology import TOKEN
 from mnist_dist.devices import nvidia, resources
 
 HOST = "localhost"

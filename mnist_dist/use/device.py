@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from mnist_dist import assembly
+from mnist_dist import assembly, numerics
 from mnist_dist.cluster import session
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.data import sources
@@ -45,7 +45,7 @@ def on_device(
         precision="float32" if precision == "tf32" and not gpu else precision,
     )
     with session.join(assembly.wanted(config), assembly.terms(config), Topology()) as joined:
-        assembly.arithmetic(config, joined.devices)
+        numerics.arithmetic(config, joined.devices)
         channels_first = run.network.channels_first and keeps_layout
         yield Model(run, channels_first, tta), joined.placement
 

@@ -27,7 +27,7 @@ ROOMS = [
     "data",
     "cluster",
     "launch",
-    "training",
+    "numerics training",
     "assembly run_files",
     "auto_precision reduce_choice",
     "train report doctor bench local ssh use compare",
@@ -70,7 +70,7 @@ INSIDE = {
     ],
     "cluster": [
         "address connecting deadline descriptors hostlist job messages",
-        "addresses event_loop handshake launched meeting_file peer slurm",
+        "addresses event_loop handshake launched meeting_file peer slurm tf_config",
         "group reachability topology",
         "admission liveness ports",
         "host_share introduction reception",
@@ -150,6 +150,7 @@ ENVIRONMENT = {
 KNOWS_CONFIG = {
     "flags": "makes it",
     "assembly": "builds what computes from it",
+    "numerics": "chooses precision, layout and XLA from it",
     "run_files": "builds a run's files from it",
     "reduce_choice": "settles --reduce",
     "auto_precision": "measures with what assembly makes",
