@@ -96,9 +96,6 @@ def read(argv: Sequence[str]) -> Options:
         help="length of each timed training, default 2; longer is more precise",
     )
     own, rest = parser.parse_known_args(argv)
-    for name in ("json", "png"):
-        if getattr(own, name) == "":
-            raise UsageError(f"--{name}=: give a file to write, such as --{name}=bench.{name}")
     return Options(own.json or "", own.png or "", own.seconds, tuple(rest))
 
 

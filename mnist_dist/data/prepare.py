@@ -35,6 +35,7 @@ def _run(argv: list[str]) -> int:
     parser.add_argument("--data_dir", required=True, help="where to write the set")
     parser.add_argument(
         "--idx_dir",
+        type=str,
         default="",
         help="folder of a data set (docs/data.md) or an .npz; default: embedded MNIST",
     )

@@ -49,7 +49,7 @@ def parser(script: str, description: str | None) -> Parser:
         choices=("train", "doctor", "bench"),
         help="what each of them runs: mnist_dist.train, or another",
     )
-    made.add_argument("flags", nargs="*", help="after --: flags of mnist_dist.train")
+    made.add_argument("flags", nargs="*", type=str, help="after --: flags of mnist_dist.train")
     return made
 
 

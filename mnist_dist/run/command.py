@@ -32,7 +32,9 @@ VERSION = ("--version", "-version")
 class Parser(argparse.ArgumentParser):
     """The parser of all commands. It raises UsageError where argparse would print and exit.
 
-    `--data-dir` and `-data_dir` mean `--data_dir`; flags can't be abbreviated.
+    `--data-dir` and `-data_dir` mean `--data_dir`; flags can't be abbreviated. An argument that has
+    no `type` can't be empty, since an empty path would mean the current folder; one of `type=str`
+    can.
 
     Args:
         prog: the command line up to its arguments.
@@ -57,6 +59,7 @@ class Parser(argparse.ArgumentParser):
             add_help=False,
             allow_abbrev=False,
         )
+        self.register("type", None, _not_empty)
         self.add_argument("-h", "--help", action="store_true", help="print this and exit")
         self.add_argument("--version", action="store_true", help="print the versions and exit")
 
@@ -80,6 +83,13 @@ class Parser(argparse.ArgumentParser):
             names = [name for name in self._option_string_actions if name.startswith("--")]
             raise UsageError(no_such_flag(unknown.split()[0], names, self._advice))
         raise UsageError(f"{message}; {self._advice}")
+
+
+def _not_empty(text: str) -> str:
+    """The type of arguments without another one. Raises ArgumentTypeError for an empty text."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; give a value")
+    return text
 
 
 def answer_help(argv: Sequence[str], help_text: Callable[[], str]) -> None:

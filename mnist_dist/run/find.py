@@ -43,6 +43,8 @@ def find(run_dir: str) -> Found:
         UsageError: no run is there, or its checkpoints are gone.
     """
     path = Path(run_dir).expanduser()
+    if not run_dir:  # which would be the current folder
+        raise UsageError(f"an empty name of a run; {WANTED}")
     if not path.is_dir():
         what = "a file" if path.exists() else "no such folder"
         raise UsageError(f"{run_dir}: {what}; {WANTED}")

@@ -120,7 +120,7 @@ def test_options():
     )
     for word, said in [
         ("--json", "argument --json: expected one argument; --help lists the arguments"),
-        ("--png=", "--png=: give a file to write, such as --png=bench.png"),
+        ("--png=", "argument --png: it is empty; give a value; --help lists the arguments"),
         ("--seconds=soon", "--seconds=soon: give seconds, more than 0, such as --seconds=2"),
         ("--seconds=nan", "--seconds=nan: give seconds, more than 0, such as --seconds=2"),
         ("--seconds=0", "--seconds=0: give seconds, more than 0, such as --seconds=2"),

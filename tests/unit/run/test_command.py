@@ -1,10 +1,12 @@
 """How the commands end."""
 
+import importlib
 import sys
 
 import pytest
 
 from mnist_dist.errors import RunError, UsageError
+from mnist_dist.launch import command
 from mnist_dist.run.command import Parser, answered
 from tests.terminal import on_a_terminal, shown
 
@@ -49,6 +51,34 @@ def test_a_wrong_command_line_is_a_users_mistake():
         with pytest.raises(UsageError) as raised:
             parser.parse_args(argv)
         assert str(raised.value) == said
+
+
+@pytest.mark.parametrize(
+    ("module", "argv", "name"),
+    [
+        ("compare.__main__", ["", "."], "RUN"),
+        ("report.__main__", [".", ""], "RUN_DIR"),
+        ("evaluate", [""], "RUN_DIR"),
+        ("evaluate", [".", "--images", "a.png", ""], "--images"),
+        ("evaluate", [".", "--data_dir", ""], "--data_dir/--data-dir"),
+        ("export", [".", ""], "OUT"),
+        ("demo.__main__", [""], "RUN_DIR"),
+        ("data.prepare", ["--data_dir="], "--data_dir"),
+        ("bench.__main__", ["--json="], "--json"),
+        ("ssh", ["--hosts="], "--hosts"),
+    ],
+)
+def test_an_empty_argument_isnt_the_current_folder(module, argv, name, capsys):
+    assert importlib.import_module(f"mnist_dist.{module}").main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"mnist_dist: argument {name}: it is empty; give a value; --help lists")
+    assert err.count("\n") == 1
+
+
+def test_the_flags_of_a_launched_run_may_be_empty():
+    parser = command.parser("p", "")
+    assert parser.parse_args(["--", "--data_dir", ""]).flags == ["--data_dir", ""]
 
 
 @pytest.mark.parametrize("word", ["--data_dir=a-b", "--data-dir=a-b", "-data-dir=a-b"])

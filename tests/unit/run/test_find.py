@@ -70,6 +70,7 @@ def test_refused(tmp_path):
             find(str(path))
         return str(refused.value)
 
+    assert "an empty name of a run; give a run's" in line("")
     assert f"{tmp_path}/none: no such folder; give a run's" in line(tmp_path / "none")
     (tmp_path / "file").write_text("x")
     assert f"{tmp_path}/file: a file; give a run's" in line(tmp_path / "file")
