@@ -66,6 +66,10 @@ def text(a: Run, b: Run, found: Difference) -> str:
         lines = [*text_table.lines(rows, left=(0,)), *lines]
     elif not lines:
         lines = ["No flag, version or hardware differs."]
+    if not found.digests and (a.digests or b.digests):
+        without = [run.name for run in (a, b) if not run.digests]
+        why = f"{without[0]} has none" if without else "the runs have no such step in common"
+        lines.append(f"Digests aren't compared: {why}.")
     return "\n".join([*lines, *_verdict(found)])
 
 

@@ -138,7 +138,7 @@ def _check_digests(path: Path, line: dict[str, Any]) -> None:
         )
     for kind in ("gradient", "weights"):
         of = line.get(kind)
-        if not isinstance(of, dict) or not all(
+        if not (isinstance(of, dict) and of) or not all(
             isinstance(digest, str) and DIGEST.fullmatch(digest) for digest in of.values()
         ):
             raise _damaged(path, f"step {line['step']} has no digests of its {kind}")

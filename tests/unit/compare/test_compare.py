@@ -106,6 +106,16 @@ def test_only_digests_in_common(compared):
     assert "Equal: the digests of 1 step, up to step 10, the last that both have." in out
 
 
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [((), "{}/b has none"), ([digests(9)], "the runs have no such step in common")],
+)
+def test_digests_that_cant_be_compared_are_mentioned(compared, tmp_path, lines, why):
+    code, out, _ = compared({"lines": [digests(10)]}, lines=lines)
+    assert code == 0
+    assert f"\nDigests aren't compared: {why.format(tmp_path)}.\nEqual: all metrics, " in out
+
+
 def test_the_gradient_comes_before_the_weights(compared):
     lines = [digests(10), digests(20), digests(30)]
     both = digests(20, gradient="2" * 16, weights="3" * 16)
@@ -171,6 +181,7 @@ def test_a_cut_line_is_left_out_with_a_note(compared):
         ({"lines": [{"step": 10}]}, "step 10 is of format None, this version reads 1"),
         ({"lines": [digests(10, gradient="xyz")]}, "step 10 has no digests of its gradient"),
         ({"lines": [digests(10) | {"weights": 3}]}, "step 10 has no digests of its weights"),
+        ({"lines": [digests(10) | {"weights": {}}]}, "step 10 has no digests of its weights"),
         ({"lines": [digests(10), digests(9)]}, "line 2 has no step after 10"),
         ({"lines": [[]]}, "line 1 has no step after 0"),
         ({"cut": b"\xff\n"}, "is damaged (line 5)"),
