@@ -25,7 +25,9 @@ from mnist_dist.run.console import Console
 from mnist_dist.run.events import Events
 from mnist_dist.run.owner import Owner
 from mnist_dist.run.trace import Trace
+from mnist_dist.training import bit_kinds
 from mnist_dist.training.bit_checks import BitChecks
+from mnist_dist.training.bit_kinds import Scope
 from mnist_dist.training.early_stopping import EarlyStopping
 from mnist_dist.training.loop import Files
 from mnist_dist.training.save_deadline import SaveDeadlineCheck
@@ -103,14 +105,17 @@ def bit_checks(
     """The comparisons of bits between replicas, and of the steps that compute a part twice.
 
     Only replicas of one kind of hardware promise equal bits; without --shards, the number of
-    threads decides bits, too.
+    threads decides bits, too. All workers call it, since they exchange their kinds.
     """
     threads = "" if config.shards else f", {resources.cores()} threads"
     names = joined.devices.names
     kinds = [", ".join(hardware.arithmetic(name).values()) + threads for name in names]
     if not arithmetic.deterministic:
         kinds = []
-    return BitChecks(joined.placement, state.variables, kinds, joined.exchange, checking)
+    kind = "hardware" if config.shards else "hardware and number of threads"
+    report = {"devices": list(names), "kinds": kinds}
+    scope = Scope(*joined.exchange(report, lambda reports: bit_kinds.scope(reports, kind)))
+    return BitChecks(joined.placement, state.variables, kinds, scope, joined.exchange, checking)
 
 
 def identity(config: Config, precision: str, data: ImageData) -> dict[str, Any]:

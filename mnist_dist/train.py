@@ -129,6 +129,8 @@ def _run(
         for line in (*header, *run_files.remarks(config)):
             console.line(line)
         loop = _loop(config, data, joined, made, identity, files, stop)
+        if loop.bit_checks.scope.line:
+            console.line(loop.bit_checks.scope.line)
         other_command = run_files.command_in_new_folder(config)
         progress = resume.begin(
             *(loop, config.resume, joined.agree, other_command),

@@ -12,6 +12,7 @@ from mnist_dist.data.checking import Checking
 from mnist_dist.devices.replica_placement import ReplicaPlacement
 from mnist_dist.training import bit_verdict
 from mnist_dist.training.bit_digest import bit_digest
+from mnist_dist.training.bit_kinds import Scope
 from mnist_dist.training.bit_verdict import Suspect
 from mnist_dist.training.repeated import MORE
 
@@ -25,13 +26,17 @@ class BitChecks:
 
     With several replicas, each has its own copy of the weights and of the optimizer's state, and
     updates it from the same gradients. So all copies must stay equal.
+
+    Attributes:
+        scope: which replicas are compared.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         placement: ReplicaPlacement,
         variables: Mapping[str, tf.Variable],
         kinds: Sequence[str],
+        scope: Scope,
         exchange: Exchange,
         checking: Checking | None = None,
     ) -> None:
@@ -40,13 +45,14 @@ class BitChecks:
         variables: name -> variable, of which each replica has a copy.
         kinds: the kind of hardware of each of this worker's replicas; replicas of one kind must
             have equal bits. Empty if no replica guarantees its bits.
+        scope: which replicas are compared, the same on all workers.
         exchange: combines the workers' values.
         checking: which steps compute a part twice; None for none.
         """
         self._names = sorted(variables)
         self._variables = [variables[name] for name in self._names]
         self._placement, self._kinds, self._exchange = placement, kinds, exchange
-        self._checking = checking
+        self.scope, self._checking = scope, checking
         # The partial is a function of its own, so that TensorFlow doesn't warn of a process's runs.
         self._digests = tf.function(functools.partial(self._all_digests), autograph=False)
 
@@ -62,7 +68,7 @@ class BitChecks:
         Raises:
             BitsDiffer: a copy differs; names step, layers, device and host.
         """
-        if self._placement.replicas == 1 or not self._kinds:
+        if not self.scope.pairs:
             return False
         digests = [one.numpy().tolist() for one in self._placement.results(self._digests())]
         what = "the replicas' copies of weights or optimizer"
@@ -80,7 +86,7 @@ class BitChecks:
             trainable: the names of the variables.
 
         Returns:
-            The number of checked steps.
+            The number of steps that were compared.
 
         Raises:
             BitsDiffer: two computations differ; names step, layers, device and host.
@@ -88,6 +94,8 @@ class BitChecks:
         checking = self._checking
         if checking is None or not (due := checking.due(steps)):
             return 0
+        if checking.shards and self._placement.replicas > 1 and not self.scope.pairs:
+            return 0  # all that was computed twice was computed on two kinds of hardware
         replicas = range(self._placement.replicas)
         owners = [[checking.owners(step, replica) for replica in replicas] for step in due]
         # From [step, replica, ...] to [replica, step, ...].

@@ -86,7 +86,7 @@ INSIDE = {
         "remote",
     ],
     "training": [
-        "bit_digest bit_verdict early_stopping loss_scale optim plan precision_choice "
+        "bit_digest bit_kinds bit_verdict early_stopping loss_scale optim plan precision_choice "
         "reduce_plan save_deadline schedule step_records stop weights_digest",
         "diverged log_header progress reduction state",
         "repeated starting_weights tree_reduction",

@@ -82,6 +82,15 @@ def variable(fault):
     Loop._train_block = block
 
 
+def hardware(fault):
+    """No wrong bit, but another processor."""
+    from mnist_dist.devices import hardware
+
+    if fault.here:
+        own = hardware.arithmetic
+        hardware.arithmetic = lambda device: {**own(device), "cpu": "another"}
+
+
 def augmentation(fault):
     """Another seed of augmentation."""
     from mnist_dist.network.row_positions import RowPositions

@@ -34,12 +34,14 @@ def run(subset, tmp_path):
         flags += [f"--checkpoint_dir={place}/ck", f"--output_dir={place}/out"]
         for rank in range(workers):
             task = {"cluster": cluster, "task": {"type": "worker", "index": rank}}
-            told = {"TF_CONFIG": json.dumps(task)} if workers > 1 else {}
+            tf_config = {"TF_CONFIG": json.dumps(task)} if workers > 1 else {}
             started.append(
                 warm.Popen(
                     [sys.executable, *program, *flags],
                     **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True},
-                    env=environment(PYTHONPATH=os.environ.get("PYTHONPATH", str(ROOT)), **told),
+                    env=environment(
+                        PYTHONPATH=os.environ.get("PYTHONPATH", str(ROOT)), **tf_config
+                    ),
                     cwd=ROOT,
                 )
             )
@@ -96,6 +98,25 @@ def test_of_two_workers_both_are_named(run):
     found(runs, f"no majority says which is right of worker 0 (host {HOST}) /cpu:0: ", {0, 1})
     assert f"; worker 1 (host {HOST}) /cpu:0: " in runs[0].err
     assert runs[0].checkpoints() == []
+
+
+def test_the_log_says_which_replicas_are_compared(run):
+    """Worker 2 alone has another processor, so nothing is known of its bits."""
+    flags = (*FLAGS, "--max_steps=8", "--checkpoint_every_steps=4", "--shards=4")
+    one = run(*flags, workers=4, fault={"kind": "hardware", "rank": 2})[0]
+    assert one.code == 0, one.err
+    said = "Bits are compared between replicas of equal hardware: workers 0, 1, 3; "
+    assert f"\n{said}worker 2 differs from all others and isn't compared.\n" in one.out
+    assert one.result()["bit_checks"] == len(one.checkpoints())
+
+
+def test_two_workers_of_two_kinds_compare_nothing(run):
+    """And the log counts no check."""
+    flags = (*FLAGS, "--max_steps=8", "--shards=4", "--check_every_steps=2")
+    one = run(*flags, workers=2, fault={"kind": "hardware", "rank": 1})[0]
+    assert one.code == 0, one.err
+    assert "\nBits aren't compared: no two replicas have equal hardware.\n" in one.out
+    assert one.result()["bit_checks"] == 0
 
 
 SUPERVISED = """
@@ -179,8 +200,8 @@ def test_a_gradient_that_is_wrong_once_is_found(run, tmp_path, flags, topology, 
     fault["marker"] = f"{tmp_path}/struck"
     flags = (*CHECKED, *flags, "--checkpoint_every_steps=5")
     runs = run(*flags, **on, fault=fault)
-    where = f"worker {rank} (host {HOST}) /cpu:{device}: conv1/kernel; nothing"
-    found(runs, f"step 12: {TWICE}wrong bits on {where}", {rank})
+    named = f"worker {rank} (host {HOST}) /cpu:{device}: conv1/kernel; nothing"
+    found(runs, f"step 12: {TWICE}wrong bits on {named}", {rank})
     assert runs[0].checkpoints() == [5, 10]
     (tmp_path / "struck").touch()
     again = run(*flags, **on, fault=fault)
