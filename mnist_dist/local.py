@@ -30,8 +30,9 @@ def _command(argv: Sequence[str]) -> int:
         raise UsageError(f"-n {given.workers}: give 1 or more workers")
     command.checked(given)
     rules = Rules(LAUNCHER)
-    if given.restarts:
-        rules = command.rules(given, LAUNCHER, command.run_config(given))
+    if given.module == "train":
+        config = command.run_config(given)  # a wrong flag is named once, not by each worker
+        rules = command.rules(given, LAUNCHER, config)
     starter = LocalStarter(command.worker_command(given, [sys.executable]), given.workers)
     return supervise(Workers(LAUNCHER, given.grace), starter, rules)
 

@@ -87,7 +87,7 @@ def rules(given: argparse.Namespace, launcher: str, config: Config) -> Rules:
     Raises:
         UsageError: the run couldn't be resumed.
     """
-    if config.resume == "never":
+    if given.restarts and config.resume == "never":
         raise UsageError(
             f"--restarts={given.restarts} with --resume=never: each restart would begin anew; "
             "leave out one of the two"

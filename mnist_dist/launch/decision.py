@@ -158,10 +158,11 @@ def decide(now: Situation) -> Decision:
         return chosen(Action.REQUEUE, f"{now.time_left_s:.0f} s are left of the time limit")
     usable = tuple(host for host in now.hosts if losses[host] < MOST_KILLS) or tuple(now.hosts)
     number = allowed(min(len(usable), now.most_workers), now.shards, now.replicas)
-    if number < max(now.min_workers, 1):
+    least = max(now.min_workers, 1)
+    if number < least:
         return chosen(
             Action.REQUEUE,
-            f"{number} workers can be started here, {max(now.min_workers, 1)} are wanted",
+            f"{number} worker(s) can be started here, at least {least} are needed",
         )
     idle = tuple((Counter(now.hosts) - Counter(usable[:number])).elements())
     return Decision(Action.AGAIN, _cause(now.ends), tries, losses, usable[:number], idle)

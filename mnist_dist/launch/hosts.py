@@ -34,8 +34,12 @@ def listed(text: str) -> list[Host]:
     Raises:
         UsageError: something else than names and numbers, or none.
     """
+    try:
+        items = expand_hostlist(_bare(text))
+    except UsageError as error:
+        raise UsageError(f"--hosts: {error}; give names such as n1,n2 or n[1-4]") from error
     found = []
-    for item in expand_hostlist(_bare(text)):
+    for item in items:
         name, colon, number = item.rpartition(":")
         if not colon or ":" in name:  # an IPv6 address
             name, number = item, "1"

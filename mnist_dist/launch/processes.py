@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 import psutil
@@ -20,6 +20,7 @@ from mnist_dist.cluster.address import FIRST_PORT, LAST_PORT
 from mnist_dist.cluster.ports import listen
 from mnist_dist.cluster.topology import TOKEN
 from mnist_dist.devices import nvidia, resources
+from mnist_dist.launch.accusation import Accusation, accusation
 
 HOST = "localhost"
 LIBC = ctypes.CDLL(None)
@@ -72,6 +73,9 @@ class LocalWorker:
         rank: its number, which begins each line of its output.
         variables: of its environment, beside this process's own.
         cores: that it may use; empty for all.
+
+    Attributes:
+        accused: the worker that this one has given up.
     """
 
     host = HOST
@@ -84,8 +88,9 @@ class LocalWorker:
         resources.set_cores(cores)  # inherited: the worker has them from its first thread on
         self._process = child(command, stdin=subprocess.DEVNULL, variables=variables)
         resources.set_cores(before)
+        self.accused: Accusation | None = None
         streams = (self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr)
-        self._readers = [prefixed(f"[{rank}]", stream, to) for stream, to in streams]
+        self._readers = [prefixed(f"[{rank}]", *pair, self._heard) for pair in streams]
 
     def poll(self) -> int | None:
         """As `Worker.poll`."""
@@ -104,6 +109,9 @@ class LocalWorker:
         """As `Worker.close`."""
         for reader in self._readers:
             reader.join()
+
+    def _heard(self, line: str) -> None:
+        self.accused = accusation(line) or self.accused
 
 
 def child(
@@ -150,13 +158,16 @@ def kill_session(leader: int) -> None:
                 member.kill()
 
 
-def prefixed(prefix: str, stream: IO[str] | None, to: IO[str]) -> threading.Thread:
+def prefixed(
+    prefix: str, stream: IO[str] | None, to: IO[str], heard: Callable[[str], None]
+) -> threading.Thread:
     """Copies lines in a thread, each with a prefix.
 
     Args:
         prefix: printed before each line, with a space.
         stream: is read to its end; None for a closed one.
         to: is written to.
+        heard: gets each line.
 
     Returns:
         The thread, which ends with the stream.
@@ -164,6 +175,7 @@ def prefixed(prefix: str, stream: IO[str] | None, to: IO[str]) -> threading.Thre
 
     def copy() -> None:
         for line in stream or ():
+            heard(line)
             to.write(f"{prefix} {line}" if line.endswith("\n") else f"{prefix} {line}\n")
             to.flush()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from mnist_dist.cluster.hostlist import expand_hostlist
 from mnist_dist.errors import UsageError
+from mnist_dist.launch.accusation import accusation
 from mnist_dist.launch.decision import End, How, how
 
 TASKS_ENDED = re.compile(r"srun: error: (\S+): tasks? ([\d,-]+): (.+)")
@@ -13,7 +14,6 @@ NODES_FAILED = re.compile(
     r"srun: error: (?:Node failure on (\S+)|Task launch for \S+ failed on node (\S+):)"
 )
 EXIT_CODE = re.compile(r"Exited with exit code (\d+)")
-ACCUSED = re.compile(r"worker (\d+) \(host (\S+)\) (is gone|fell silent)")
 WAITED = "srun: First task exited"
 ENDED_BY_SLURM = re.compile(
     r"srun: (First task exited|forcing job termination|Job step aborted|Force Terminated)"
@@ -60,10 +60,10 @@ class Report:
         elif match := NODES_FAILED.match(line):
             self._failed_nodes.update(_hosts(match[1] or match[2]))
             self.failed = self._ended_by_slurm = True
-        elif match := ACCUSED.search(line):
-            rank, host = int(match[1]), match[2].removesuffix(self._suffix)
-            self._accused[rank] = (host, How.SILENT if match[3] == "fell silent" else How.LOST)
-            self._votes[rank] += 1
+        elif accused := accusation(line):
+            host = accused.host.removesuffix(self._suffix)
+            self._accused[accused.rank] = (host, How.SILENT if accused.silent else How.LOST)
+            self._votes[accused.rank] += 1
         self.waited = self.waited or line.startswith(WAITED)
         self._ended_by_slurm = self._ended_by_slurm or bool(ENDED_BY_SLURM.match(line))
 

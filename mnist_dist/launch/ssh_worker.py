@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from mnist_dist import bounded
+from mnist_dist.launch.accusation import Accusation, accusation
 from mnist_dist.launch.agent import MARK
 from mnist_dist.launch.processes import child, kill_session
 from mnist_dist.launch.ssh_problems import NO_SETUP, difference, problem
@@ -62,12 +63,14 @@ class SshWorker:
         host: the argument.
         facts: what the agent there says of its host.
         problem: why the host can't be used; empty if it can.
+        accused: the worker that this one has given up.
     """
 
     lost_code = LOST
 
     def __init__(self, host: str, remote: Remote, options: Sequence[str], probe: Path) -> None:
         self.host, self.facts, self.problem = host, dict[str, Any](), ""
+        self.accused: Accusation | None = None
         self._remote, self._prefix = remote, f"[{host}]"
         self._command = remote.command
         self._beat_s, self._killed_s = 0.0, float("inf")
@@ -156,6 +159,7 @@ class SshWorker:
     def _read(self, stream: IO[str] | None, to: IO[str]) -> None:
         for line in stream or ():
             if self.facts:
+                self.accused = accusation(line) or self.accused
                 to.write(f"{self._prefix} {line.rstrip()}\n")
                 to.flush()
             elif to is sys.stdout and line.startswith(MARK):

@@ -16,9 +16,13 @@ from mnist_dist.errors import (
     RunError,
     ToldToStop,
 )
+from mnist_dist.launch.accusation import Accusation
 from mnist_dist.launch.decision import End, How, how
 
 POLL_S = 0.05
+KNOWN_S = 2.0
+"""The longest that a silent worker, which the others gave up, may take to end."""
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
@@ -32,6 +36,10 @@ class Worker(Protocol):
     @property
     def lost_code(self) -> int | None:
         """The exit code that means that its host was lost; None if there is none."""
+
+    @property
+    def accused(self) -> Accusation | None:
+        """The worker that this one has given up, by its last line on standard error."""
 
     def poll(self) -> int | None:
         """Returns the exit code as of `subprocess`, or None while it runs."""
@@ -53,7 +61,8 @@ class Workers:
 
     Args:
         launcher: its name, for messages.
-        grace_s: seconds in which the others end after one has failed; then they are killed.
+        grace_s: seconds in which the others end after one has failed; then they are killed. A
+            worker that fell silent has KNOWN_S.
     """
 
     def __init__(self, launcher: str, grace_s: float) -> None:
@@ -62,6 +71,7 @@ class Workers:
         self._interruptible = False
         self._workers: Sequence[Worker] = ()
         self._codes = list[int]()
+        self._accused: Accusation | None = None  # a silent worker, by the first that failed
         self._silent = set[int]()  # ranks that were killed after the grace
         for name in SIGNALS:  # before the first start, so that no worker is left behind
             if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
@@ -103,7 +113,7 @@ class Workers:
         Raises:
             RunError: they can't be started.
         """
-        self._first_failed, self._silent, self._workers = -1, set(), ()
+        self._first_failed, self._accused, self._silent, self._workers = -1, None, set(), ()
         try:
             self._workers = start()
         except OSError as error:
@@ -123,8 +133,8 @@ class Workers:
     def ends(self) -> list[End]:
         """How each worker ended.
 
-        One that was killed because another had failed counts as failed, or as silent if its host
-        may be to blame.
+        One that hung counts as silent. One that was killed because another had failed counts as
+        failed, or as silent if its host may be to blame.
         """
         return [
             End(rank, worker.host, self._how(rank, worker, code))
@@ -137,6 +147,9 @@ class Workers:
         if rank in self._silent and worker.lost_code is not None:
             return How.SILENT
         way = how(code)
+        accused = self._accused is not None and rank == self._accused.rank
+        if accused and way in (How.FAILED, How.KILLED, How.SAVED):
+            return How.SILENT
         return How.FAILED if way is How.KILLED and rank != self._first_failed else way
 
     def _wait(self) -> None:
@@ -146,13 +159,12 @@ class Workers:
             if failed and self._first_failed < 0:
                 self._first_failed = failed[0]
                 deadline = time.monotonic() + self._grace_s
-                code = codes[failed[0]] or 0
-                if code != EXIT_SAVED:
-                    self._say_end(failed[0], code)
-                    self._send(signal.SIGTERM)
-                    self._send(signal.SIGCONT)  # a stopped one would receive nothing
+                self._end_others(failed[0], codes[failed[0]] or 0)
+            running = [rank for rank, code in enumerate(codes) if code is None]
+            if self._accused and running == [self._accused.rank]:
+                deadline = min(deadline, time.monotonic() + KNOWN_S)
             if time.monotonic() > deadline or self._interrupts > 2:  # see training/stop.py
-                self._silent |= {rank for rank, code in enumerate(codes) if code is None}
+                self._silent |= set(running)
                 for worker in self._workers:
                     worker.kill()
             time.sleep(POLL_S)
@@ -160,6 +172,18 @@ class Workers:
             worker.kill()  # what it started and left, which would hold its output open
         for worker in self._workers:
             worker.close()
+
+    def _end_others(self, rank: int, code: int) -> None:
+        """Tells the others to stop after a worker has failed, and says why."""
+        worker = self._workers[rank]
+        worker.kill()  # what it has started, which would hold its output open
+        worker.close()  # so that its last line is read
+        if worker.accused and worker.accused.silent:
+            self._accused = worker.accused
+        if code != EXIT_SAVED:
+            self._say_end(rank, code)
+            self._send(signal.SIGTERM)
+            self._send(signal.SIGCONT)  # a stopped one would receive nothing
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         self._signal_number = number
@@ -184,7 +208,9 @@ class Workers:
             return
         worker = self._workers[rank]
         end = f"ended with exit code {code}"
-        if code == worker.lost_code:
+        if self._accused:
+            rank, end = self._accused.rank, f"(host {self._accused.host}) fell silent"
+        elif code == worker.lost_code:
             end = f"on host {worker.host} was lost"
         elif code < 0:
             end = f"was ended by {signal.Signals(-code).name}"

@@ -138,7 +138,7 @@ def test_too_few_nodes_and_no_requeue(cluster, submit, alone, lose):
     job.held(20, tasks=2)
     job.saved(10)
     lose("n1", "power DOWN")
-    job.wait_log("1 workers can be started here, 2 are wanted").wait("CANCELLED")
+    job.wait_log("1 worker(s) can be started here, at least 2 are needed").wait("CANCELLED")
     [line] = [line for line in job.log.splitlines() if "to go on, submit the same again" in line]
     assert shlex.split(line.partition("with ")[2]) == [f"MNIST_DIST_RUN_DIR={job.run}"]
     again = submit(options, flags=RUN, MNIST_DIST_RUN_DIR=str(job.run), **least).wait()

@@ -219,7 +219,7 @@ def test_the_minimum_is_at_most_what_shards_allow(submit, stand_in):
     job = submit(["--nodes=2"], flags=flags, MAX_RESTARTS="1", **environment).wait("FAILED")
     assert "trains on n1; idle: n2 (--shards=2)" in job.log
     assert "1 restarts brought no newer checkpoint (MAX_RESTARTS)" in job.log
-    assert "are wanted" not in job.log
+    assert "are needed" not in job.log
 
 
 def test_an_interpreter_without_srun(submit, stand_in):

@@ -83,8 +83,7 @@ RUN_BY = {
         "tests/process/launch/test_ssh_launcher.py::test_the_hosts_of_a_scheduler_and_of_a_file"
     ),
     rf"mpirun -n \d+ {TRAIN} .*": (
-        "tests/process/cluster/test_mpi.py::"
-        "test_two_and_four_processes_train_one_run_with_the_bits_of_one_process"
+        "tests/process/cluster/test_mpi.py::test_the_processes_train_one_run_with_the_bits_of_one"
     ),
     rf"salloc --nodes=2 mpirun -n 2 {TRAIN} .*": (
         "tests/slurm/test_mpirun_in_a_job.py::test_two_workers_train_one_run"

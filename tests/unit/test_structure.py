@@ -78,7 +78,7 @@ INSIDE = {
         "session tool",
     ],
     "launch": [
-        "attempts decision hosts slurm_job ssh_problems sweep",
+        "accusation attempts decision hosts slurm_job ssh_problems sweep",
         "slurm_ending slurm_owner slurm_report slurm_settings standby_step workers",
         "processes slurm_step supervisor",
         "agent command slurm_supervisor",

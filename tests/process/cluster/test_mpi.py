@@ -1,4 +1,4 @@
-"""A real Open MPI starts the workers, which find each other by a file in --run_dir."""
+"""A real mpirun starts the workers, which find each other by a file in --run_dir."""
 
 import json
 import os
@@ -12,16 +12,10 @@ import pytest
 from tests import warm
 from tests.process.trainer import ROOT, SMALL, environment
 
-MPIRUN = ("mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none")
+OPEN_MPI = ("mpirun.openmpi", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none")
+MPICH = ("mpiexec.hydra",)
 SHORT = (*SMALL, "--max_steps=20", "--validation_size=500", "--batch_size=48", "--shards=4")
 NAMES = ("OMPI_", "PMI", "RANK", "WORLD_SIZE", "MASTER_")
-
-
-@pytest.fixture(autouse=True)
-def _open_mpi():
-    if not shutil.which("mpirun"):
-        assert not os.environ.get("CI"), "Debian's openmpi-bin isn't installed"
-        pytest.skip("no mpirun (Debian: openmpi-bin)")
 
 
 def started(command, **more):
@@ -31,8 +25,11 @@ def started(command, **more):
     )
 
 
-def mpirun(number, module, *flags):
-    return started([*MPIRUN, "-n", str(number), sys.executable, "-m", module, *flags])
+def mpirun(number, module, *flags, command=OPEN_MPI):
+    if not shutil.which(command[0]):
+        assert not os.environ.get("CI"), "Debian's openmpi-bin and mpich aren't installed"
+        pytest.skip(f"no {command[0]} (Debian: openmpi-bin mpich)")
+    return started([*command, "-n", str(number), sys.executable, "-m", module, *flags])
 
 
 def outcome(folder):
@@ -40,15 +37,26 @@ def outcome(folder):
     return result["weights_sha256"], result["num_workers"], result["num_replicas"]
 
 
-def test_two_and_four_processes_train_one_run_with_the_bits_of_one_process(tmp_path):
-    alone = [sys.executable, "-m", "mnist_dist.train", *SHORT, f"--run_dir={tmp_path}/1"]
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """The weights of one process."""
+    run = tmp_path_factory.mktemp("alone")
+    alone = [sys.executable, "-m", "mnist_dist.train", *SHORT, f"--run_dir={run}"]
     warm.run(alone, cwd=ROOT, env=environment(), check=True, capture_output=True)
-    weights, *_ = outcome(tmp_path / "1")
-    for number in (2, 4):
-        done = mpirun(number, "mnist_dist.train", *SHORT, f"--run_dir={tmp_path}/{number}")
-        assert done.returncode == 0, done.stderr
-        assert outcome(tmp_path / str(number)) == (weights, number, number)
-        assert not list((tmp_path / str(number)).glob(".meeting*"))
+    return outcome(run)[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [(OPEN_MPI, 2), (OPEN_MPI, 4), (MPICH, 2)],
+    ids=["Open MPI, 2", "Open MPI, 4", "MPICH, 2"],
+)
+def test_the_processes_train_one_run_with_the_bits_of_one(tmp_path, weights, command, number):
+    run = tmp_path / "run"
+    done = mpirun(number, "mnist_dist.train", *SHORT, f"--run_dir={run}", command=command)
+    assert done.returncode == 0, done.stderr
+    assert outcome(run) == (weights, number, number)
+    assert not list(run.glob(".meeting*"))
 
 
 def test_the_doctor_shows_how_they_share_the_host(tmp_path):

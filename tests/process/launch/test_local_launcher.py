@@ -16,11 +16,12 @@ from tests.waiting import wait_for
 SCRIPT = ROOT / "launch" / "local.sh"
 STAND_IN = """
 import json, os, pathlib, signal, subprocess, sys, time
+do = os.environ["MNIST_DIST_TEST_DO"].split()
 config = json.loads(os.environ["TF_CONFIG"])
 rank = config["task"]["index"]
 def heard(number, frame):
     print("heard", number, flush=True)
-    if "deaf" not in sys.argv: sys.exit(75)
+    if "deaf" not in do: sys.exit(75)
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
     signal.signal(number, heard)
 child = subprocess.Popen(["sleep", "600"])
@@ -30,12 +31,15 @@ print(json.dumps(told), flush=True)
 open(f"{os.environ['UP']}/up-{rank}", "w").close()
 while len(list(pathlib.Path(os.environ["UP"]).glob("up-*"))) < len(told["workers"]):
     time.sleep(0.01)  # until all have their handlers
-if f"fail{rank}" in sys.argv:
+if f"fail{rank}" in do:
     print("it broke", file=sys.stderr)
     sys.exit(3)
-if f"die{rank}" in sys.argv:
+if f"accuse{rank}" in do:
+    print("worker 0 (host pc), step 7: worker 1 (host pc) fell silent 8 s ago", file=sys.stderr)
+    sys.exit(1)
+if f"die{rank}" in do:
     os.kill(os.getpid(), signal.SIGKILL)
-if "stay" in sys.argv:
+if "stay" in do:
     while True: time.sleep(0.05)
 child.kill()
 """
@@ -47,10 +51,11 @@ def launch(tmp_path):
     script = install(tmp_path, "local.sh", STAND_IN)
     started = []
 
-    def start(*arguments):
+    def start(*arguments, do=""):
+        variables = {"UP": str(tmp_path), "MNIST_DIST_TEST_DO": do}
         process = subprocess.Popen(
             ["bash", str(script), *arguments],
-            env={**os.environ, "MNIST_DIST_PYTHON": sys.executable, "UP": str(tmp_path)},
+            env={**os.environ, "MNIST_DIST_PYTHON": sys.executable, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -94,7 +99,7 @@ def runs(pid):
 
 
 def test_workers_get_ranks_ports_cores_and_arguments(launch):
-    hostile = ["--a=b c", "$HOME `id`", "*", "line\nbreak", "'\"", ""]
+    hostile = ["--run_dir=a b", "--class_names=$HOME `id` *\n'\" \\"]
     process = launch("-n", "3", "--", *hostile)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
@@ -112,7 +117,7 @@ def test_workers_get_ranks_ports_cores_and_arguments(launch):
 
 @pytest.mark.parametrize(("how", "code"), [("fail1", 3), ("die1", 137)])
 def test_one_failure_ends_all(launch, how, code):
-    process = launch("-n", "3", "--", "stay", how)
+    process = launch("-n", "3", do=f"stay {how}")
     output, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
     assert output.count("heard 15") == 2
@@ -124,14 +129,22 @@ def test_one_failure_ends_all(launch, how, code):
 
 
 def test_workers_that_dont_listen_are_killed(launch):
-    process = launch("-n", "2", "--grace=1", "--", "stay", "deaf", "fail0")
+    process = launch("-n", "2", "--grace=1", do="stay deaf fail0")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 3
     assert_gone(told(output))
 
 
+def test_a_silent_worker_is_named_and_killed(launch):
+    process = launch("-n", "2", "--grace=600", do="stay deaf accuse0")
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "local.sh: worker 1 (host pc) fell silent; the others are told to stop\n" in errors
+    assert_gone(told(output))
+
+
 def test_a_stopped_worker_is_woken_to_end(launch):
-    process = launch("-n", "2", "--grace=600", "--", "stay")
+    process = launch("-n", "2", "--grace=600", do="stay")
     rows = read_told(process, 2)
     os.kill(rows[0]["pid"], signal.SIGSTOP)
     os.kill(rows[1]["pid"], signal.SIGKILL)
@@ -143,7 +156,7 @@ def test_a_stopped_worker_is_woken_to_end(launch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
 def test_a_signal_reaches_all(launch, number):
-    process = launch("-n", "2", "--", "stay")
+    process = launch("-n", "2", do="stay")
     rows = read_told(process, 2)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
@@ -154,7 +167,7 @@ def test_a_signal_reaches_all(launch, number):
 
 def test_a_third_interrupt_ends_at_once(launch):
     """The second one is the workers' own: they leave, but not in the middle of a save."""
-    process = launch("-n", "2", "--", "stay", "deaf")
+    process = launch("-n", "2", do="stay deaf")
     rows = read_told(process, 2)
     heard = ""
     for presses in (1, 2):
@@ -175,6 +188,7 @@ def test_a_third_interrupt_ends_at_once(launch):
         (["-n2", "--grace=-1"], 2, "--grace=-1.0: give seconds, 0 or more"),
         (["-n99999"], 1, "local.sh: the workers can't be started: no 99999 free ports from 15000 "
          "to 32000"),
+        (["-n2", "--", "--nonsense=3"], 2, "--nonsense: no such flag; --help lists the flags"),
     ],
 )  # fmt: skip
 def test_wrong_use(launch, arguments, code, said):

@@ -175,7 +175,8 @@ def test_fewer_nodes_than_wanted(slurm, least, ends):
     code, said = slurm.run(*tries, MNIST_DIST_MIN_NODES=least)
     assert (code, f"train.slurm: {ends}" in said) == (1 if ends == "requeued" else 0, True)
     assert bool(slurm.called("scontrol requeue 7")) == (ends == "requeued")
-    assert ("1 workers can be started here, 2 are wanted" in said) == (ends == "requeued")
+    too_few = "1 worker(s) can be started here, at least 2 are needed"
+    assert (too_few in said) == (ends == "requeued")
 
 
 def test_shards_choose_the_number_of_nodes(slurm):
@@ -276,7 +277,7 @@ def test_a_standby_that_cant_requeue_cancels_the_job(slurm, least, refused_by):
     wait_for("the end of the job", lambda: slurm.called("scancel 7"), 30)
     assert slurm.called("scontrol requeue 7") == ["scontrol requeue 7"] * (refused_by == "site")
     assert ("train.slurm: finished\n" in slurm.said) == (not least)
-    assert ("2 workers can be started here, 3 are wanted" in slurm.said) == bool(least)
+    assert ("2 worker(s) can be started here, at least 3 are needed" in slurm.said) == bool(least)
     assert ("submit the same again with MNIST_DIST_RUN_DIR=" in slurm.said) == bool(least)
 
 

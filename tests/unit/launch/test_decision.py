@@ -30,7 +30,7 @@ def table(text):
     raise AssertionError("no such table")
 
 
-FEW = "{} workers can be started here, {} are wanted"
+FEW = "{} worker(s) can be started here, at least {} are needed"
 LATE = "9 s are left of the time limit"
 REFUSED = "another try would be refused, too"
 TRIED = "{} restarts brought no newer checkpoint"

@@ -6,12 +6,15 @@ import pytest
 
 from mnist_dist.errors import ToldToStop
 from mnist_dist.launch import supervisor
+from mnist_dist.launch.accusation import accusation
 from mnist_dist.launch.supervisor import Rules, supervise
 from mnist_dist.launch.workers import Workers
 
 
 class Ended:
     """A worker that has ended."""
+
+    accused = None
 
     def __init__(self, host, code, lost_code=255):
         self.host, self.lost_code, self._code = host, lost_code, code
@@ -134,6 +137,33 @@ def test_a_signal_while_it_looks_for_hosts_ends_it(workers, steps, number, error
     with pytest.raises(error):
         supervise(workers, script, Rules("test", 3))
     assert script.started == ["ab"] * tries
+
+
+class Hung(Ended):
+    """A worker that runs until it is killed."""
+
+    def __init__(self, host):
+        super().__init__(host, None, lost_code=None)
+
+    def kill(self):
+        self._code = -9
+
+
+def test_a_hung_worker_is_named_and_not_the_one_that_noticed(workers, steps, capsys, monkeypatch):
+    """It is killed at once, not after the grace."""
+    monkeypatch.setattr("mnist_dist.launch.workers.KNOWN_S", 0.0)
+    noticed = Ended("a", 1)
+    noticed.accused = accusation("step 7: worker 1 (host pc) fell silent 8 s ago, at step 6")
+    patient = Workers("test", 5.0)
+    tries = iter([[noticed, Hung("b")], [Ended("a", 0), Ended("b", 0)]])
+    script = Script([])
+    script.start = lambda hosts: next(tries)
+    script.hosts = lambda again: ["a", "b"]
+    assert supervise(patient, script, Rules("test", 3)) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "test: worker 1 (host pc) fell silent; the others are told to stop",
+        "test: worker 1 (b) silent: starts again from step 10",
+    ]
 
 
 def test_a_host_left_out_is_named(workers, steps, capsys):
