@@ -1,15 +1,16 @@
 """One MNIST training program for any cluster."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a command must soon reach exits.begin, and Ctrl-C before that is a traceback
+    from pathlib import Path
+
     from mnist_dist.use.model import Model
 
 __version__ = "0.1.0"
 
 
-def load(run_dir: str | Path, tta: bool = False) -> "Model":
+def load(run_dir: "str | Path", tta: bool = False) -> "Model":
     """Loads a run's trained network: `load(RUN_DIR).predict(images)`.
 
     Args:

@@ -80,8 +80,13 @@ class Meeting:
         found: list[Any] | None = self.exchange(value, _first_difference, timeout_s)
         return found
 
-    def fail(self, message: str, usage: bool = False) -> None:
-        """Tells the others why this worker ends; they end, too."""
+    def fail(self, message: str, usage: bool) -> None:
+        """Tells the others why this worker ends; they end, too.
+
+        Args:
+            message: the cause, one line.
+            usage: whether wrong input is the cause, for their exit code.
+        """
         self._loop.run(self._group.fail(message, EXIT_USAGE if usage else EXIT_FAILED))
 
     def wait_for_cause(self, seconds: float) -> None:
