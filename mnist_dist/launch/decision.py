@@ -153,7 +153,8 @@ def decide(now: Situation) -> Decision:
     if now.stop_requested:
         return chosen(Action.REQUEUE, "asked to stop")
     if tries > now.max_restarts:
-        return chosen(Action.GIVE_UP, f"{now.max_restarts} restarts brought no newer checkpoint")
+        tried = f"{now.max_restarts} restart{'s' * (now.max_restarts != 1)}"
+        return chosen(Action.GIVE_UP, f"{tried} brought no newer checkpoint")
     if now.time_left_s < now.least_time_s:
         return chosen(Action.REQUEUE, f"{now.time_left_s:.0f} s are left of the time limit")
     usable = tuple(host for host in now.hosts if losses[host] < MOST_KILLS) or tuple(now.hosts)

@@ -96,16 +96,15 @@ def supervise(workers: Workers, starter: Starter, rules: Rules) -> int:
         )
         if decided.action is not Action.AGAIN:
             if decided.action is Action.GIVE_UP:
-                _say(
-                    rules,
-                    f"{decided.reason}: not started again; the newest checkpoint is of step {step}",
-                )
+                left = f"the newest checkpoint is of step {step}" if step else "nothing was saved"
+                _say(rules, f"{decided.reason}: not started again; {left}")
             return code
         tries, losses, hosts = decided.tries, decided.losses, list(decided.hosts)
         counted = f", try {tries} of {rules.max_restarts} without progress" if tries else ""
         changed = f" on {len(hosts)} worker(s)" if len(hosts) != len(started) else ""
         idle = f"; {_unused(decided.idle, losses)}" if decided.idle else ""
-        _say(rules, f"{decided.reason}: starts again{changed} from step {step}{counted}{idle}")
+        place = f"from step {step}" if step else "from the beginning"
+        _say(rules, f"{decided.reason}: starts again{changed} {place}{counted}{idle}")
 
 
 def _unused(hosts: Sequence[str], losses: Mapping[str, int]) -> str:

@@ -218,7 +218,7 @@ def test_the_minimum_is_at_most_what_shards_allow(submit, stand_in):
     flags = ["--shards=2", "--virtual_devices=2"]
     job = submit(["--nodes=2"], flags=flags, MAX_RESTARTS="1", **environment).wait("FAILED")
     assert "trains on n1; idle: n2 (--shards=2)" in job.log
-    assert "1 restarts brought no newer checkpoint (MAX_RESTARTS)" in job.log
+    assert "1 restart brought no newer checkpoint (MAX_RESTARTS)" in job.log
     assert "are needed" not in job.log
 
 

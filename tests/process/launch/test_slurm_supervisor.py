@@ -138,7 +138,7 @@ def test_two_hosts_that_differ_both_go_on_if_there_is_no_other(slurm):
     nodes = {"SLURM_JOB_NODELIST": "n[1-2]", "MAX_RESTARTS": "1"}
     code, said = slurm.run(UNDECIDED, UNDECIDED, flags=["--shards=2"], **nodes)
     assert (code, slurm.tried) == (76, ["n1 n2", "n1 n2"])
-    assert "ended with exit code 76: 1 restarts brought no newer checkpoint" in said
+    assert "ended with exit code 76: 1 restart brought no newer checkpoint" in said
 
 
 def test_idle_nodes_are_left_out_or_not_needed(slurm):
@@ -188,7 +188,7 @@ def test_shards_choose_the_number_of_nodes(slurm):
 def test_restarts_without_progress_are_bounded_and_counted_in_the_runs_folder(slurm):
     code, said = slurm.run({"0": 1}, {"0": 1}, MAX_RESTARTS="1")
     assert code == 1
-    assert "1 restarts brought no newer checkpoint (MAX_RESTARTS)\n" in said
+    assert "1 restart brought no newer checkpoint (MAX_RESTARTS)\n" in said
     assert not slurm.called("scontrol requeue")
     record = json.loads((slurm.folder / "runs/job-7/checkpoints/attempts.json").read_text())
     assert record == {"job": "7", "step": 0, "tries": 2}

@@ -110,7 +110,17 @@ def test_no_progress_ends_it(workers, monkeypatch, capsys):
     script = Script(["a"] * 9, *[[1]] * 9)
     assert supervise(workers, script, Rules("test", 2)) == 1
     assert script.started == ["a"] * 3
-    assert "2 restarts brought no newer checkpoint: not started again" in capsys.readouterr().err
+    said = "test: 2 restarts brought no newer checkpoint: not started again; "
+    assert f"{said}the newest checkpoint is of step 7\n" in capsys.readouterr().err
+
+
+def test_nothing_saved_at_all(workers, monkeypatch, capsys):
+    monkeypatch.setattr(supervisor, "_newest_step", lambda folder: 0)
+    assert supervise(workers, Script(["a"] * 3, *[[1]] * 2), Rules("test", 1)) == 1
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "test: worker 0 (a) failed: starts again from the beginning, try 1 of 1 without progress",
+        "test: 1 restart brought no newer checkpoint: not started again; nothing was saved",
+    ]
 
 
 def test_fewer_hosts_are_said(workers, steps, capsys):
