@@ -1,4 +1,4 @@
-"""Starts N workers on this machine and ends with them: launch/local.sh."""
+"""Starts N workers on this machine, and ends when they have ended: launch/local.sh."""
 
 from mnist_dist import exits
 
@@ -23,8 +23,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _command(argv: Sequence[str]) -> int:
-    parser = command.parser("launch/local.sh", __doc__)
-    parser.add_argument("-n", "--workers", type=int, required=True, help="how many")
+    parser = command.parser(
+        "launch/local.sh", __doc__, "-n 4 --restarts=3 -- --epochs=1 --run_dir=runs/four"
+    )
+    parser.add_argument("-n", "--workers", type=int, required=True, help="number of workers")
     given = parser.parse_args(argv)
     if given.workers < 1:
         raise UsageError(f"-n {given.workers}: give 1 or more workers")

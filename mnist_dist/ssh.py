@@ -1,7 +1,8 @@
-"""Starts a worker on each of several hosts by ssh, and ends with them: launch/ssh.sh.
+"""Starts a worker on each of several hosts by ssh, and ends when all have ended: launch/ssh.sh.
 
-The hosts are those of --hosts, --hostfile, or the job of PBS, LSF or Grid Engine that this is in.
-They share the folder of this command and --run_dir, and ssh reaches them without a password.
+The hosts are those of --hosts, of --hostfile, or of the job of PBS, LSF or Grid Engine in which the
+command is started. They must share the current folder and --run_dir, and ssh must reach them
+without a password.
 """
 
 from mnist_dist import exits
@@ -32,9 +33,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _command(argv: Sequence[str]) -> int:
-    parser = command.parser("launch/ssh.sh", __doc__)
-    parser.add_argument("--hosts", help="such as n1,n2 or n[1-4]; n1:2 for two workers on n1")
-    parser.add_argument("--hostfile", help="a host a line; slots=2 for two workers")
+    parser = command.parser(
+        "launch/ssh.sh", __doc__, "--hosts=n1,n2 --restarts=3 -- --epochs=1 --run_dir=/shared/run"
+    )
+    parser.add_argument(
+        "--hosts", help="names, such as n1,n2 or n[1-4]; n1:2 stands for two workers on n1"
+    )
+    parser.add_argument(
+        "--hostfile", metavar="FILE", help="a host on each line; slots=2 stands for two workers"
+    )
     given = parser.parse_args(argv)
     command.checked(given)
     listed = _hosts(given.hosts, given.hostfile)

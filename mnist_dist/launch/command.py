@@ -17,39 +17,44 @@ TOOL_FLAGS = {"doctor": ("json", "burn_in"), "bench": ("json", "png", "seconds")
 """Flags of a tool beside those of the trainer."""
 
 
-def parser(script: str, description: str | None) -> Parser:
+def parser(script: str, description: str | None, example: str) -> Parser:
     """Returns a parser of the arguments that both have.
 
     Args:
         script: its path, for messages.
         description: the help's text.
+        example: arguments of it, for the help.
     """
     made = Parser(
         script,
         description,
+        f"example:\n  {script} {example}",
         advice="--help lists the arguments; give the flags of a run after --",
     )
     made.add_argument(
         "--grace",
         type=float,
         default=GRACE_S,
-        help=f"seconds for the others to end when one failed (default {GRACE_S:g})",
+        metavar="SECONDS",
+        help="when a worker has failed, the others are told to stop, and killed after this time "
+        f"(default {GRACE_S:g})",
     )
     made.add_argument(
         "--restarts",
         type=int,
         default=0,
-        help="start all again from the newest checkpoint after a failure, so many times in a row "
-        "without a newer one (default 0)",
+        metavar="NUMBER",
+        help="after a failure start all workers again from the newest checkpoint; give up after so "
+        "many restarts in a row without a newer checkpoint (default 0)",
     )
     made.add_argument(
         "-m",
         "--module",
         default="train",
         choices=("train", "doctor", "bench"),
-        help="what each of them runs: mnist_dist.train, or another",
+        help="the command that each worker runs (default train)",
     )
-    made.add_argument("flags", nargs="*", type=str, help="after --: flags of mnist_dist.train")
+    made.add_argument("flags", nargs="*", type=str, help="after --: flags of that command")
     return made
 
 
