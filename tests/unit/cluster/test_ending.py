@@ -5,7 +5,7 @@ import select
 
 import pytest
 
-from tests.unit.cluster.meeting import Worker, addresses
+from tests.unit.cluster.meeting import addresses
 
 
 def closed_pipe():
@@ -30,10 +30,10 @@ def full_pipe():
 @pytest.mark.parametrize(
     "stderr", [lambda: [os.open("/dev/full", os.O_WRONLY)], closed_pipe, full_pipe]
 )
-def test_standard_error_cannot_be_written(stderr, lost):
+def test_standard_error_cannot_be_written(start, stderr, lost):
     workers, handles = addresses(2), stderr()
-    here = Worker(workers, 1 - lost, stderr=handles[0])
-    there = Worker(workers, lost)
+    here = start(workers, 1 - lost, stderr=handles[0])
+    there = start(workers, lost)
     for worker in (here, there):
         assert worker.heard() == {"met": workers}
     there.process.kill()
@@ -44,10 +44,10 @@ def test_standard_error_cannot_be_written(stderr, lost):
         os.close(handle)
 
 
-def test_worker_0_leaves_last():
+def test_worker_0_leaves_last(start):
     """TensorFlow's service for all of them is in its process."""
     workers = addresses(3)
-    first, *others = [Worker(workers, rank) for rank in range(3)]
+    first, *others = [start(workers, rank) for rank in range(3)]
     for worker in (first, *others):
         assert worker.heard() == {"met": workers}
     first.tell("goodbye")

@@ -14,23 +14,8 @@ import pytest
 from mnist_dist.cluster import ports
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.errors import UsageError
-from tests.unit.cluster.meeting import Worker, addresses, free_ports
+from tests.unit.cluster.meeting import addresses, free_ports
 from tests.waiting import wait_for
-
-
-@pytest.fixture
-def start():
-    """Starts workers, and ends those that a failed test left."""
-    started = []
-
-    def go(workers, rank, **changes):
-        started.append(Worker(workers, rank, **changes))
-        return started[-1]
-
-    yield go
-    for worker in started:
-        worker.process.kill()
-        worker.process.communicate()
 
 
 @contextlib.contextmanager
