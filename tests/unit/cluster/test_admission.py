@@ -30,6 +30,22 @@ def test_the_address_of_worker_0(master, own, expected):
     assert admission.addresses == (expected, "192.168.0.2:15000", "192.168.0.3:15000")
 
 
+def test_workers_of_worker_0s_host_come_by_loopback_and_get_its_address():
+    """Though they are the majority."""
+    topology = Topology(("10.0.0.1:29500", "", "", ""), 0, "rank", "token")
+    admission = Admission(topology, handshake(0, "10.0.0.1:29500"), None)
+    for rank, host in ((1, "127.0.0.1"), (2, "127.0.0.1"), (3, "192.168.0.3")):
+        admission.handshakes[rank] = handshake(rank, f"{host}:{15000 + rank}")
+        own = "192.168.0.1" if rank == 3 else host
+        admission.peers[rank] = SimpleNamespace(host=host, own_host=own)
+    assert admission.addresses == (
+        "192.168.0.1:29500",
+        "192.168.0.1:15001",
+        "192.168.0.1:15002",
+        "192.168.0.3:15003",
+    )
+
+
 @pytest.mark.parametrize(("size", "more"), [(9, ""), (12, " and 3 more")])
 def test_the_missing_are_named_as_far_as_they_fit_in_a_line(size, more):
     workers = tuple(f"n{rank}:1" for rank in range(size))
