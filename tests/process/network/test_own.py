@@ -36,8 +36,34 @@ def data(tmp_path_factory):
     return folder
 
 
-def flags(data, name, *more):
-    path = NETWORKS / f"{name}.py:{name}"
+SMALLER = {
+    "vit": {"WIDTH, HEADS, DEPTH = 7, 64, 4, 4\n": "WIDTH, HEADS, DEPTH = 7, 32, 2, 2\n"},
+    "resnet": {
+        "STAGES = (16, 32, 64)\n": "STAGES = (8, 16)\n",
+        "        x = block(x, filters, stride=1)\n": "",
+    },
+}
+"""Lines of the files in docs/networks, and what makes the networks smaller.
+
+All kinds of layers remain, two blocks, and in resnet a shortcut with a convolution.
+"""
+
+
+@pytest.fixture(scope="module")
+def small_networks(tmp_path_factory):
+    """A folder with the files of docs/networks in the smaller sizes."""
+    folder = tmp_path_factory.mktemp("networks")
+    for name, lines in SMALLER.items():
+        text = (NETWORKS / f"{name}.py").read_text()
+        for line, smaller in lines.items():
+            assert text.count(line) == 1
+            text = text.replace(line, smaller)
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+def flags(data, name, *more, networks=NETWORKS):
+    path = networks / f"{name}.py:{name}"
     return (
         *("--no_gpu", f"--network={path}", f"--data_dir={data}", "--validation_size=0"),
         *("--batch_size=50", "--optimizer=adam", "--log_interval=1", "--max_steps=14", *more),
@@ -45,13 +71,13 @@ def flags(data, name, *more):
 
 
 @pytest.mark.parametrize("name", ["vit", "resnet"])
-def test_the_same_bits_on_any_number_of_replicas(data, tmp_path, name):
+def test_the_same_bits_on_any_number_of_replicas(data, small_networks, tmp_path, name):
     """With shards: one replica alone, and four, stopped after an epoch, resumed on two workers.
 
     50 images are uneven over 4 shards.
     """
     assert (NETWORKS / f"{name}.py").read_text().count("\n") < 100
-    given = flags(data, name, "--shards=4")
+    given = flags(data, name, "--shards=4", networks=small_networks)
     (tmp_path / "one").mkdir()
     (tmp_path / "several").mkdir()
     one = train(tmp_path / "one", *given)
@@ -97,9 +123,9 @@ def test_from_the_folder_alone(trainer, data, tmp_path, name):
     assert "network_file: " in again.refused()
 
 
-def test_replicas_share_batch_statistics(data, tmp_path):
+def test_replicas_share_batch_statistics(data, small_networks, tmp_path):
     """In float64, without shards: the curve of one replica, with normalisation over both."""
-    common = flags(data, "resnet", "--precision=float64")
+    common = flags(data, "resnet", "--precision=float64", networks=small_networks)
     cases = {"one": (*common,), "two": (*common, "--virtual_devices=2")}
     one, two = (train(tmp_path / n, *f) for n, f in cases.items() if not (tmp_path / n).mkdir())
     assert one.code == two.code == 0, one.err + two.err
