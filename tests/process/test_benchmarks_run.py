@@ -9,13 +9,25 @@ import sys
 import pytest
 
 from benchmarks import checks
+from tests import warm
 from tests.process.trainer import DEADLINE_S, ROOT, environment
+
+FORKED = """
+import subprocess
+from tests import warm
+subprocess.Popen = warm.Popen
+"""
+"""Before a program: Python's processes that it starts find TensorFlow imported."""
+
+RUN = f"{FORKED}import sys; from benchmarks.run import main; sys.exit(main(sys.argv[1:]))"
 
 
 def test_a_quick_step(tmp_path):
     """Real contestants agree on the first losses and have their turns."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.run", "step", "--quick", f"--out={tmp_path}"],
+    command = [sys.executable, "-c", RUN, "step", "--quick", f"--out={tmp_path}"]
+    warm.server(command)  # in this process, so that the command finds it
+    done = warm.run(
+        command,
         **{"capture_output": True, "text": True, "cwd": ROOT, "timeout": DEADLINE_S},
         env=environment(),
     )
@@ -59,8 +71,10 @@ def assert_recoveries(said, how, number):
     return seconds
 
 
-def test_the_prices_of_checks_on_two_workers(tmp_path):
-    given = argparse.Namespace(workers=2, steps=110, batch_size=64, shards=2, virtual_devices=0)
+def test_the_prices_of_checks_on_two_workers(tmp_path, monkeypatch):
+    warm.server([])
+    monkeypatch.setattr(checks, "WORKERS", FORKED + checks.WORKERS)
+    given = argparse.Namespace(workers=2, steps=110, batch_size=8, shards=2, virtual_devices=0)
     found = checks.measured(given, 10, tmp_path / "run")
     assert len(found["saved_s"]) == len(found["compared_s"]) == 1
     cells = checks.row(given, [[found]] * len(checks.INTERVALS))

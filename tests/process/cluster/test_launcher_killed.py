@@ -41,9 +41,10 @@ class Launched:
         process: the launcher.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, data):
         self.folder = folder
-        flags = (*SMALL, "--epochs=100", "--batch_size=512", "--checkpoint_every_steps=60")
+        flags = (*SMALL, f"--data_dir={data}", "--validation_size=500", "--epochs=1000")
+        flags += ("--batch_size=16", "--checkpoint_every_steps=60")
         self.process = subprocess.Popen(
             [sys.executable, "-u", "-m", "mnist_dist.local", "-n", "2", "--", *flags,
              f"--run_dir={folder}"],
@@ -87,8 +88,8 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_no_process_is_left(tmp_path, moment):
-    launched = Launched(tmp_path / "run")
+def test_no_process_is_left(subset, tmp_path, moment):
+    launched = Launched(tmp_path / "run", subset)
     try:
         MOMENTS[moment](launched)
         workers = launched.workers()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_dist.data import sources
+from tests import warm
 from tests.waiting import wait_for
 
 PREPARE = (sys.executable, "-m", "mnist_dist.data.prepare")
@@ -36,7 +37,7 @@ def expected(split):
 def test_plain_tfds_reads_it(subset, tmp_path):
     """All images with their labels; also where it was stopped with -9 while it wrote MNIST."""
     command = [*PREPARE, f"--data_dir={tmp_path}"]
-    process = subprocess.Popen(command)
+    process = warm.Popen(command)
     try:
         files = ".preparing-*/**/*tfrecord*"
         wait_for("a file", lambda: any(tmp_path.glob(files)) or process.poll() is not None, 300)
@@ -53,7 +54,7 @@ def test_plain_tfds_reads_it(subset, tmp_path):
     assert done.stdout == f"Prepared {place}\n"
     assert not done.stderr
     plain = [sys.executable, "-c", PLAIN, "mnist", tmp_path]
-    read = subprocess.run(plain, capture_output=True, text=True, timeout=300)
+    read = warm.run(plain, capture_output=True, text=True, timeout=300)
     assert read.returncode == 0, read.stderr
     data = sources.load(str(subset), "", 0)
     found = json.loads(read.stdout.splitlines()[-1])

@@ -23,6 +23,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from mnist_dist.demo import server
+from tests import warm
 
 DRAWN = Path(__file__).parents[2] / "handwriting"
 BROWSER = """
@@ -43,7 +44,7 @@ def trained(tmp_path_factory):
     (folder / "names.txt").write_text("\n".join(NAMES))
     command = [sys.executable, "-m", "mnist_dist.train", "--no_gpu", *flags, *recipe]
     command.append(f"--class_names={folder}/names.txt")
-    done = subprocess.run([*command, "--epochs=1", f"--run_dir={folder}"], capture_output=True)
+    done = warm.run([*command, "--epochs=1", f"--run_dir={folder}"], capture_output=True)
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests import warm
+
 CODE = """
 import json, os, sys
 from mnist_dist.devices import tensorflow_private
@@ -57,7 +59,7 @@ assert tensorflow_private.is_worker()
 @pytest.mark.parametrize("onednn", ["0", "1"])
 def test_onednn(onednn, monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
-    check("oneDNN is reported as the environment sets it")
+    check("oneDNN is reported as the environment sets it", run=subprocess.run)
 
 
 @pytest.mark.parametrize("name", list(CHECKS)[1:])
@@ -65,7 +67,7 @@ def test_each_use(name):
     check(name)
 
 
-def check(name):
+def check(name, run=warm.run):
     command = [sys.executable, "-c", CODE + CHECKS[name]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mnist_dist.data import idx, sources
+from tests import warm
 from tests.process.trainer import environment
 
 PAGE = Path(__file__).parents[3] / "docs/use.md"
@@ -120,7 +120,7 @@ def exported(trainer, runs, images, tmp_path_factory):
         lines[name] = done.out.splitlines()
     np.save(place / "images.npy", images)
     folders = [place / name / "1" for name in runs]
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", ELSEWHERE, place / "images.npy", *folders],
         **{"capture_output": True, "text": True, "cwd": place, "timeout": 240},
         env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
@@ -169,7 +169,7 @@ def test_every_loader_gives_the_checkpoints_answers(trainer, exported, reader, i
     folder = exported[0][0]
     argv = [sys.executable, "-c", LOADERS, folder, folder.parents[1] / "images.npy"]
     where = {"capture_output": True, "text": True, "timeout": 240, "cwd": folder}
-    done = subprocess.run(argv, **where, env=environment(TF_CPP_MIN_LOG_LEVEL="3"))
+    done = warm.run(argv, **where, env=environment(TF_CPP_MIN_LOG_LEVEL="3"))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found.pop("floats refused") == [True] * 3
@@ -189,7 +189,7 @@ def test_saved_model_cli(trainer, exported, reader, images, tmp_path):
     argv = ["run", "--dir", exported[0][0], "--tag_set", "serve", "--outdir", tmp_path]
     argv += ["--signature_def", "serving_default", "--inputs", f"images={tmp_path}/seven.npy"]
     module = "tensorflow.python.tools.saved_model_cli"
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-m", module, *argv],
         **{"capture_output": True, "text": True, "timeout": 240},
         env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
@@ -263,7 +263,7 @@ def test_the_pages_examples(exported, rich, reader, images, tmp_path):
     ]
     Image.open(HANDWRITING / "3-shadow.jpg").save(tmp_path / "a.png")
     shutil.copy(HANDWRITING / "3-shadow.jpg", tmp_path / "b.jpg")
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-c", "\n".join(code)],
         **{"capture_output": True, "text": True, "timeout": 240, "cwd": tmp_path},
         env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
