@@ -20,8 +20,15 @@ from mnist_dist.launch.accusation import Accusation
 from mnist_dist.launch.decision import End, How, how
 
 POLL_S = 0.05
+MOST_NAMES = 8
 KNOWN_S = 2.0
 """The longest that a silent worker, which the others gave up, may take to end."""
+
+DONE_S = 180.0
+"""How long the others may take to end when one is done; then they are killed.
+
+Otherwise the launcher would wait forever for a worker whose connection hangs.
+"""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
@@ -153,7 +160,7 @@ class Workers:
         return How.FAILED if way is How.KILLED and rank != self._first_failed else way
 
     def _wait(self) -> None:
-        deadline = float("inf")
+        deadline, said = float("inf"), False
         while None in (codes := [worker.poll() for worker in self._workers]):
             failed = [rank for rank, code in enumerate(codes) if code]
             if failed and self._first_failed < 0:
@@ -163,7 +170,12 @@ class Workers:
             running = [rank for rank, code in enumerate(codes) if code is None]
             if self._accused and running == [self._accused.rank]:
                 deadline = min(deadline, time.monotonic() + KNOWN_S)
+            if 0 in codes and self._first_failed < 0:
+                deadline = min(deadline, time.monotonic() + DONE_S)
             if time.monotonic() > deadline or self._interrupts > 2:  # see training/stop.py
+                if running and not said:
+                    self._say(f"{self._names(running)} didn't end: killed")
+                    said = True
                 self._silent |= set(running)
                 for worker in self._workers:
                     worker.kill()
@@ -214,11 +226,16 @@ class Workers:
             end = f"on host {worker.host} was lost"
         elif code < 0:
             end = f"was ended by {signal.Signals(-code).name}"
-        print(
-            f"{self._launcher}: worker {rank} {end}; the others are told to stop",
-            file=sys.stderr,
-            flush=True,
-        )
+        self._say(f"worker {rank} {end}; the others are told to stop")
+
+    def _names(self, ranks: Sequence[int]) -> str:
+        """Workers for a message, the first few of many."""
+        listed = ", ".join(f"{rank} ({self._workers[rank].host})" for rank in ranks[:MOST_NAMES])
+        more = f" and {len(ranks) - MOST_NAMES} more" if len(ranks) > MOST_NAMES else ""
+        return f"worker{'s' * (len(ranks) > 1)} {listed}{more}"
+
+    def _say(self, text: str) -> None:
+        print(f"{self._launcher}: {text}", file=sys.stderr, flush=True)
 
 
 def exit_code(returncode: int) -> int:

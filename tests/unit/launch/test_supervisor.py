@@ -152,8 +152,8 @@ def test_a_signal_while_it_looks_for_hosts_ends_it(workers, steps, number, error
 class Hung(Ended):
     """A worker that runs until it is killed."""
 
-    def __init__(self, host):
-        super().__init__(host, None, lost_code=None)
+    def __init__(self, host, lost_code=None):
+        super().__init__(host, None, lost_code)
 
     def kill(self):
         self._code = -9
@@ -172,6 +172,23 @@ def test_a_hung_worker_is_named_and_not_the_one_that_noticed(workers, steps, cap
     assert supervise(patient, script, Rules("test", 3)) == 0
     assert capsys.readouterr().err.splitlines() == [
         "test: worker 1 (host pc) fell silent; the others are told to stop",
+        "test: worker 1 (b) didn't end: killed",
+        "test: worker 1 (b) silent: starts again from step 10",
+    ]
+
+
+def test_a_worker_that_never_ends_while_the_others_are_done_is_killed(
+    workers, steps, capsys, monkeypatch
+):
+    """Such as one whose connection hangs. The next try finds the run finished."""
+    monkeypatch.setattr("mnist_dist.launch.workers.DONE_S", 0.0)
+    tries = iter([[Ended("a", 0), Hung("b", 255)], [Ended("a", 0), Ended("b", 0)]])
+    script = Script([])
+    script.start = lambda hosts: next(tries)
+    script.hosts = lambda again: ["a", "b"]
+    assert supervise(workers, script, Rules("test", 3)) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "test: worker 1 (b) didn't end: killed",
         "test: worker 1 (b) silent: starts again from step 10",
     ]
 
