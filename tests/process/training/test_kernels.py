@@ -11,9 +11,7 @@ from collections import Counter
 
 import pytest
 
-from tests.process.trainer import SMALL
-
-RUN = (*SMALL, "--max_steps=2", "--log_interval=1", "--validation_size=500")
+RUN = ("--no_gpu", "--max_steps=2", "--log_interval=1")
 REWRITTEN = re.compile(r"^\[(\d)\].*rewrote node (\S+) with op MaxPoolGrad for Mkl", re.MULTILINE)
 POOLS = 2
 """Max-poolings of the network."""
@@ -24,10 +22,12 @@ POOLS = 2
     [(1, (), 1), (1, ("--virtual_devices=2",), 2), (2, (), 1)],
     ids=["alone", "devices", "workers"],
 )
-def test_gradients_of_max_pooling(subset, tmp_path, workers, flags, each):
-    local = (sys.executable, "-m", "mnist_dist.local", "-n", str(workers), "--")
+def test_gradients_of_max_pooling(tmp_path, workers, flags, each):
     done = subprocess.run(
-        [*local, *RUN, *flags, f"--data_dir={subset}", f"--run_dir={tmp_path}/run"],
+        [
+            *(sys.executable, "-m", "mnist_dist.local", "-n", str(workers), "--", *RUN, *flags),
+            f"--run_dir={tmp_path}/run",
+        ],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0", "TF_CPP_VMODULE": "mkl_layout_pass=1"},
         capture_output=True,
         text=True,
