@@ -224,8 +224,8 @@ class Workers:
             rank, end = self._accused.rank, f"(host {self._accused.host}) fell silent"
         elif code == worker.lost_code:
             end = f"on host {worker.host} was lost"
-        elif code < 0:
-            end = f"was ended by {signal.Signals(-code).name}"
+        elif exit_code(code) - 128 in set(signal.Signals):  # over ssh, too
+            end = f"was ended by {signal.Signals(exit_code(code) - 128).name}"
         self._say(f"worker {rank} {end}; the others are told to stop")
 
     def _names(self, ranks: Sequence[int]) -> str:

@@ -143,12 +143,15 @@ def test_the_hosts_of_a_scheduler_and_of_a_file(launch, tmp_path):
     assert [host for _, host, _ in rows(output)] == ["n3", "n1"]
 
 
-@pytest.mark.parametrize(("how", "code"), [("fail1", 3), ("die1", 137)])
-def test_one_failure_ends_all(launch, how, code):
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [("fail1", 3, "ended with exit code 3"), ("die1", 137, "was ended by SIGKILL")],
+)
+def test_one_failure_ends_all(launch, how, code, said):
     found, output = ended(launch("--hosts=n1,n2,n3", "--", "--run_dir=run", do=f"stay {how}"))
     assert found == code, output
     assert output.count("heard 15") == 2
-    assert f"ssh.sh: worker 1 ended with exit code {code}; the others are told to stop\n" in output
+    assert f"ssh.sh: worker 1 {said}; the others are told to stop\n" in output
     if how == "fail1":
         assert "[1 n2] it broke\n" in output
 

@@ -177,6 +177,12 @@ def test_a_hung_worker_is_named_and_not_the_one_that_noticed(workers, steps, cap
     ]
 
 
+@pytest.mark.parametrize("code", [-9, 137])
+def test_a_signal_is_named_over_ssh_too(workers, capsys, code):
+    assert workers.run(lambda: [Hung("a"), Ended("b", code)]) == 137
+    assert "test: worker 1 was ended by SIGKILL; the others " in capsys.readouterr().err
+
+
 def test_a_worker_that_never_ends_while_the_others_are_done_is_killed(
     workers, steps, capsys, monkeypatch
 ):
