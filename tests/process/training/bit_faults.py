@@ -158,6 +158,20 @@ def layer(fault):
 
 def images(fault):
     """A pixel of each image that a worker reads."""
+
+    def change(pixels, labels):
+        pixels[..., 14, 14, 0] ^= 64
+        return pixels, labels
+
+    _reading(fault, change)
+
+
+def labels(fault):
+    """Each label that a worker reads."""
+    _reading(fault, lambda pixels, labels: (pixels, (labels ^ 1).astype(labels.dtype)))
+
+
+def _reading(fault, change):
     from mnist_dist.data.pipeline import Trainset
 
     own, own_block = Trainset._gather, Trainset.block
@@ -169,26 +183,84 @@ def images(fault):
 
     def gather(self, rows):
         pixels, labels = own(self, rows)
-        if now[0]:
-            pixels[..., 14, 14, 0] ^= 64
-        return pixels, labels
+        return change(pixels, labels) if now[0] else (pixels, labels)
 
     Trainset._gather, Trainset.block = gather, block
 
 
-def in_graph(fault, tensor, step):
-    """The tensor with one bit flipped, when and where the fault strikes."""
+def dropout(fault):
+    """The random numbers of one replica."""
+    from mnist_dist.network.row_positions import RowPositions
+
+    own = RowPositions.uniform
+
+    def uniform(self, rows, columns, stream):
+        numbers = own(self, rows, columns, stream)
+        return in_graph(fault, numbers, None, lambda numbers: 1 - numbers)
+
+    RowPositions.uniform = uniform
+
+
+def statistics(fault):
+    """What one replica adds ("own") to the first sum of batch statistics, or "whole" receives."""
+    from mnist_dist.training.repeated import Totals
+
+    own = Totals._sum
+
+    def _sum(self, key, values):
+        first = key == ("forward", 0)
+        if first and fault.name == "own":
+            values = [in_graph(fault, value, None) for value in values]
+        found = own(self, key, values)
+        if first and fault.name == "whole":
+            found = self._sums[key] = in_graph(fault, found, None)
+        return found
+
+    Totals._sum = _sum
+
+
+def product(fault):
+    """A dense gradient that a replica computes at home from the factors of all."""
+    from mnist_dist.training.reduction import Factors
+
+    own = Factors.product
+    Factors.product = lambda self, dtype: in_graph(fault, own(self, dtype), None)
+
+
+def update(fault):
+    """The first variable's gradient after the sum, on one replica."""
+    from mnist_dist.training import replica, shards
+
+    own = replica.unscaling
+
+    def unscaling(loss_scale, settings):
+        unscaled = own(loss_scale, settings)
+
+        def changed(gradients):
+            first, *others = unscaled(gradients)
+            return [in_graph(fault, first, None), *others]
+
+        return changed
+
+    replica.unscaling = shards.unscaling = unscaling
+
+
+def in_graph(fault, tensor, step, change=None):
+    """The tensor with one bit flipped, or changed by `change`, when and where the fault strikes."""
     if not fault.here or (not fault.always and "cond" in tensor.graph.name):
         return tensor  # once: not in the computation that repeats it
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     due = tf.equal(replica, fault.replica)
     if step is not None:
         due &= step >= fault.step if fault.always else tf.equal(step, fault.step)
+    return tf.where(due, (change or _flipped_in_graph)(tensor), tensor)
+
+
+def _flipped_in_graph(tensor):
     words = tf.reshape(tf.bitcast(tensor, tf.int32), [-1])
     mask = tf.one_hot(tf.size(words) // 2, tf.size(words), int(BIT), 0, dtype=tf.int32)
     changed = tf.bitwise.bitwise_xor(words, mask)
-    changed = tf.reshape(tf.bitcast(changed, tensor.dtype), tf.shape(tensor))
-    return tf.where(due, changed, tensor)
+    return tf.reshape(tf.bitcast(changed, tensor.dtype), tf.shape(tensor))
 
 
 def main(description, arguments):

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 
@@ -12,12 +11,9 @@ import numpy as np
 import pytest
 
 from tests import warm
-from tests.process.trainer import ROOT, SMALL, Run, environment, folders
-from tests.unit.cluster.meeting import addresses
+from tests.process.trainer import ROOT, environment, folders
+from tests.process.training.faulty_runs import FAULTS, FLAGS, HOST, found, train
 
-FAULTS = str(ROOT / "tests/process/training/bit_faults.py")
-HOST = socket.gethostname()
-FLAGS = (*SMALL, "--validation_size=500", "--log_interval=1", "--steps_per_loop=4")
 SAVING = (*FLAGS, "--max_steps=40", "--checkpoint_every_steps=10", "--connect_timeout=100")
 
 
@@ -25,43 +21,10 @@ SAVING = (*FLAGS, "--max_steps=40", "--checkpoint_every_steps=10", "--connect_ti
 def run(subset, tmp_path):
     """Trains on workers and devices, with a fault or without; a Run for each worker."""
 
-    def trained(*flags, workers=1, fault=None, folder="run", devices=1):
-        place, started = tmp_path / folder, []
-        cluster = {"worker": addresses(workers)}
-        program = [FAULTS, json.dumps(fault)] if fault else ["-m", "mnist_dist.train"]
-        place.mkdir(exist_ok=True)
-        flags = [*flags, f"--virtual_devices={devices}", f"--data_dir={subset}"]
-        flags += [f"--checkpoint_dir={place}/ck", f"--output_dir={place}/out"]
-        for rank in range(workers):
-            task = {"cluster": cluster, "task": {"type": "worker", "index": rank}}
-            tf_config = {"TF_CONFIG": json.dumps(task)} if workers > 1 else {}
-            started.append(
-                warm.Popen(
-                    [sys.executable, *program, *flags],
-                    **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True},
-                    env=environment(
-                        PYTHONPATH=os.environ.get("PYTHONPATH", str(ROOT)), **tf_config
-                    ),
-                    cwd=ROOT,
-                )
-            )
-        try:
-            ends = [(one.communicate(timeout=150), one.returncode) for one in started]
-        finally:
-            for one in started:
-                one.kill()
-                one.wait()
-        return [Run(code, out, err, place) for (out, err), code in ends]
+    def trained(*flags, folder="run", **on):
+        return train(tmp_path / folder, subset, *flags, **on)
 
     return trained
-
-
-def found(runs, text, blamed):
-    """All workers ended with the same line, those to blame with their own exit code."""
-    for rank, one in enumerate(runs):
-        assert one.code == (76 if rank in blamed else 1), one.out + one.err
-        assert re.fullmatch(r"mnist_dist: [^\n]+\n", one.err), one.err
-        assert text in one.err
 
 
 @pytest.mark.parametrize(
