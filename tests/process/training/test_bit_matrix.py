@@ -1,6 +1,6 @@
 """Faults of every kind on many topologies: what is found when, and who is named.
 
-MNIST_DIST_BITS=whole runs all rows (15 minutes on two cores); otherwise a few do.
+MNIST_DIST_BITS=whole runs all rows (ten minutes on two cores); otherwise a few do.
 """
 
 import os
