@@ -58,7 +58,8 @@ def finish(loop: Loop, progress: Progress, facts: Facts) -> Result:
             events.predictions(lambda path: score.save(path, loop.data.test))
     result = _result(loop, progress, stopped, facts)
     if progress.bit_checks:
-        console.line(f"Comparisons of bits: {progress.bit_checks:,} checks, 0 differ.")
+        checks = "1 check" if progress.bit_checks == 1 else f"{progress.bit_checks:,} checks"
+        console.line(f"Comparisons of bits: {checks}, 0 differ.")
     console.line(f"weights_sha256: {result.weights_sha256}")
     if not finished or events.incomplete:
         events.result(result.as_dict())

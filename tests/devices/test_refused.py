@@ -26,7 +26,7 @@ CASES = {
         "--data_format=channels_first with --precision=mixed_float16"
     ),
     ("--shards=8", "--virtual_devices=3"): (
-        "--shards=8 over 3 replicas: each is to have as many shards; run on 1, 2, 4, 8"
+        "--shards=8 over 3 replicas: the shards can't be divided evenly; run on 1, 2, 4, 8"
     ),
     ("--shards=4", "--virtual_devices=4", "--accumulate_steps=2"): (
         "--accumulate_steps=2 with 1 of --shards=4 on each of 4 replicas"
