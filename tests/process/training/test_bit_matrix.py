@@ -72,7 +72,7 @@ def rows():
     yield "dropout", FROM_0, 4, 1, SHARDS, (6, "twice", last(4, 1))
     yield "dropout", {}, 2, 1, (), (6, "twice", last(2, 1))
     yield "statistics", {"name": "own"}, 2, 1, NORM, (6, "twice", last(2, 1))
-    yield "statistics", {"name": "whole"}, 3, 1, NORM, (10, "copies", last(3, 1))
+    yield "statistics", {"name": "whole"}, 3, 1, NORM, (6, "twice", last(3, 1))
     for workers, devices in ((3, 1), (1, 3)):
         on = workers, devices
         yield "product", FROM_0, *on, FACTORS, (10, "copies", last(*on))
