@@ -1,4 +1,4 @@
-"""How TensorFlow is imported: with oneDNN, without autotuning, matplotlib and start-up messages.
+"""How TensorFlow is imported: with oneDNN, without XLA's autotuning and start-up messages.
 
 TensorFlow prints some of these messages at any log level, so they are filtered out.
 """
@@ -43,8 +43,7 @@ def with_autotuning_off(given: str) -> str:
 def without_startup_messages(one_dnn: bool = True, wanted: bool = False) -> Iterator[None]:
     """Captures what is written to file descriptor 2 in the block, and drops start-up messages.
 
-    The other lines are written when the block ends, also if it fails. Import TensorFlow in the
-    block, and nothing that needs matplotlib.
+    The other lines are written when the block ends, also if it fails.
 
     Args:
         one_dnn: compute with oneDNN's kernels unless the environment says otherwise. TensorFlow
@@ -59,8 +58,7 @@ def without_startup_messages(one_dnn: bool = True, wanted: bool = False) -> Iter
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1" if one_dnn else "0")
     os.environ["XLA_FLAGS"] = with_autotuning_off(os.environ.get("XLA_FLAGS", ""))
     if wanted:
-        with _without_matplotlib():
-            yield
+        yield
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # this program reports failures itself
     sys.stderr.flush()
@@ -68,8 +66,7 @@ def without_startup_messages(one_dnn: bool = True, wanted: bool = False) -> Iter
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            with _without_matplotlib():
-                yield
+            yield
         finally:
             sys.stderr.flush()
             os.dup2(kept, 2)
@@ -78,22 +75,6 @@ def without_startup_messages(one_dnn: bool = True, wanted: bool = False) -> Iter
             for line in held.read().decode(errors="replace").splitlines():
                 if line and not START_UP_MESSAGE.match(line):
                     print(line, file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _without_matplotlib() -> Iterator[None]:
-    """Keeps Keras from importing matplotlib, which it does for functions that aren't used here.
-
-    That is an eighth of the time that it takes to import TensorFlow.
-    """
-    if "matplotlib" in sys.modules:
-        yield
-        return
-    sys.modules["matplotlib"] = None  # type: ignore[assignment]  # an import of it fails
-    try:
-        yield
-    finally:
-        del sys.modules["matplotlib"]
 
 
 def _check_address_space() -> None:
