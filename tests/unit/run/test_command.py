@@ -77,7 +77,7 @@ def test_an_empty_argument_isnt_the_current_folder(module, argv, name, capsys):
 
 
 def test_the_flags_of_a_launched_run_may_be_empty():
-    parser = command.parser("p", "")
+    parser = command.parser("p", "", "-- --no_gpu")
     assert parser.parse_args(["--", "--data_dir", ""]).flags == ["--data_dir", ""]
 
 
