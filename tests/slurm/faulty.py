@@ -12,10 +12,12 @@ def main(fault, arguments):
     if arguments[:2] != ["-m", "mnist_dist.train"]:
         os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
     sys.path[0] = os.getcwd()
+    from mnist_dist import exits
     from tests.process.training import bit_faults
 
-    return bit_faults.main(fault, arguments[2:])
+    # As the trainer ends: at once, before another signal to stop can end it with another code.
+    exits.end(lambda _: bit_faults.main(fault, arguments[2:]))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    main(sys.argv[1], sys.argv[2:])
