@@ -11,12 +11,11 @@ restarted run is sound.
 import json
 import os
 import socket
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from mnist_dist import train
+from mnist_dist import exits, train
 from mnist_dist.devices.startup_messages import without_startup_messages
 
 with without_startup_messages():
@@ -270,4 +269,4 @@ def main(description, arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    exits.end(lambda argv: main(argv[0], argv[1:]))
