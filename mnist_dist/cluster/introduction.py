@@ -47,7 +47,8 @@ class Introduction:
         self._topology, self._own, self._deadline = topology, own, deadline
         self._file, self._token = file, topology.token
         self._inbox = Inbox()
-        self._reached = ""  # the address at which worker 0 answered
+        self._reached = set[str]()  # addresses at which worker 0 or another worker answered
+        self._targets = reachability.targets(topology.num_workers, own.rank, topology.token)
         self._chief = topology.worker_name(0)
         self._advice = "look into its log, and whether this host can reach it"
         self._seen = f"{self._chief} did not answer; {self._advice}"
@@ -107,7 +108,7 @@ class Introduction:
             except UnicodeError as error:  # such as a label of over 63 characters
                 raise RunError(f"{self._own.name}: host '{host}' of worker 0: {error}") from error
             if peer is not None:
-                self._reached = join(host, port)
+                self._reached.add(join(host, port))
                 return peer, None
         return None, unknown
 
@@ -142,6 +143,9 @@ class Introduction:
         """
         actual: tuple[str, ...] | None = None
         more_s = reachability.TRY_S + MISFIT_S
+        early = asyncio.create_task(
+            reachability.try_early(self._topology.workers, self._targets, self._reached)
+        )
         try:
             while True:
                 message = await self._deadline.within(
@@ -150,6 +154,7 @@ class Introduction:
                 if "error" in message:
                     raise (UsageError if message.get("usage") else RunError)(str(message["error"]))
                 if "try" in message:
+                    early.cancel()
                     actual = addresses.read(message["try"], self._topology.workers)
                     failed = await self._failures(actual)
                     chief.send(messages.pack({"tried": failed}))
@@ -164,6 +169,8 @@ class Introduction:
                 f"{self._own.name}: {self._chief} left before all workers had met; "
                 "look into its log"
             ) from error
+        finally:
+            early.cancel()
 
     async def _introduce(
         self, host: str, port: int, connect_s: float, answer_s: float
@@ -207,10 +214,7 @@ class Introduction:
         peer.send(packed[sent:])
 
     async def _failures(self, actual: tuple[str, ...]) -> dict[int, str]:
-        own, topology = self._own.rank, self._topology
-        tried = reachability.targets(topology.num_workers, own, topology.token)
-        reached = {0} if actual[0] == self._reached else set[int]()
-        others = [rank for rank in tried if rank not in reached]
+        others = [rank for rank in self._targets if actual[rank] not in self._reached]
         return await self._deadline.within(
             reachability.failures(actual, others, self._deadline),
             "the other workers",

@@ -6,6 +6,7 @@ N (N - 1) connections.
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import socket
@@ -20,6 +21,7 @@ RANDOM = 2  # workers that each tries, beside its neighbours
 ATTEMPTS = 3
 ATTEMPT_S = 3.0
 PAUSE_S = 0.5  # between attempts, at most
+EARLY_S = 5.0  # until the first attempts of a worker that waits for late ones
 TRY_S = ATTEMPTS * (ATTEMPT_S + PAUSE_S) + 5.0  # for all workers together, names apart
 MOST_NAMES = 3
 
@@ -53,6 +55,24 @@ async def failures(
     """
     reasons = await asyncio.gather(*(_try(rank, addresses[rank], deadline) for rank in tried))
     return {rank: reason for rank, reason in zip(tried, reasons, strict=True) if reason}
+
+
+async def try_early(addresses: Sequence[str], tried: Collection[int], reached: set[str]) -> None:
+    """Tries to reach workers before all have come, so that late ones are all that is waited for.
+
+    It returns when all of them have been reached.
+
+    Args:
+        addresses: host:port by rank, or "" for one that isn't known yet.
+        tried: ranks.
+        reached: gets the addresses that have answered.
+    """
+    while left := [a for a in (addresses[rank] for rank in tried) if a and a not in reached]:
+        await asyncio.sleep(_jitter.uniform(1.0, 1.5) * EARLY_S)
+        for address in left:
+            with contextlib.suppress(OSError, UnicodeError):  # it may come later
+                (await connect(*split(address), ATTEMPT_S)).close()
+                reached.add(address)
 
 
 async def _try(rank: int, address: str, deadline: MeetingDeadline) -> str:

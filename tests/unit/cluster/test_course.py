@@ -8,6 +8,7 @@ import contextlib
 import json
 import socket
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from mnist_dist.cluster import admission, introduction, ports, reachability
 from mnist_dist.cluster.connecting import NO_ANSWER, connect
 from mnist_dist.cluster.deadline import MeetingDeadline
 from mnist_dist.cluster.handshake import Handshake, digest
-from mnist_dist.cluster.reachability import ATTEMPT_S, ATTEMPTS, PAUSE_S
+from mnist_dist.cluster.reachability import ATTEMPT_S, ATTEMPTS, PAUSE_S, targets
 from mnist_dist.cluster.rendezvous import rendezvous
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.errors import RunError, ToldToStop, UsageError
@@ -418,6 +419,35 @@ def test_a_dropped_attempt_is_made_again(monkeypatch):
         assert len(dropped) == 2  # worker 0 was reached by the introductions
 
     course(3, test)
+
+
+def test_for_a_late_worker_nothing_is_tried_again(monkeypatch):
+    """Those there have tried one another meanwhile."""
+    size, late, late_s, tried = 8, 5, 28.0, []
+
+    async def noted(host, port, timeout_s):
+        tried.append((now(), port))
+        return await connect(host, port, timeout_s)
+
+    monkeypatch.setattr(reachability, "connect", noted)
+    least = SimpleNamespace(uniform=lambda low, high: low)  # 5, 10, ... 25, 30 s
+    monkeypatch.setattr(reachability, "_jitter", least)
+
+    async def test(workers):
+        started = [workers.meets(rank) for rank in range(size) if rank != late]
+        await asyncio.sleep(late_s)
+        workers.listeners[late].listen(64)
+        await asyncio.gather(*started, workers.meets(late))
+        wanted = Counter(targets(size, 0, TOKEN))  # worker 0 begins when all are there
+        for rank in range(1, size):
+            wanted.update(set(targets(size, rank, TOKEN)) - {0} if rank == late else ())
+            wanted.update({late} & set(targets(size, rank, TOKEN)))
+        ranks = {int(address.split(":")[1]): rank for rank, address in enumerate(workers.addresses)}
+        assert Counter(ranks[port] for when, port in tried if when >= late_s) == wanted
+        early = {ranks[port] for when, port in tried if when < late_s}
+        assert early == set(range(1, size))
+
+    course(size, test, absent=(late,))
 
 
 class Chief:
