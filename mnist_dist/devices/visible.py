@@ -179,8 +179,8 @@ def _check_shards(wanted: Wanted, replicas: int) -> None:
     if wanted.shards % replicas:
         fit = [str(2**power) for power in range(wanted.shards.bit_length())]
         raise UsageError(
-            f"--shards={wanted.shards} over {replicas} replicas: the shards can't be divided evenly; "
-            f"run on {', '.join(fit)}, or give other --shards"
+            f"--shards={wanted.shards} over {replicas} replicas: the shards can't be divided "
+            f"evenly; run on {', '.join(fit)}, or give other --shards"
         )
     if wanted.shards // replicas % wanted.accumulate_steps:
         raise UsageError(
