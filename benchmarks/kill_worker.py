@@ -22,13 +22,13 @@ NODE = "SLURMD_NODENAME"
 """Tells the nodes of a SLURM apart that share one kernel, as those of the tests do."""
 
 
-def kill_worker(run_dir: str, number: int, signal_number: int = signal.SIGKILL) -> float | None:
+def kill_worker(run_dir: str, number: int, signal_name: str = "KILL") -> float | None:
     """Sends a worker of a run a signal.
 
     Args:
         run_dir: the run's folder, as given in the workers' --run_dir.
         number: of the worker among those on this host, by rank; modulo how many there are.
-        signal_number: SIGKILL; or SIGSTOP, after which it is silent but there.
+        signal_name: KILL; or STOP, after which it is silent but there.
 
     Returns:
         Seconds since 1970 at the signal; None if no worker of the run is on this host.
@@ -46,7 +46,7 @@ def kill_worker(run_dir: str, number: int, signal_number: int = signal.SIGKILL) 
         return None
     by_rank = sorted(ranks, key=lambda process: ranks[process])
     killed_at = time.time()
-    by_rank[number % len(by_rank)].send_signal(signal_number)
+    by_rank[number % len(by_rank)].send_signal(signal.Signals[f"SIG{signal_name}"])
     return killed_at
 
 
@@ -64,8 +64,7 @@ def is_worker(words: Sequence[str], run_dir: str) -> bool:
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     run_dir, number, *name = argv
-    chosen = signal.Signals[f"SIG{name[0]}"] if name else signal.SIGKILL
-    killed_at = kill_worker(run_dir, int(number), chosen)
+    killed_at = kill_worker(run_dir, int(number), *name)
     if killed_at is None:
         return 1
     print(killed_at)

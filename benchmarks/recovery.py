@@ -25,7 +25,6 @@ import os
 import random
 import re
 import shlex
-import signal
 import statistics
 import subprocess
 import sys
@@ -105,7 +104,7 @@ class Script:
             words = shlex.join(killing(self._run_dir, number, self._signal))
             command = f"cd {shlex.quote(str(ROOT))} && {words}"
             return killed_on_one([[*ssh, host, command] for host in in_turn(self._hosts, number)])
-        killed_at = kill_worker(str(self._run_dir), number, signal.Signals[f"SIG{self._signal}"])
+        killed_at = kill_worker(str(self._run_dir), number, self._signal)
         if killed_at is None:
             raise SystemExit(f"no worker of {self._run_dir} runs here")
         return killed_at

@@ -159,16 +159,22 @@ class Hung(Ended):
         self._code = -9
 
 
+def then_all_done(workers):
+    """Starts these workers on two hosts, and then two that end well."""
+    tries = iter([workers, [Ended("a", 0), Ended("b", 0)]])
+    script = Script([])
+    script.start = lambda hosts: next(tries)
+    script.hosts = lambda again: ["a", "b"]
+    return script
+
+
 def test_a_hung_worker_is_named_and_not_the_one_that_noticed(workers, steps, capsys, monkeypatch):
     """It is killed at once, not after the grace."""
     monkeypatch.setattr("mnist_dist.launch.workers.KNOWN_S", 0.0)
     noticed = Ended("a", 1)
     noticed.accused = accusation("step 7: worker 1 (host pc) fell silent 8 s ago, at step 6")
     patient = Workers("test", 5.0)
-    tries = iter([[noticed, Hung("b")], [Ended("a", 0), Ended("b", 0)]])
-    script = Script([])
-    script.start = lambda hosts: next(tries)
-    script.hosts = lambda again: ["a", "b"]
+    script = then_all_done([noticed, Hung("b")])
     assert supervise(patient, script, Rules("test", 3)) == 0
     assert capsys.readouterr().err.splitlines() == [
         "test: worker 1 (host pc) fell silent; the others are told to stop",
@@ -188,10 +194,7 @@ def test_a_worker_that_never_ends_while_the_others_are_done_is_killed(
 ):
     """Such as one whose connection hangs. The next try finds the run finished."""
     monkeypatch.setattr("mnist_dist.launch.workers.DONE_S", 0.0)
-    tries = iter([[Ended("a", 0), Hung("b", 255)], [Ended("a", 0), Ended("b", 0)]])
-    script = Script([])
-    script.start = lambda hosts: next(tries)
-    script.hosts = lambda again: ["a", "b"]
+    script = then_all_done([Ended("a", 0), Hung("b", 255)])
     assert supervise(workers, script, Rules("test", 3)) == 0
     assert capsys.readouterr().err.splitlines() == [
         "test: worker 1 (b) didn't end: killed",
