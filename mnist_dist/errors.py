@@ -1,5 +1,7 @@
 """The exceptions that end a command, and its exit codes."""
 
+from collections.abc import Sequence
+
 EXIT_FAILED = 1
 """A failure at run time: a peer lost, a disk full, a loss that is not finite."""
 
@@ -69,6 +71,12 @@ def shorten(given: object, most: int = 80) -> str:
     kept = _cut(str(given), most)
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
     return _cut("".join(shown), most)
+
+
+def listing(names: Sequence[str], most: int = 8) -> str:
+    """Names for a message, with commas between, the first `most` of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _cut(text: str, most: int) -> str:

@@ -4,12 +4,11 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE
+from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE, listing
 from mnist_dist.launch import slurm_job
 from mnist_dist.launch.decision import Action, Decision
 from mnist_dist.launch.slurm_job import Job, State, say
 
-MOST_NAMES = 8
 AGAIN_S = 5.0
 
 
@@ -111,6 +110,4 @@ def advise(job: Job, left_s: float, lead_s: float) -> None:
 
 def names(hosts: Sequence[str]) -> str:
     """Hosts for a message, each once, the first few of many."""
-    listed = list(dict.fromkeys(hosts))
-    more = f" and {len(listed) - MOST_NAMES} more" if len(listed) > MOST_NAMES else ""
-    return ", ".join(listed[:MOST_NAMES]) + more
+    return listing(list(dict.fromkeys(hosts)))

@@ -15,12 +15,12 @@ from mnist_dist.errors import (
     EXIT_WRONG_BITS,
     RunError,
     ToldToStop,
+    listing,
 )
 from mnist_dist.launch.accusation import Accusation
 from mnist_dist.launch.decision import End, How, how
 
 POLL_S = 0.05
-MOST_NAMES = 8
 KNOWN_S = 2.0
 """The longest that a silent worker, which the others gave up, may take to end."""
 
@@ -230,9 +230,8 @@ class Workers:
 
     def _names(self, ranks: Sequence[int]) -> str:
         """Workers for a message, the first few of many."""
-        listed = ", ".join(f"{rank} ({self._workers[rank].host})" for rank in ranks[:MOST_NAMES])
-        more = f" and {len(ranks) - MOST_NAMES} more" if len(ranks) > MOST_NAMES else ""
-        return f"worker{'s' * (len(ranks) > 1)} {listed}{more}"
+        listed = listing([f"{rank} ({self._workers[rank].host})" for rank in ranks])
+        return f"worker{'s' * (len(ranks) > 1)} {listed}"
 
     def _say(self, text: str) -> None:
         print(f"{self._launcher}: {text}", file=sys.stderr, flush=True)

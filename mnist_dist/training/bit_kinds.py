@@ -4,8 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-MOST_NAMED = 8
-"""Workers or replicas in a list of the log."""
+from mnist_dist.errors import listing
 
 
 class Scope(NamedTuple):
@@ -59,5 +58,4 @@ def _named(places: Sequence[tuple[int, str]], by_worker: bool) -> str:
         first = "worker " if len(names) == 1 else "workers "
     else:
         names, first = [f"worker {rank} {device}" for rank, device in places], ""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return first + ", ".join(names[:MOST_NAMED]) + more
+    return first + listing(names)
