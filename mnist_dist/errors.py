@@ -73,10 +73,10 @@ def shorten(given: object, most: int = 80) -> str:
     return _cut("".join(shown), most)
 
 
-def listing(names: Sequence[str], most: int = 8) -> str:
-    """Names for a message, with commas between, the first `most` of many."""
+def listing(names: Sequence[str], most: int = 8, separator: str = ", ") -> str:
+    """Names for a message, the first `most` of many."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return separator.join(names[:most]) + more
 
 
 def _cut(text: str, most: int) -> str:

@@ -10,13 +10,12 @@ from mnist_dist.cluster.deadline import Deadline, MeetingDeadline
 from mnist_dist.cluster.handshake import Handshake
 from mnist_dist.cluster.peer import WORKERS_BYTES, Peer
 from mnist_dist.cluster.topology import Topology
-from mnist_dist.errors import RunError, UsageError
+from mnist_dist.errors import RunError, UsageError, listing
 
 HANDSHAKE_S = 1.0  # from the connection to the whole handshake
 MOST_STRANGERS = 512  # connections without a handshake at one time
 DOUBLE_S = 0.5  # for an earlier connection of the same worker to turn out closed
 MISFIT_S = 3.0  # for the other workers to come and hear what is wrong
-MOST_NAMES = 8
 
 MET = messages.pack({"met": True})
 OTHER_RUN = messages.pack({"other": True})
@@ -104,9 +103,7 @@ class Admission:
         """Names the workers that haven't come."""
         everyone = range(self._topology.num_workers)
         missing = [rank for rank in everyone if rank not in self.handshakes]
-        names = ", ".join(map(self._topology.worker_name, missing[:MOST_NAMES]))
-        more = len(missing) - MOST_NAMES
-        return names + (f" and {more} more" if more > 0 else "")
+        return listing([self._topology.worker_name(rank) for rank in missing])
 
     def _drop(self, stranger: Peer) -> None:
         del self._strangers[stranger]

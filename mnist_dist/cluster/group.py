@@ -13,7 +13,7 @@ from typing import Any
 from mnist_dist.cluster import messages
 from mnist_dist.cluster.deadline import TICK_S, Clock, Deadline
 from mnist_dist.cluster.peer import Peer, send_to_all
-from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError
+from mnist_dist.errors import EXIT_FAILED, EXIT_USAGE, RunError, listing
 
 BEAT_S = 1.0
 BEATS_PER_S = 1000  # that worker 0 hears from all workers together, at most
@@ -21,7 +21,6 @@ BEATS_PER_TIMEOUT = 3
 BATCH = 64  # workers to which worker 0 sends a heartbeat at one time
 AFTER_S = 5.0  # that worker 0 gives up earlier than the others, since it knows who is missing
 PARTING_S = 1.0  # for the others to hear of a loss before this process ends
-MOST_NAMES = 8
 
 _jitter = random.SystemRandom()  # not the seeded generator, which belongs to the user
 
@@ -183,9 +182,7 @@ class Group:
             self._received.set_result(None)
 
     def _missing(self) -> str:
-        names = [peer.name for rank, peer in self._peers.items() if rank not in self._values]
-        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        return ", ".join(names[:MOST_NAMES]) + more
+        return listing([p.name for rank, p in self._peers.items() if rank not in self._values])
 
     def _on_close(self, peer: Peer, problem: str) -> None:
         if problem:

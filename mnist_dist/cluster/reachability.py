@@ -16,6 +16,7 @@ from mnist_dist.cluster.address import split
 from mnist_dist.cluster.connecting import NO_ANSWER, connect
 from mnist_dist.cluster.deadline import MeetingDeadline
 from mnist_dist.cluster.handshake import Handshake
+from mnist_dist.errors import listing
 
 RANDOM = 2  # workers that each tries, beside its neighbours
 ATTEMPTS = 3
@@ -124,12 +125,10 @@ def describe(
 
     target = max(by_target, key=likeliness)
     (first, reason), *rest = by_target[target].items()
-    also = [f"worker {rank}" for rank in by_target[target] if rank != first]
-    more = f" and {len(rest) - MOST_NAMES} more" if len(rest) > MOST_NAMES else ""
-    also_text = f", nor can {', '.join(also[:MOST_NAMES])}{more}" if also else ""
-    others = sorted(set(by_target) - {target})
-    other_text = f"; unreached too: worker {', '.join(map(str, others[:MOST_NAMES]))}"
-    other_text += f" and {len(others) - MOST_NAMES} more" if len(others) > MOST_NAMES else ""
+    also = [f"worker {rank}" for rank, _ in rest]
+    also_text = f", nor can {listing(also, MOST_NAMES)}" if also else ""
+    others = [str(rank) for rank in sorted(by_target) if rank != target]
+    other_text = f"; unreached too: worker {listing(others, MOST_NAMES)}"
     return (
         f"{workers[first].name} can't reach {workers[target].name} at {workers[target].address} "
         f"({reason}){also_text}{other_text if others else ''}; check name and firewall"

@@ -16,7 +16,7 @@ from typing import Any
 from mnist_dist.compare import difference, files
 from mnist_dist.compare.difference import Difference, Parting
 from mnist_dist.compare.files import Run
-from mnist_dist.errors import EXIT_FAILED, shorten
+from mnist_dist.errors import EXIT_FAILED, listing, shorten
 from mnist_dist.run import text_table
 from mnist_dist.run.command import Parser, answered
 
@@ -100,8 +100,7 @@ def _at(part: Parting) -> str:
 
 
 def _named(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
+    return listing(names, MOST_NAMED)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE, EXIT_WRONG_BITS
+from mnist_dist.errors import EXIT_SAVED, EXIT_USAGE, EXIT_WRONG_BITS, listing
 
 MOST_KILLS = 2
 """A host on which so many workers were lost is left out, as long as another one is left.
@@ -208,6 +208,5 @@ def _cause(ends: Iterable[End]) -> str:
     failed = blamed or [end for end in ends if end.how is How.FAILED]
     if not failed:
         return "saved when told to stop"
-    listed = ", ".join(f"{end.rank} ({end.host}) {end.how.value}" for end in failed[:4])
-    more = f" and {len(failed) - 4} more" if len(failed) > 4 else ""
-    return f"worker{'s' * (len(failed) > 1)} {listed}{more}"
+    listed = listing([f"{end.rank} ({end.host}) {end.how.value}" for end in failed], most=4)
+    return f"worker{'s' * (len(failed) > 1)} {listed}"

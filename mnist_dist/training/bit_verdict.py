@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from mnist_dist.errors import EXIT_FAILED, EXIT_WRONG_BITS, BitsDiffer
+from mnist_dist.errors import EXIT_FAILED, EXIT_WRONG_BITS, BitsDiffer, listing
 
 MOST_NAMED = 4
 """Replicas, and tensors of each, that a message names."""
@@ -162,21 +162,18 @@ def failure(
     """
     known = suspects[0].known
     listed = [one for one in suspects if one.known == known]
-    named = "; ".join(
-        f"worker {one.rank} (host {one.host}) {one.device}: {_layers(one, names)}"
-        for one in listed[:MOST_NAMED]
-    )
-    more = f" and {len(listed) - MOST_NAMED} more" if len(listed) > MOST_NAMED else ""
+    named = [
+        f"worker {one.rank} (host {one.host}) {one.device}: {_layers(one, names)}" for one in listed
+    ]
+    replicas = listing(named, MOST_NAMED, "; ")
     verdict = "wrong bits on" if known else "no majority says which is right of"
     blamed = {one.rank for one in listed}
     return BitsDiffer(
-        f"step {step}: {what} differ: {verdict} {named}{more}; nothing was saved over; test the "
+        f"step {step}: {what} differ: {verdict} {replicas}; nothing was saved over; test the "
         "device with doctor --burn_in",
         EXIT_WRONG_BITS if rank in blamed else EXIT_FAILED,
     )
 
 
 def _layers(one: Suspect, names: Sequence[str]) -> str:
-    shown = ", ".join(names[index] for index in one.tensors[:MOST_NAMED])
-    more = f" and {len(one.tensors) - MOST_NAMED} more" if len(one.tensors) > MOST_NAMED else ""
-    return shown + more
+    return listing([names[index] for index in one.tensors], MOST_NAMED)
