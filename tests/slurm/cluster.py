@@ -5,11 +5,13 @@ folders, so nothing of the machine is changed and a SLURM that is there isn't to
 and Debian's slurm-wlm, munge and iproute2.
 """
 
+import contextlib
 import itertools
 import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -325,20 +327,35 @@ def namespace_pids(namespace: str) -> list[int]:
 
 
 def kill_all(namespace: str) -> None:
-    """Kills what runs in a network namespace."""
+    """Kills what runs in a network namespace: none outlives another and reports its death."""
+    stopped: set[int] = set()
+
+    def still() -> bool:
+        fresh = set(namespace_pids(namespace)) - stopped
+        _signal(fresh, signal.SIGSTOP)
+        stopped.update(fresh)
+        return not fresh
 
     def empty() -> bool:
-        alive = []
-        for pid in namespace_pids(namespace):
-            try:
-                if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                    os.kill(pid, signal.SIGKILL)
-                    alive.append(pid)
-            except (psutil.NoSuchProcess, ProcessLookupError):
-                continue
+        alive = [pid for pid in namespace_pids(namespace) if _alive(pid)]
+        _signal(alive, signal.SIGKILL)
         return not alive
 
+    wait_for(f"all processes in {namespace} to stand still", still, 30)
     wait_for(f"the end of all processes in {namespace}", empty, 30)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _signal(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def remove_namespace(namespace: str) -> None:

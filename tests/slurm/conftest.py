@@ -118,7 +118,8 @@ class Job:
         try:
             wait_for(f"'{text}'", lambda: self.log.count(text) >= times, deadline_s)
         except TimeoutError as error:
-            raise AssertionError(f"{error}\n{self.log[-4000:]}") from error
+            state = self.cluster.job(self.number)["JobState"]
+            raise AssertionError(f"{error}; {state}\n{self.log[-4000:]}") from error
         return self
 
     def held(self, step, tasks):

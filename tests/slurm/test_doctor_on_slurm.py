@@ -18,7 +18,8 @@ def examine(cluster, tmp_path):
         ward.write_text(f'[ "$(hostname)" = n2 ] && {{ {ill or ":"}\n}}\nexec "$@"\n')
         doctor = [sys.executable, "-m", "mnist_dist.doctor", "--json", "--no_gpu"]
         common = [f"--checkpoint_dir={tmp_path}/ck", "--connect_timeout=60"]
-        return cluster.run("srun", "-N3", "sh", str(ward), *doctor, *common, *flags, cwd=ROOT)
+        srun = ["srun", "--quiet", "-N3"]  # not that it waits for the nodes of the job before
+        return cluster.run(*srun, "sh", str(ward), *doctor, *common, *flags, cwd=ROOT)
 
     return run
 

@@ -17,7 +17,8 @@ def test_two_tasks_and_four(cluster, tmp_path):
         folder = tmp_path / tasks.replace(" ", "")
         places = (f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out")
         command = (sys.executable, "-m", "mnist_dist.train", *FLAGS, *places)
-        done = cluster.run("srun", *tasks.split(), *command, cwd=ROOT, timeout_s=300)
+        srun = ["srun", "--quiet", *tasks.split()]  # not that it waits for the nodes of others
+        done = cluster.run(*srun, *command, cwd=ROOT, timeout_s=300)
         assert (done.returncode, done.stderr) == (0, "")
         assert f"Replicas: {tasks[-1]} over {tasks[-1]} worker(s)" in done.stdout
         lines.append(done.stdout.splitlines()[-1])
