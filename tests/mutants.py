@@ -69,7 +69,8 @@ def mutants(source):
                     elif isinstance(value, list) and any(item is target for item in value):
                         value[[item is target for item in value].index(True)] = other
             before, after = ast.unparse(node), ast.unparse(ast.fix_missing_locations(other))
-            yield node.lineno, before.split("\n")[0], after.split("\n")[0], ast.unparse(changed)
+            if before != after:  # `return None` stays as it is
+                yield node.lineno, before.split("\n")[0], after.split("\n")[0], ast.unparse(changed)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Mutation testing leaves no process and no folder behind."""
+"""Mutation testing: each mutant differs, and no process and no folder is left behind."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import mutants
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,11 +30,19 @@ def running(pid):
         return False
 
 
+def test_each_mutant_differs():
+    source = "def f(x):\n    if x:\n        return None\n    return x"
+    assert [mutant[:3] for mutant in mutants.mutants(source)] == [
+        (2, "if x:", "if not x:"),
+        (4, "return x", "return None"),
+    ]
+
+
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
 def test_the_tests_end_with_the_one_that_started_them(name, tmp_path):
     (tmp_path / "test_hangs.py").write_text(HANGS)
     words = ["mnist_dist/exits.py", "--tests", str(tmp_path / "test_hangs.py")]
-    mutants = subprocess.Popen(
+    run = subprocess.Popen(
         [sys.executable, "-m", "tests.mutants", *words],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -41,8 +50,8 @@ def test_the_tests_end_with_the_one_that_started_them(name, tmp_path):
     )
     wait_for("the test", (tmp_path / "pid").exists, 60)
     pid = int((tmp_path / "pid").read_text())
-    mutants.send_signal(signal.Signals[name])
-    mutants.communicate(timeout=60)
+    run.send_signal(signal.Signals[name])
+    run.communicate(timeout=60)
     wait_for("the test's end", lambda: not running(pid), 60)
     if name == "SIGTERM":
         assert not list(tmp_path.glob("mutants-*"))

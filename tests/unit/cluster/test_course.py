@@ -4,111 +4,24 @@ test_rendezvous.py has the same with real processes.
 """
 
 import asyncio
-import contextlib
-import json
+import random
 import socket
+import struct
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from mnist_dist.cluster import admission, introduction, ports, reachability
+from mnist_dist.cluster import admission, introduction, ports, reachability, reception
 from mnist_dist.cluster.connecting import NO_ANSWER, connect
-from mnist_dist.cluster.deadline import MeetingDeadline
-from mnist_dist.cluster.handshake import Handshake, digest
+from mnist_dist.cluster.group import PARTING_S
 from mnist_dist.cluster.reachability import ATTEMPT_S, ATTEMPTS, PAUSE_S, targets
-from mnist_dist.cluster.rendezvous import rendezvous
-from mnist_dist.cluster.topology import Topology
 from mnist_dist.errors import RunError, ToldToStop, UsageError
-from tests.unit.cluster import virtual_time
-from tests.unit.cluster.virtual_time import Clock, now
+from tests.unit.cluster.course import TOKEN, Chief, course, heard, said, say
+from tests.unit.cluster.virtual_time import now
 
-TOKEN = "run-a"
 AT_ONCE = socket.IPPROTO_TCP, socket.TCP_NODELAY
-
-
-class Workers:
-    """Those of a run: where they listen, and how they meet or are played by a test."""
-
-    def __init__(self, size, absent=()):
-        self.clock, self.tasks, self.opened = Clock(), [], []
-        self.listeners = [ports.listen(0, 64, "127.0.0.1") for _ in range(size)]
-        for rank in absent:
-            self.listeners[rank].close()
-            self.listeners[rank] = socket.socket(proto=socket.IPPROTO_TCP)
-            self.listeners[rank].bind(("127.0.0.1", 0))
-        own = [listener.getsockname()[1] for listener in self.listeners]
-        self.addresses = tuple(f"127.0.0.1:{port}" for port in own)
-
-    def name(self, rank):
-        """Of a worker that hasn't come."""
-        return f"worker {rank} ({self.addresses[rank]})"
-
-    def handshake(self, rank):
-        fingerprints = {"flags": {"lr": "0.01"}, "versions": {}}
-        address = self.addresses[rank]
-        given = digest(self.addresses)
-        return Handshake(rank, f"n{rank}", 100 + rank, address, 1, given, fingerprints)
-
-    def meets(self, rank, timeout_s=60.0, stop_signal=str, **changes):
-        """A task: a worker in its meeting."""
-        topology = Topology(self.addresses, rank, "tf_config", TOKEN)
-        own = self.handshake(rank)._replace(**changes)
-        deadline = MeetingDeadline(own.name, timeout_s, self.clock, stop_signal)
-        meeting = rendezvous(topology, own, self.listeners[rank], deadline)
-        self.tasks.append(asyncio.create_task(meeting))
-        return self.tasks[-1]
-
-    async def played(self, rank, *words):
-        """A worker that the test plays: what it hears, and its connection; it has said `words`."""
-        port = int(self.addresses[0].split(":")[1])
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        self.opened.append(writer)
-        for word in words or (self.handshake(rank).message(TOKEN),):
-            say(writer, word)
-        return reader, writer
-
-    async def close(self):
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        for each in (*self.opened, *self.listeners):
-            each.close()
-        await asyncio.sleep(1)
-
-
-def say(writer, word):
-    writer.write(word if isinstance(word, bytes) else json.dumps(word).encode() + b"\n")
-
-
-async def heard(reader):
-    """The next message; None at the end."""
-    line = await reader.readline()
-    return json.loads(line) if line else None
-
-
-def course(size, test, absent=()):
-    """Runs `test(workers)`; those absent don't listen yet."""
-
-    async def run():
-        workers = Workers(size, absent)
-        try:
-            await asyncio.wait_for(test(workers), 1000)
-        finally:
-            await workers.close()
-
-    virtual_time.run(run())
-
-
-async def said(*tasks, kind=RunError):
-    """The message with which all tasks end."""
-    texts = set()
-    for task in tasks:
-        with pytest.raises(kind) as caught:
-            await task
-        texts.add(str(caught.value))
-    assert len(texts) == 1, texts
-    return texts.pop()
 
 
 def test_all_meet_and_stay_connected():
@@ -122,8 +35,9 @@ def test_all_meet_and_stay_connected():
         assert options == [1] * 6
         ends = [each.exchange(rank, list, 5.0) for rank, each in enumerate(groups)]
         assert await asyncio.gather(*ends) == [[0, 1, 2, 3]] * 4
-        ends = [each.exchange("x" * 300_000, "".join, 5.0) for each in groups]
-        assert set(map(len, await asyncio.gather(*ends))) == {1_200_000}
+        value = random.Random(0).randbytes(150_000).hex()  # over 128 KiB when compressed, too
+        ends = [each.exchange(value, "".join, 5.0) for each in groups]
+        assert await asyncio.gather(*ends) == [4 * value] * 4
         await groups[2].fail("no", 1)
         lost = ("worker 2 (host n2): no", 1)
         assert await asyncio.gather(*(groups[rank].loss for rank in (0, 1, 3))) == [lost] * 3
@@ -312,6 +226,60 @@ def test_who_speaks_out_of_turn_is_dropped_with_a_line(capsys):
     )
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+def test_worker_0_ends_when_all_have_heard_why_or_after_a_second(leaves):
+    async def test(workers):
+        chief = workers.meets(0)
+        hello = {**workers.handshake(1).message(TOKEN), "devices": 2}
+        reader, writer = await workers.played(1, hello)
+        assert await heard(reader) == {"met": True}
+        assert "has 2 device(s)" in (await heard(reader))["error"]
+        heard_s = now()
+        if leaves:
+            writer.close()
+        assert "has 2 device(s)" in await said(chief, kind=UsageError)
+        least_s = 0 if leaves else PARTING_S
+        assert least_s <= now() - heard_s < least_s + PARTING_S / 2
+
+    course(2, test)
+
+
+def test_who_was_started_with_other_addresses_gets_all_of_them():
+    async def test(workers):
+        workers.meets(0)
+        other, _ = await workers.played(1, {**workers.handshake(1).message(TOKEN), "topology": ""})
+        same, _ = await workers.played(2)
+        for reader, changes in ((other, list(workers.addresses)), (same, {})):
+            assert await heard(reader) == {"met": True}
+            assert await heard(reader) == {"try": changes}
+
+    course(3, test)
+
+
+def test_as_many_may_come_at_once_as_the_kernel_allows():
+    async def test(workers):
+        workers.meets(0)
+        await asyncio.sleep(1)
+        info = workers.listeners[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+        [longest] = struct.unpack("I", info[28:])  # Linux: tcpi_sacked, of a listening socket
+        allowed = int(Path("/proc/sys/net/core/somaxconn").read_text())
+        assert longest == min(reception.BACKLOG, allowed)
+
+    course(2, test)
+
+
+def test_at_the_end_no_stranger_is_left_and_the_ports_are_free():
+    async def test(workers):
+        stranger, _ = await workers.played(1, b"")
+        await asyncio.gather(*map(workers.meets, range(2)))
+        assert await stranger.read() == b""
+        assert now() < admission.HANDSHAKE_S
+        for rank in range(2):
+            ports.listen(workers.port(rank), 1, "127.0.0.1").close()
+
+    course(2, test)
+
+
 @pytest.mark.parametrize(
     ("answer", "end", "logged"),
     [
@@ -324,7 +292,7 @@ def test_who_speaks_out_of_turn_is_dropped_with_a_line(capsys):
 )
 def test_who_does_not_say_whom_it_reaches_is_named(answer, end, logged, capsys):
     async def test(workers):
-        started = [workers.meets(0, timeout_s=5.0), workers.meets(2)]
+        started = [workers.meets(rank, timeout_s=5.0) for rank in (0, 2)]
         reader, writer = await workers.played(1)
         assert await heard(reader) == {"met": True}
         assert await heard(reader) == {"try": {}}
@@ -376,7 +344,7 @@ def test_who_can_not_be_reached_is_named(monkeypatch, silent):
 
     async def test(workers):
         nonlocal closed
-        closed = int(workers.addresses[2].split(":")[1])
+        closed = workers.port(2)
         started = [workers.meets(rank, timeout_s=1.0) for rank in (0, 1)]
         reader, writer = await workers.played(2)
         assert await heard(reader) == {"met": True}
@@ -392,14 +360,6 @@ def test_who_can_not_be_reached_is_named(monkeypatch, silent):
         assert (now() > 3 * ATTEMPT_S) == silent
 
     course(3, test, absent=(2,))
-
-
-def test_a_name_that_can_be_none_is_not_tried_again():
-    async def test():
-        deadline = MeetingDeadline("worker 0", 60.0, Clock(), str)
-        return await reachability.failures([f"{'n' * 64}.example:2000"], [0], deadline)
-
-    assert "label" in asyncio.run(test())[0]
 
 
 def test_a_dropped_attempt_is_made_again(monkeypatch):
@@ -442,33 +402,12 @@ def test_for_a_late_worker_nothing_is_tried_again(monkeypatch):
         for rank in range(1, size):
             wanted.update(set(targets(size, rank, TOKEN)) - {0} if rank == late else ())
             wanted.update({late} & set(targets(size, rank, TOKEN)))
-        ranks = {int(address.split(":")[1]): rank for rank, address in enumerate(workers.addresses)}
+        ranks = {workers.port(rank): rank for rank in range(size)}
         assert Counter(ranks[port] for when, port in tried if when >= late_s) == wanted
         early = {ranks[port] for when, port in tried if when < late_s}
         assert early == set(range(1, size))
 
     course(size, test, absent=(late,))
-
-
-class Chief:
-    """A server in the place of worker 0: it says `words` to each connection, each some s later."""
-
-    def __init__(self, workers, *words):
-        self._words, self._workers = words, workers
-        self.introductions = []
-
-    async def start(self):
-        server = await asyncio.start_server(self._serve, sock=self._workers.listeners[0])
-        self._workers.opened.append(server)
-
-    async def _serve(self, reader, writer):
-        self._workers.opened.append(writer)
-        with contextlib.suppress(ConnectionError):
-            self.introductions.append((now(), await heard(reader)))
-            for seconds, word in self._words:
-                await asyncio.sleep(seconds)
-                say(writer, word)
-            writer.close()
 
 
 @pytest.mark.parametrize(("usage", "kind"), [(True, UsageError), (False, RunError)])
@@ -503,7 +442,7 @@ def test_another_run_in_the_place_of_worker_0_is_said():
     async def test(workers):
         await Chief(workers, (0, {"other": True})).start()
         text = await said(workers.meets(1, timeout_s=10.0))
-        port = workers.addresses[0].split(":")[1]
-        assert f"{workers.name(0)} did not answer; another run listens on port {port}" in text
+        seen = f"{workers.name(0)} did not answer; another run listens on port {workers.port(0)}"
+        assert seen in text
 
     course(2, test)

@@ -1,10 +1,17 @@
 """Which workers try to reach which, and what is said of those that can't be reached."""
 
+import asyncio
+import socket
+
 import pytest
 
+from mnist_dist.cluster import reachability
 from mnist_dist.cluster.connecting import NO_ANSWER
+from mnist_dist.cluster.deadline import MeetingDeadline
 from mnist_dist.cluster.handshake import Handshake
-from mnist_dist.cluster.reachability import RANDOM, describe, targets
+from mnist_dist.cluster.reachability import RANDOM, describe, failures, targets
+from tests.unit.cluster import virtual_time
+from tests.unit.cluster.virtual_time import Clock, now
 
 SILENT = f"{NO_ANSWER} within 3 s"
 REFUSED = "Connection refused"
@@ -49,6 +56,12 @@ def test_the_others_are_drawn_by_token_and_rank():
             f"worker 2 (host n2) can't reach worker 3 (host n3) at 10.0.0.3:2000 ({SILENT}), nor "
             "can worker 4, worker 5; unreached too: worker 1; check name and firewall",
         ),
+        (  # also if it isn't the last
+            {2: {1: REFUSED}, 4: {1: REFUSED}, 5: {3: SILENT}},
+            "worker 2 (host n2) can't reach worker 1 (host n1) at 10.0.0.1:2000 "
+            "(Connection refused), nor can worker 4; unreached too: worker 3; check name and "
+            "firewall",
+        ),
         (  # among equals one with a reason, though it comes later
             {2: {1: SILENT}, 3: {5: REFUSED}},
             "worker 3 (host n3) can't reach worker 5 (host n5) at 10.0.0.5:2000 "
@@ -81,3 +94,36 @@ def test_the_others_are_drawn_by_token_and_rank():
 )
 def test_the_likeliest_cause_is_named(failed, expected):
     assert describe(failed, WORKERS) == expected
+
+
+@pytest.mark.parametrize(
+    ("known_after_s", "expected"),
+    [(7.0, {}), (float("inf"), {1: "Name or service not known"})],
+)
+def test_a_name_is_waited_for_until_the_deadline(monkeypatch, known_after_s, expected):
+    tried = []
+
+    async def connect(host, port, _):
+        tried.append((host, port))
+        if now() < known_after_s:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return socket.socket()
+
+    monkeypatch.setattr(reachability, "connect", connect)
+
+    async def run():
+        deadline = MeetingDeadline("worker 0", 10.0, Clock(), str)
+        assert await failures(["n0:1000", "n1:2000"], [1], deadline) == expected
+        assert set(tried) == {("n1", 2000)}
+        end_s = min(known_after_s, 10.0)
+        assert end_s <= now() < end_s + 0.5
+
+    virtual_time.run(run())
+
+
+def test_a_name_that_can_be_none_is_not_tried_again():
+    async def run():
+        deadline = MeetingDeadline("worker 0", 60.0, Clock(), str)
+        return await failures([f"{'n' * 64}.example:2000"], [0], deadline)
+
+    assert "label" in asyncio.run(run())[0]
