@@ -37,11 +37,13 @@ class Admission:
         self._topology, self._deadline = topology, deadline
         self._strangers = dict[Peer, Deadline]()  # the oldest first
         self._misfits = list[Peer]()
+        self._doubles = set[Peer]()  # of a rank whose earlier connection may be closing
 
     @property
     def complete(self) -> bool:
-        """Whether as many workers have come as the run has."""
-        return len(self.peers) + len(self._misfits) >= self._topology.num_workers - 1
+        """Whether as many workers have come as the run has, and each is admitted or a misfit."""
+        came = len(self.peers) + len(self._misfits)
+        return not self._doubles and came >= self._topology.num_workers - 1
 
     def new_peer(self) -> Peer:
         """Returns the protocol of a new connection, for asyncio."""
@@ -60,15 +62,16 @@ class Admission:
             self._drop(oldest)
 
     def drop_all(self) -> None:
-        """Closes all connections without a handshake."""
+        """Closes all connections that are neither of an admitted worker nor of a misfit."""
         for peer in list(self._strangers):
             self._drop(peer)
+        for peer in self._doubles:
+            peer.close(flush=False)
 
     def refuse(self, line: bytes) -> list[Peer]:
         """Sends a packed message to all workers of this run; returns their connections."""
-        everyone = [*self.peers.values(), *self._misfits]
+        everyone = [*self.peers.values(), *self._misfits, *self._doubles]
         for peer in everyone:
-            peer.on_close = _ignore
             peer.send(line)
         return everyone
 
@@ -123,11 +126,13 @@ class Admission:
         peer.most_bytes = WORKERS_BYTES
         peer.send(MET)
         if newcomer.rank in self.peers:  # that one may be closing at this moment
+            self._doubles.add(peer)
             asyncio.get_running_loop().call_later(DOUBLE_S, self._judge, peer, newcomer)
         else:
             self._judge(peer, newcomer)
 
     def _judge(self, peer: Peer, newcomer: Handshake) -> None:
+        self._doubles.discard(peer)
         if peer.closed:
             return
         problem = handshake.compare(self.handshakes, newcomer, self._topology.num_workers)
@@ -148,10 +153,6 @@ class Admission:
         self._strangers.pop(peer, None)
         if self.peers.get(peer.rank) is peer:  # it was ended, and may be started again
             del self.peers[peer.rank], self.handshakes[peer.rank]
-
-
-def _ignore(peer: Peer, problem: str) -> None:
-    pass
 
 
 def _unexpected(_peer: Peer, _message: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ class Deadline:
         return self._end_s - self._clock.seconds
 
     async def reached_before(self, future: asyncio.Future[T]) -> bool:
-        """Waits for a future; returns False if the deadline comes first."""
+        """Waits for a future; returns whether the deadline comes first."""
         while not future.done():
             if self.left_s <= 0:
                 return True

@@ -37,7 +37,7 @@ async def receive(
     try:
         problem = await _wait_for_all(admission, deadline)
         if problem is None:
-            problem = await _Trial(topology, admission, deadline).run()
+            problem = await _Trial(topology, admission, deadline).run() or admission.problem
         if problem is not None:
             usage = isinstance(problem, UsageError)
             peers = admission.refuse(messages.pack({"error": str(problem), "usage": usage}))

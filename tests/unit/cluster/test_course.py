@@ -153,6 +153,47 @@ def test_a_second_worker_of_one_rank_is_told_to_all():
     course(4, test)
 
 
+def test_a_second_worker_that_comes_with_the_last_ones_is_told_to_all():
+    async def test(workers):
+        started = [workers.meets(rank) for rank in range(3)]
+        second, _ = await workers.played(1)
+        text = await said(*started, kind=UsageError)
+        assert text.startswith("two workers have index 1: process 101 on host n1 and process 101")
+        assert await heard(second) == {"met": True}
+        assert await heard(second) == {"error": text, "usage": True}
+        assert now() < 2
+
+    course(3, test)
+
+
+def test_a_second_worker_that_comes_while_the_others_are_tried_is_told_to_all():
+    async def test(workers):
+        chief = workers.meets(0)
+        first, writer = await workers.played(1)
+        assert (await heard(first), await heard(first)) == ({"met": True}, {"try": {}})
+        second = workers.meets(1, pid=7, host="n9")
+        await asyncio.sleep(2)
+        say(writer, {"tried": {}})
+        assert (await said(chief, second, kind=UsageError)).startswith("two workers have index 1")
+
+    course(2, test)
+
+
+def test_a_second_worker_that_comes_at_the_last_moment_is_dropped():
+    async def test(workers):
+        chief = workers.meets(0)
+        first, writer = await workers.played(1)
+        assert (await heard(first), await heard(first)) == ({"met": True}, {"try": {}})
+        second, _ = await workers.played(1)
+        assert await heard(second) == {"met": True}
+        say(writer, {"tried": {}})
+        await chief
+        assert await heard(second) is None
+        assert await heard(first) == {"host": "n0"}
+
+    course(2, test)
+
+
 def test_one_that_is_started_again_is_no_second_one():
     async def test(workers):
         chief = workers.meets(0)
