@@ -31,6 +31,7 @@ from mnist_dist.cluster.topology import Topology, from_environment
 from mnist_dist.config import Config
 from mnist_dist.devices import resources
 from mnist_dist.devices.processor import CACHES, CPUINFO, processor
+from mnist_dist.devices.startup_messages import one_dnn_settings
 from mnist_dist.errors import UsageError
 from mnist_dist.run.command import Parser, answered, seconds
 from mnist_dist.run.console import Console
@@ -128,7 +129,7 @@ def bench(config: Config, options: Options, topology: Topology, console: Console
         _, gpus = host_share.take(meeting, topology, config.no_gpu, config.gpus)
         if gpus != config.gpus:
             options = options._replace(flags=(*options.flags, f"--gpus={gpus}"))
-        kind = processor(CPUINFO, CACHES)
+        kind = {**processor(CPUINFO, CACHES), "onednn": one_dnn_settings()}
         difference = functools.partial(meeting.difference, timeout_s=LEVEL_S)
         config, why = reduce_choice.settled(config, kind, resources.cores(), difference)
         if why:

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from mnist_dist.devices import tensorflow_private
 from mnist_dist.devices.processor import CACHES, CPUINFO, processor
+from mnist_dist.devices.startup_messages import one_dnn_settings
 
 
 def arithmetic(device: str) -> dict[str, str]:
@@ -15,5 +16,7 @@ def arithmetic(device: str) -> dict[str, str]:
         # With logical devices there are more devices than cards.
         details = tf.config.experimental.get_device_details(cards[min(number, len(cards) - 1)])
         return {**found, "gpu": str(details.get("device_name", "unknown"))}
-    onednn = "on" if tensorflow_private.has_onednn() else "off"
+    onednn = "off"
+    if tensorflow_private.has_onednn():
+        onednn = f"on {one_dnn_settings()}".strip()
     return {**found, "onednn": onednn, **processor(CPUINFO, CACHES)}

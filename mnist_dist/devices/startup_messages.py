@@ -9,12 +9,17 @@ import re
 import resource
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mnist_dist.errors import UsageError
 
 LEAST_ADDRESS_SPACE_BYTES = 3 << 30
 """With less than about 2 GiB TensorFlow aborts on two cores; each thread takes more."""
+
+ONE_DNN_SETTING = re.compile(
+    r"(ONEDNN|DNNL)_(MAX_CPU_ISA|CPU_ISA_HINTS|DEFAULT_FPMATH_MODE)|TF_SET_ONEDNN_FPMATH_MODE"
+)
+"""Environment variables by which oneDNN computes other bits on the same processor."""
 
 START_UP_MESSAGE = re.compile(
     r"^(I\d{4} |WARNING: All log messages before|To enable the following"
@@ -25,6 +30,12 @@ START_UP_MESSAGE = re.compile(
 def one_dnn_has(precision: str) -> bool:
     """Whether oneDNN has kernels of a precision: it has no float64 and no float16."""
     return precision not in ("float64", "mixed_float16")
+
+
+def one_dnn_settings(environment: Mapping[str, str] = os.environ) -> str:
+    """The variables by which oneDNN computes other bits, as NAME=VALUE; empty for none."""
+    names = sorted(name for name in environment if ONE_DNN_SETTING.fullmatch(name))
+    return " ".join(f"{name}={environment[name]}" for name in names)
 
 
 def with_autotuning_off(given: str) -> str:

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config as tf_config
 
+from mnist_dist.devices import hardware, tensorflow_private
 from mnist_dist.devices.arithmetic import (
     candidates,
     check,
@@ -89,3 +90,14 @@ def test_layouts():
     assert not settle("float32", "auto", CPU, False, False).channels_first
     assert not settle("float32", "channels_last", H200, False, False).channels_first
     assert settle("float64", "channels_first", H200, True, False).channels_first
+
+
+@pytest.mark.parametrize(("has", "onednn"), [(True, "on DNNL_MAX_CPU_ISA=SSE41"), (False, "off")])
+def test_a_setting_of_one_dnn_is_another_kind_of_hardware(monkeypatch, has, onednn):
+    """Else a worker with one is named for wrong bits of the products that it computes at home."""
+    monkeypatch.setattr(tensorflow_private, "has_onednn", lambda: has)
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    plain = hardware.arithmetic("/cpu:0")
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "SSE41")
+    assert hardware.arithmetic("/cpu:0") == {**plain, "onednn": onednn}
+    assert plain["onednn"] == ("on" if has else "off")

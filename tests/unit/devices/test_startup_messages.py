@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from mnist_dist.devices.startup_messages import with_autotuning_off
+from mnist_dist.devices.startup_messages import one_dnn_settings, with_autotuning_off
 
 OFF = "--xla_gpu_autotune_level=0"
 
@@ -23,6 +23,16 @@ OFF = "--xla_gpu_autotune_level=0"
 def test_xla_flags(given, wanted):
     assert with_autotuning_off(given) == wanted
     assert with_autotuning_off(wanted) == wanted
+
+
+def test_settings_of_one_dnn():
+    """Those by which it computes other bits, in one order; not what it prints."""
+    isa, mode = {"DNNL_MAX_CPU_ISA": "SSE41"}, {"TF_SET_ONEDNN_FPMATH_MODE": "bf16"}
+    other = {"ONEDNN_VERBOSE": "1", "PATH": "/bin", "MY_DNNL_MAX_CPU_ISA": "AVX2"}
+    assert one_dnn_settings(other) == ""
+    assert one_dnn_settings({**mode, **other, **isa}) == (
+        "DNNL_MAX_CPU_ISA=SSE41 TF_SET_ONEDNN_FPMATH_MODE=bf16"
+    )
 
 
 @pytest.mark.parametrize(("kib", "code"), [(2_000_000, 2), (4_000_000, 0)])
