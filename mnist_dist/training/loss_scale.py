@@ -40,17 +40,15 @@ class LossScale:
             update()
             return
 
-        def good() -> tf.Tensor:
+        def good() -> None:
             update()
             grown = tf.equal(self._finite % GROWTH_STEPS, GROWTH_STEPS - 1)
             self._scale.assign(tf.where(grown, self._scale * 2.0, self._scale))
             self._finite.assign_add(1)
-            return tf.constant(True)
 
-        def bad() -> tf.Tensor:
+        def bad() -> None:
             self._scale.assign(tf.maximum(self._scale / 2.0, 1.0))
             self._finite.assign(0)
-            return tf.constant(False)
 
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
         tf.cond(finite, good, bad)

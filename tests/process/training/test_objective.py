@@ -204,14 +204,18 @@ class TestLossScale:
 
     def test_grows_after_so_many_good_steps_in_a_row(self, scale):
         done = tf.Variable(0)
-        guard = tf.function(lambda: scale.guard([tf.ones([2])], lambda: done.assign_add(1)))
-        scale.variables["finite_steps"].assign(GROWTH_STEPS - 2)
+
+        @tf.function
+        def guard(steps):
+            for _ in tf.range(steps):
+                scale.guard([tf.ones([2])], lambda: done.assign_add(1))
+
         found = []
-        for _ in range(3):
-            guard()
+        for steps in (GROWTH_STEPS - 1, 1, GROWTH_STEPS - 1, 1):
+            guard(tf.constant(steps))
             found.append(float(scale.variables["scale"].numpy()))
-        assert found == [START, 2 * START, 2 * START]
-        assert done.numpy() == 3
+        assert found == [START, 2 * START, 2 * START, 4 * START]
+        assert done.numpy() == 2 * GROWTH_STEPS
 
     def test_does_not_fall_below_one(self, scale):
         scale.variables["scale"].assign(1.0)

@@ -387,3 +387,20 @@ def test_somebody_was_faster(tmp_path, holder, monkeypatch, seen):
     assert "run-1.lock" in names(tmp_path)
     assert "run-6.lock" not in names(tmp_path)
     assert first.end() == ""
+
+
+def test_a_number_that_was_given_back_may_be_taken_by_a_third_run(tmp_path, holder, monkeypatch):
+    """The second run, refused because the first one lives, leaves the third one's lock."""
+    holder()
+    answers, look, delete = [[5]], LockFiles.numbers, LockFiles.delete
+
+    def taken_at_once(self, number):
+        monkeypatch.setattr(LockFiles, "delete", delete)
+        delete(self, number)
+        LockFiles(tmp_path, Owner.this_process()).create(number)
+
+    monkeypatch.setattr(LockFiles, "numbers", lambda self: answers.pop() if answers else look(self))
+    monkeypatch.setattr(LockFiles, "delete", taken_at_once)
+    with pytest.raises(UsageError, match="in use by another run"):
+        mine(tmp_path).acquire()
+    assert names(tmp_path) == ["run-1.lock", "run-6.lock"]
