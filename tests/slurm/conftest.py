@@ -11,13 +11,17 @@ import pytest
 
 from mnist_dist.run import store
 from tests import warm
+from tests.mnist_files import cut
 from tests.slurm.cluster import Cluster, missing
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-8
+IMAGES = "--data_dir=IMAGES"
+"""Stands in flags for the folder of the fixture `images`."""
+
 FLAGS = [
-    *("--precision=float64", "--batch_size=50", "--conv_filters=2,4", "--dense_units=16"),
+    *(IMAGES, "--precision=float64", "--batch_size=50", "--conv_filters=2,4", "--dense_units=16"),
     *("--validation_size=500", "--log_interval=1", "--steps_per_loop=5", "--epochs=100"),
     *("--connect_timeout=60", "--peer_timeout=6"),
 ]
@@ -48,8 +52,20 @@ def _empty_queue(request):
         request.getfixturevalue("cluster").cancel_all()
 
 
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """A folder with MNIST's first images: 5,500, an epoch of 100 steps of FLAGS, and 1,003."""
+    folder = tmp_path_factory.mktemp("images")
+    cut(folder, 5500, 1003)
+    return folder
+
+
+def with_images(flags, images):
+    return [f"--data_dir={images}" if flag == IMAGES else flag for flag in flags]
+
+
 @pytest.fixture
-def submit(cluster, tmp_path):
+def submit(cluster, images, tmp_path):
     """Gives a job to the cluster: submit(options, script, flags) -> Job.
 
     hold_at: global steps ("20" or "20,40") at which its trainers wait: `Job.held`.
@@ -64,7 +80,8 @@ def submit(cluster, tmp_path):
         }
         log = tmp_path / "%x-%j.log"
         done = cluster.run(
-            *("sbatch", "--parsable", f"--output={log}", *options, str(script), *flags),
+            *("sbatch", "--parsable", f"--output={log}", *options, str(script)),
+            *with_images(flags, images),
             cwd=ROOT,
             environment=environment,
         )
@@ -75,14 +92,15 @@ def submit(cluster, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def alone(tmp_path_factory):
+def alone(tmp_path_factory, images):
     """The losses by step of a single process outside of SLURM, never interrupted."""
     folder = tmp_path_factory.mktemp("alone")
+    flags = [*with_images(FLAGS, images), f"--max_steps={STEPS}", "--no_gpu"]
+    places = [f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out"]
     warm.run(
-        [sys.executable, "-m", "mnist_dist.train", *FLAGS, f"--max_steps={STEPS}", "--no_gpu",
-         "--steps_per_loop=100", f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out"],
-        check=True, cwd=ROOT, capture_output=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "mnist_dist.train", *flags, "--steps_per_loop=100", *places],
+        **{"check": True, "cwd": ROOT, "capture_output": True},
+    )
     rows = map(json.loads, (folder / "out/metrics.jsonl").read_text().splitlines())
     return {row["step"]: row["loss"] for row in rows if row["split"] == "train"}
 

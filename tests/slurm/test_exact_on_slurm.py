@@ -11,18 +11,18 @@ FLAGS = (
 )
 
 
-def test_two_tasks_and_four(cluster, tmp_path):
+def test_two_tasks_and_four(cluster, images, tmp_path):
     lines, metrics = [], []
     for tasks in ("-N2 -n2", "-N3 -n4"):
         folder = tmp_path / tasks.replace(" ", "")
-        places = (f"--checkpoint_dir={folder}/ck", f"--output_dir={folder}/out")
-        command = (sys.executable, "-m", "mnist_dist.train", *FLAGS, *places)
+        own = (f"--data_dir={images}", f"--run_dir={folder}")
+        command = (sys.executable, "-m", "mnist_dist.train", *FLAGS, *own)
         srun = ["srun", "--quiet", *tasks.split()]  # not that it waits for the nodes of others
         done = cluster.run(*srun, *command, cwd=ROOT, timeout_s=300)
         assert (done.returncode, done.stderr) == (0, "")
         assert f"Replicas: {tasks[-1]} over {tasks[-1]} worker(s)" in done.stdout
         lines.append(done.stdout.splitlines()[-1])
-        metrics.append((folder / "out/metrics.jsonl").read_bytes())
+        metrics.append((folder / "metrics.jsonl").read_bytes())
     assert lines[0].startswith("weights_sha256: ")
     assert lines[0] == lines[1]
     assert metrics[0] == metrics[1]

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from tests import warm
-from tests.slurm.conftest import FLAGS, ROOT, assert_same_curve
+from tests.slurm.conftest import FLAGS, IMAGES, ROOT, assert_same_curve, with_images
 from tests.waiting import wait_for
 
 RUN = [*FLAGS, "--max_steps=60", "--checkpoint_every_steps=10"]
@@ -163,17 +163,18 @@ def test_the_only_node_lost(submit, alone, lose, requeue):
 
 
 SHARDS = [
-    *("--no_gpu", "--shards=4", "--conv_filters=2,4", "--dense_units=16", "--batch_size=50"),
-    *("--validation_size=500", "--max_steps=60", "--checkpoint_every_steps=10"),
+    *(IMAGES, "--no_gpu", "--shards=4", "--conv_filters=2,4", "--dense_units=16"),
+    *("--batch_size=50", "--validation_size=500", "--max_steps=60", "--checkpoint_every_steps=10"),
     *("--log_interval=1", "--steps_per_loop=5", "--peer_timeout=6"),
 ]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tmp_path_factory, images):
     """The folder of a run of one process with the flags SHARDS."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    command = [sys.executable, "-m", "mnist_dist.train", *SHARDS, f"--run_dir={folder}"]
+    flags = [*with_images(SHARDS, images), f"--run_dir={folder}"]
+    command = [sys.executable, "-m", "mnist_dist.train", *flags]
     warm.run(command, check=True, cwd=ROOT, capture_output=True)
     return folder
 
