@@ -23,7 +23,8 @@ from mnist_dist.launch.ssh_problems import NO_SETUP, difference, problem
 SSH = ("-T", "-x", "-o", "BatchMode=yes")
 ANSWER_S = 30.0  # from the start of ssh to the agent's first line
 END_S = 2.0  # for the agent to kill its worker
-BEAT_S = 1.0
+BEAT_S = 1.0  # between two signs of life to an agent; less if it is less patient
+BEATS = 4  # within the time after which an agent takes this process for gone
 LOST = 255  # ssh's exit code when the connection is lost
 MOST_LINES = 100  # of ssh's messages that are kept
 
@@ -73,7 +74,7 @@ class SshWorker:
         self.accused: Accusation | None = None
         self._remote, self._prefix = remote, f"[{host}]"
         self._command = remote.command
-        self._beat_s, self._killed_s = 0.0, float("inf")
+        self._beat_s, self._every_s, self._killed_s = 0.0, BEAT_S, float("inf")
         self._errors = list[str]()
         self._answered = threading.Event()
         # The workers themselves notice a silent host first, and name it.
@@ -115,12 +116,13 @@ class SshWorker:
             silence_s: after which the agent takes this process for gone.
         """
         self._prefix = f"[{rank} {self.host}]"
+        self._every_s = min(BEAT_S, silence_s / BEATS)
         order = {"command": list(self._command), "environment": dict(variables)}
         self._write(json.dumps({**order, "silence_s": silence_s}))
 
     def poll(self) -> int | None:
         """As `Worker.poll`. Tells the agent that this process lives, too."""
-        if time.monotonic() - self._beat_s > BEAT_S:
+        if time.monotonic() - self._beat_s > self._every_s:
             self._beat_s = time.monotonic()
             self._write("")
         return self._process.poll()
