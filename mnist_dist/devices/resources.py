@@ -1,6 +1,5 @@
 """The cores and memory that this process may use, and what it has used."""
 
-import itertools
 import math
 import os
 import re
@@ -36,12 +35,17 @@ def set_cores(cores: set[int]) -> None:
 
 
 def divide(cores: set[int], number: int) -> list[set[int]]:
-    """The cores of each of a number of workers: neighbours together, shared if there are fewer."""
+    """The cores of each of a number of workers: neighbours together, shared if there are fewer.
+
+    Each gets as many, and what is left over is idle. A step waits for the slowest worker, so more
+    cores for others would gain nothing. Workers with other numbers of threads compute other bits,
+    which then can't be compared, and can't send factors (see reduce_choice).
+    """
     ordered = sorted(cores)
     if len(ordered) < number:
         return [{ordered[rank % len(ordered)]} if ordered else set() for rank in range(number)]
-    borders = [len(ordered) * rank // number for rank in range(number + 1)]
-    return [set(ordered[a:b]) for a, b in itertools.pairwise(borders)]
+    each = len(ordered) // number
+    return [set(ordered[each * rank : each * (rank + 1)]) for rank in range(number)]
 
 
 def cgroup_cores(root: Path, membership: Path) -> float:

@@ -109,10 +109,10 @@ def test_workers_get_ranks_ports_cores_and_arguments(launch):
     assert all(row["workers"] == rows[0]["workers"] for row in rows)
     assert len(set(rows[0]["workers"])) == 3
     mine = os.sched_getaffinity(0)
-    assert {core for row in rows for core in row["cores"]} == mine
-    if len(mine) >= 3:
-        assert sum(len(row["cores"]) for row in rows) == len(mine)
-    assert all(row["cores"] for row in rows)
+    given = {core for row in rows for core in row["cores"]}
+    assert given <= mine
+    assert len(given) == (len(mine) // 3 * 3 or len(mine))
+    assert {len(row["cores"]) for row in rows} == {max(1, len(mine) // 3)}
 
 
 @pytest.mark.parametrize(("how", "code"), [("fail1", 3), ("die1", 137)])

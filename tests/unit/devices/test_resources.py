@@ -123,6 +123,21 @@ def test_used():
     assert 0.0 < after["cpu_percent"] < 100.0 * (os.cpu_count() + 1)
 
 
+@pytest.mark.parametrize(
+    ("cores", "number", "parts"),
+    [
+        ({4, 5, 6, 7}, 2, [{4, 5}, {6, 7}]),
+        ({0, 1, 2, 3, 4, 5, 6, 7}, 3, [{0, 1}, {2, 3}, {4, 5}]),
+        ({0, 2, 9}, 2, [{0}, {2}]),
+        ({0, 1}, 3, [{0}, {1}, {0}]),
+        (set(), 2, [set(), set()]),
+    ],
+)
+def test_each_worker_gets_as_many_cores(cores, number, parts):
+    """Workers with other numbers of threads compute other bits, and send products."""
+    assert resources.divide(cores, number) == parts
+
+
 def _work():
     before = resources.used()
     block = b"x" * (400 << 20)
