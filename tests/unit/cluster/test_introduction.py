@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
+from types import SimpleNamespace
 
 import pytest
 
 from mnist_dist.cluster import introduction, meeting_file
 from mnist_dist.cluster.admission import MISFIT_S
 from mnist_dist.cluster.connecting import connect
-from mnist_dist.cluster.deadline import MeetingDeadline
+from mnist_dist.cluster.deadline import RETRY_S, MeetingDeadline
 from mnist_dist.cluster.introduction import Introduction
 from mnist_dist.cluster.reachability import TRY_S
 from mnist_dist.cluster.topology import Topology
@@ -175,3 +177,48 @@ def test_a_name_that_no_host_can_have_is_said_at_once():
         assert now() < 1
 
     course(3, test, absent=(2,))
+
+
+@pytest.fixture
+def latest(monkeypatch):
+    """Each random pause is as long as it can be."""
+    monkeypatch.setattr(introduction, "_jitter", SimpleNamespace(uniform=lambda low, high: high))
+
+
+def test_attempts_are_spread_and_come_more_and_more_rarely(monkeypatch, latest):
+    """All workers may have made the first one at the same moment."""
+    attempts, at_s, pause_s = [], [0.0], RETRY_S
+
+    async def refused(host, port, timeout_s):
+        attempts.append((now(), timeout_s))
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(introduction, "connect", refused)
+    monkeypatch.setattr(introduction, "ARRIVALS_PER_S", 0.5)  # so two workers take 4 s
+
+    async def test(workers):
+        await said(workers.meets(1, timeout_s=60.0))
+
+    course(2, test)
+    for number, _ in enumerate(attempts[1:]):
+        at_s.append(at_s[-1] + min(pause_s, 4.0) + (4.0 if number == 0 else 0.0))
+        pause_s *= 1.5
+    assert [when for when, _ in attempts] == pytest.approx(at_s)
+    assert at_s[-1] > 55
+    longest = [timeout_s for _, timeout_s in attempts]
+    assert longest == [introduction.FIRST_CONNECT_S, *[introduction.CONNECT_S] * (len(longest) - 1)]
+
+
+def test_each_answer_is_waited_for_twice_as_long(latest):
+    """Up to a limit; worker 0 may be busy, or suspended."""
+
+    async def test(workers):
+        chief = Chief(workers, (300, b""))
+        await chief.start()
+        await said(workers.meets(1, timeout_s=200.0))
+        came = [when for when, _ in chief.introductions]
+        waited = [later - when for when, later in itertools.pairwise(came)]
+        assert waited == pytest.approx([3, 6, 12, 24, 30, 30, 30, 30], abs=1.1)
+        await asyncio.sleep(300)
+
+    course(2, test)
