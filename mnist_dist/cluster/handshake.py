@@ -87,7 +87,7 @@ def compare(
             f"two workers have index {rank}: process {other.pid} on host {other.host} and "
             f"process {newcomer.pid} on host {newcomer.host}; give each its own"
         )
-    if not 0 <= rank < num_workers:
+    if rank >= num_workers:
         return UsageError(f"{newcomer.name}: the index is outside the {num_workers} workers")
     if newcomer.devices != chief.devices:
         return UsageError(

@@ -46,6 +46,15 @@ def test_workers_of_worker_0s_host_come_by_loopback_and_get_its_address():
     )
 
 
+def test_of_two_addresses_of_worker_0_the_one_that_most_have_used_is_taken():
+    topology = Topology(("10.0.0.1:29500", "", "", ""), 0, "rank", "token")
+    admission = Admission(topology, handshake(0, "10.0.0.1:29500"), None)
+    for rank, own in ((1, "172.16.0.1"), (2, "192.168.0.1"), (3, "192.168.0.1")):
+        admission.handshakes[rank] = handshake(rank, f"192.168.0.{rank + 1}:15000")
+        admission.peers[rank] = SimpleNamespace(host=f"192.168.0.{rank + 1}", own_host=own)
+    assert admission.addresses[0] == "192.168.0.1:29500"
+
+
 @pytest.mark.parametrize(("size", "more"), [(9, ""), (12, " and 3 more")])
 def test_the_missing_are_named_as_far_as_they_fit_in_a_line(size, more):
     workers = tuple(f"n{rank}:1" for rank in range(size))

@@ -252,6 +252,22 @@ def test_of_too_many_strangers_the_oldest_goes(monkeypatch):
     course(2, test)
 
 
+def test_strangers_that_have_left_do_not_count(monkeypatch):
+    monkeypatch.setattr(admission, "MOST_STRANGERS", 2)
+
+    async def test(workers):
+        workers.meets(0)
+        reader, _ = await workers.played(1, b"")
+        for _ in range(4):
+            _, leaving = await workers.played(1, b"")
+            leaving.close()
+            await asyncio.sleep(0.1)
+        assert await reader.read() == b""
+        assert now() >= admission.HANDSHAKE_S
+
+    course(2, test)
+
+
 def test_who_speaks_out_of_turn_is_dropped_with_a_line(capsys):
     async def test(workers):
         chief = workers.meets(0)
@@ -465,12 +481,15 @@ def test_a_slow_answer_is_waited_for_the_second_time(usage, kind):
 
 
 @pytest.mark.parametrize(
-    "word", [{"host": "n0"}, {"try": {"7": "n7:1"}}, {"try": {}, "host": 5}, {"later": 1}]
+    "words",
+    [[{"host": "n0"}], [{"try": {"7": "n7:1"}}], [{"try": {}}, {"host": 5}], [{"later": 1}]],
 )
-def test_worker_0_that_leaves_or_speaks_nonsense_is_named(word):
+def test_worker_0_that_speaks_nonsense_is_named(words):
     async def test(workers):
-        await Chief(workers, (0, {"met": True}), (1, word)).start()
+        await Chief(workers, *((0.5, word) for word in ({"met": True}, *words)), (5, b"")).start()
         text = await said(workers.meets(1))
+        assert now() < 2
+        await asyncio.sleep(5)  # until the chief has spoken
         assert text == (
             f"worker 1 (host n1): {workers.name(0)} left before all workers had met; "
             "look into its log"

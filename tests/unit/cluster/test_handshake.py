@@ -98,6 +98,11 @@ def test_what_is_no_handshake_is_refused(changes, expected):
 GIVEN = ("n0:1", "n1:1", "n2:1")
 
 
+def test_other_addresses_or_another_order_have_another_digest():
+    assert handshake.digest(GIVEN) == handshake.digest(list(GIVEN))
+    assert len({handshake.digest(each) for each in (GIVEN, GIVEN[:2], GIVEN[::-1])}) == 3
+
+
 @pytest.mark.parametrize(
     ("actual", "given", "message"),
     [

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mnist_dist.cluster import introduction, meeting_file
+from mnist_dist.cluster import introduction, meeting_file, reachability
 from mnist_dist.cluster.admission import MISFIT_S
 from mnist_dist.cluster.connecting import connect
 from mnist_dist.cluster.deadline import RETRY_S, MeetingDeadline
@@ -16,7 +16,7 @@ from mnist_dist.cluster.introduction import Introduction
 from mnist_dist.cluster.reachability import TRY_S
 from mnist_dist.cluster.topology import Topology
 from mnist_dist.errors import RunError
-from tests.unit.cluster.course import TOKEN, Chief, course, said
+from tests.unit.cluster.course import TOKEN, Chief, course, heard, said
 from tests.unit.cluster.virtual_time import Clock, now
 
 MET = (0, {"met": True})
@@ -222,3 +222,34 @@ def test_each_answer_is_waited_for_twice_as_long(latest):
         await asyncio.sleep(300)
 
     course(2, test)
+
+
+def test_an_attempt_without_an_answer_is_closed():
+    closed_s = []
+
+    async def serve(reader, writer):
+        await heard(reader)
+        assert await reader.read() == b""
+        closed_s.append(now())
+        writer.close()
+
+    async def test(workers):
+        workers.opened.append(await asyncio.start_server(serve, sock=workers.listeners[0]))
+        await said(workers.meets(1, timeout_s=5.0))
+        assert closed_s[0] == pytest.approx(introduction.ANSWER_S, abs=0.5)
+
+    course(2, test)
+
+
+def test_after_the_verdict_nobody_is_tried(monkeypatch):
+    async def tried(host, port, timeout_s):
+        raise AssertionError(f"port {port} was tried at {now():g} s")
+
+    monkeypatch.setattr(reachability, "connect", tried)
+
+    async def test(workers):
+        await Chief(workers, MET, (1, {"error": "wrong", "usage": False})).start()
+        assert await said(workers.meets(1)) == "wrong"
+        await asyncio.sleep(2 * reachability.EARLY_S)
+
+    course(4, test)
