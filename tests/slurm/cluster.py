@@ -46,7 +46,7 @@ MailProg=/bin/true
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 SlurmdTimeout=300
-KillWait=20
+KillWait=60
 MinJobAge=3600
 UnkillableStepTimeout=60
 SchedulerParameters=sched_interval=2
@@ -110,11 +110,11 @@ class Cluster:
             f"--log-file={self.folder}/munged.log", f"--pid-file={self.folder}/munged.pid",
             f"--seed-file={self.folder}/munged.seed",
         )  # fmt: skip
-        wait_for("munge's socket", socket.exists, 20)
+        wait_for("munge's socket", socket.exists, 60)
         self.daemon("slurmctld", "-D", "-c")
         for node in self.nodes:
             self.start_node(node)
-        wait_for("idle nodes", lambda: self._states() == {"idle"}, 60)
+        wait_for("idle nodes", lambda: self._states() == {"idle"}, 120)
 
     def start_network(self) -> None:
         """Makes the nodes' networks and names, and starts nothing there."""
@@ -140,7 +140,7 @@ class Cluster:
         *command: str,
         inside: str = "ctl",
         cwd: Path | None = None,
-        timeout_s: float = 120,
+        timeout_s: float = 240,
         environment: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command on the controller or, with `inside`, in a node's network."""
@@ -191,7 +191,7 @@ class Cluster:
         words = self.ask("scontrol", "--oneliner", "show", "job", number).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def wait_state(self, number: str, *states: str, deadline_s: float = 120) -> dict[str, str]:
+    def wait_state(self, number: str, *states: str, deadline_s: float = 240) -> dict[str, str]:
         """Waits until a job is in one of the states, such as COMPLETED."""
         wait_for(
             f"job {number} in state {' or '.join(states)}",
@@ -235,13 +235,13 @@ class Cluster:
                 self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
             return "*" not in state and "down" not in state
 
-        wait_for(f"node {node}", responds, 60)
+        wait_for(f"node {node}", responds, 120)
 
     def cancel_all(self) -> None:
         """Ends all jobs; returns when none is left."""
         self.run("scancel", "--full", "--signal=KILL", "--user=root")
         self.run("scancel", "--user=root")
-        wait_for("an empty queue", lambda: not self.ask("squeue", "-h"), 60)
+        wait_for("an empty queue", lambda: not self.ask("squeue", "-h"), 120)
 
     def _states(self) -> set[str]:
         done = self.run("sinfo", "-h", "-N", "-o", "%T")

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from mnist_dist.run import store
-from tests import warm
+from tests import held, warm
 from tests.mnist_files import cut
 from tests.slurm.cluster import Cluster, missing
 from tests.waiting import wait_for
@@ -72,7 +72,7 @@ def submit(cluster, images, tmp_path):
     """
 
     def give(options, script="launch/train.slurm", flags=(), hold_at="", **environment):
-        hold = f" {ROOT}/tests/slurm/hold.py {tmp_path} {hold_at}" if hold_at else ""
+        hold = f" {held.HOLD} {tmp_path} {hold_at}" if hold_at else ""
         environment = {
             "MNIST_DIST_PYTHON": sys.executable + hold,
             "MNIST_DIST_RUNS": str(tmp_path / "all runs"),
@@ -145,14 +145,8 @@ class Job:
 
         A trainer goes on when it is told to stop, or by `release`.
         """
-        paths = [self._folder / f"held-{self.number}-{step}-{rank}" for rank in range(tasks)]
-
-        def there():
-            return all(path.exists() and path.read_text().endswith("\n") for path in paths)
-
         try:
-            wait_for(f"{tasks} tasks that hold at step {step}", there, 240)
-            return [psutil.Process(int(path.read_text())) for path in paths]
+            return held.held(self._folder, step, tasks, self.number)
         except (TimeoutError, psutil.NoSuchProcess) as error:
             raise AssertionError(f"{error}\n{self.log[-4000:]}") from error
 
@@ -166,7 +160,7 @@ class Job:
 
     def release(self, step):
         """Lets the trainers that hold at a step go on."""
-        (self._folder / f"release-{self.number}-{step}").touch()
+        held.release(self._folder, step, self.number)
 
     def losses(self):
         """The training's loss by step; a step twice is an error."""

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from tests import warm
+from tests.held import DEADLINE_S
 from tests.slurm.conftest import FLAGS, IMAGES, ROOT, assert_same_curve, with_images
 from tests.waiting import wait_for
 
@@ -48,7 +49,7 @@ def test_a_killed_task_is_started_again_and_twice_on_a_host_leaves_it_out(cluste
     waiting = cluster.ask("sbatch", "--parsable", "--nodes=3", "--exclusive", "--wrap=exit")
     job.held(20, tasks=3)[1].kill()
     held = job.held(40, tasks=3)
-    job.wait_log("worker 1 (n2) killed: goes on from step 10 on n1, n2, n3\n", deadline_s=1)
+    job.wait_log("worker 1 (n2) killed: goes on from step 10 on n1, n2, n3\n")
     held[1].kill()
     job.wait_log("worker 1 (n2) killed: goes on from step 30 on n1, n3; idle: n2 (")
     assert cluster.job(waiting)["JobState"] == "PENDING"
@@ -64,7 +65,7 @@ def test_a_spare_replaces_a_dead_node_and_then_one_goes_on_alone(cluster, submit
     assert "trains on n1, n2; idle: n3 (MNIST_DIST_SPARES)" in job.log
     lose("n2", "power")
     job.held(40, tasks=2)
-    job.wait_log("worker 1 (n2) lost: goes on from step 10 on n1, n3\n", deadline_s=1)
+    job.wait_log("worker 1 (n2) lost: goes on from step 10 on n1, n3\n")
     lose("n3", "power DOWN")
     job.wait_log("worker 1 (n3) lost: goes on from step 30 on n1\n")
     job.wait_log("train.slurm: finished")
@@ -79,7 +80,7 @@ def test_a_silent_node(cluster, submit, alone, lose):
     cut_off = job.held(20, tasks=3)[2]
     lose("n3", "link")
     job.wait_log("worker 2 (n3) silent: goes on from step 10 on n1, n2\n")
-    wait_for("the end of the cut-off worker", lambda: not cut_off.is_running(), 60)
+    wait_for("the end of the cut-off worker", lambda: not cut_off.is_running(), DEADLINE_S)
     job.wait_log("train.slurm: finished")
     cluster.revive("n3")
     job.wait()

@@ -85,9 +85,10 @@ def test_inside_a_job(cluster, tmp_path):
         f"srun -N2 -n2 -r1 {python}; echo --\n"
         f"MNIST_DIST_HOST_SUFFIX=-ib srun {python}; echo --\n"
     )
-    output = tmp_path / "out"
-    done = cluster.run("sbatch", "--wait", f"--output={output}", str(script), cwd=ROOT)
-    assert done.returncode == 0, output.read_text()
+    output, errors = tmp_path / "out", tmp_path / "err"  # srun says there for what it waits
+    options = ("--wait", f"--output={output}", f"--error={errors}")
+    done = cluster.run("sbatch", *options, str(script), cwd=ROOT)
+    assert done.returncode == 0, output.read_text() + errors.read_text()
     batch, single, part, suffixed = map(told, output.read_text().split("--\n")[:4])
     assert [row[2] for row in batch] == [[]]
     assert "not started by srun" in batch[0][5]

@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from tests.process.trainer import ROOT, SMALL, environment
+from tests.process.trainer import DEADLINE_S, ROOT, SMALL, environment
 from tests.waiting import wait_for
 
 LINES = ("Using device", "Batch #0\t", "Batch #20\t", "Train time", "Validation set")
@@ -56,7 +56,7 @@ class Launched:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def wait_for_workers(self, count):
-        wait_for(f"{count} worker(s)", lambda: len(self.workers()) >= count, 60)
+        wait_for(f"{count} worker(s)", lambda: len(self.workers()) >= count, DEADLINE_S)
 
     def wait_for_line(self, text):
         assert any(text in line for line in self.process.stdout), "it ended"
@@ -71,10 +71,10 @@ class Launched:
         def listens():
             return any(map(listening, self.workers()))
 
-        wait_for("a listening worker", listens, 120)
+        wait_for("a listening worker", listens, DEADLINE_S)
 
     def wait_for_a_save(self):
-        wait_for("a checkpoint", lambda: list(self.folder.glob("checkpoints/*ckpt*")), 120)
+        wait_for("a checkpoint", lambda: list(self.folder.glob("checkpoints/*ckpt*")), DEADLINE_S)
 
 
 MOMENTS = {
@@ -98,4 +98,4 @@ def test_no_process_is_left(subset, tmp_path, moment):
         os.kill(launched.process.pid, signal.SIGKILL)
         launched.process.wait()
         launched.process.stdout.close()
-    wait_for("the workers' ends", lambda: not running(workers), 120)
+    wait_for("the workers' ends", lambda: not running(workers), DEADLINE_S)

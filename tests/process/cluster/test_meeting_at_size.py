@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.process.trainer import ROOT, environment
+from tests.process.trainer import DEADLINE_S, ROOT, environment
 from tests.unit.cluster.meeting import Worker, addresses
 
 COUNT = 64
@@ -58,7 +58,7 @@ def test_a_short_accept_queue_and_a_low_soft_limit():
     words = ("--workers=400", "--somaxconn=16", "--nofile=256", "--watch_s=0.1")
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.meeting", *words],
-        **{"capture_output": True, "text": True, "cwd": ROOT, "timeout": 200},
+        **{"capture_output": True, "text": True, "cwd": ROOT, "timeout": DEADLINE_S},
         env=environment(),
     )
     assert done.returncode == 0, done.stdout + done.stderr

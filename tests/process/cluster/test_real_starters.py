@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.process.trainer import ROOT, environment
+from tests.process.trainer import DEADLINE_S, ROOT, environment
 
 OPEN_MPI = ("mpirun.openmpi", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none")
 MPICH = ("mpiexec.hydra",)
@@ -44,7 +44,7 @@ def start(request, tmp_path):
         (tmp_path / "run").mkdir(exist_ok=True)
         return subprocess.run(
             [*command, "-n", str(number), *python],
-            env=variables, capture_output=True, text=True, timeout=120, check=False,
+            env=variables, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
         )  # fmt: skip
 
     return start

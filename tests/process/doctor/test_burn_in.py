@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests import warm
-from tests.process.trainer import ROOT, environment
+from tests.process.trainer import DEADLINE_S, ROOT, environment
 from tests.unit.cluster.meeting import addresses
 
 FLIPS = """
@@ -45,7 +45,9 @@ def doctor(tmp_path, program, *flags, **variables):
 
 def ends(processes):
     try:
-        return [(*process.communicate(timeout=150), process.returncode) for process in processes]
+        return [
+            (*process.communicate(timeout=DEADLINE_S), process.returncode) for process in processes
+        ]
     finally:
         for process in processes:
             process.kill()

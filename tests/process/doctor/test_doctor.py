@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests import warm
+from tests.process.trainer import DEADLINE_S
 from tests.unit.cluster.meeting import addresses
 from tests.waiting import wait_for
 
@@ -48,7 +49,7 @@ def doctor(tmp_path):
         process.wait()
 
 
-def end(process, deadline_s=100):
+def end(process, deadline_s=DEADLINE_S):
     output, errors = process.communicate(timeout=deadline_s)
     assert "Traceback" not in errors
     return process.returncode, output, errors
@@ -129,7 +130,7 @@ def test_ctrl_c_ends_it_with_one_line(doctor, tmp_path):
     task = {"cluster": {"worker": addresses(2)}, "task": {"type": "worker", "index": 0}}
     process = doctor(f"--checkpoint_dir={tmp_path}/ck", tf_config=json.dumps(task))
     listens = psutil.Process(process.pid).net_connections
-    wait_for("its port", lambda: any(c.status == "LISTEN" for c in listens("tcp")), 60)
+    wait_for("its port", lambda: any(c.status == "LISTEN" for c in listens("tcp")), DEADLINE_S)
     process.send_signal(signal.SIGINT)
     assert end(process) == (130, "", "mnist_dist: interrupted\n")
 

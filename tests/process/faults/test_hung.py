@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from tests.process.faults.disk import HUNG, Disk
-from tests.process.trainer import ROOT, TRAIN, environment, folders
+from tests.process.trainer import DEADLINE_S, ROOT, TRAIN, environment, folders
 from tests.waiting import wait_for
 
 
@@ -29,7 +29,7 @@ def started(tmp_path, small):
 def test_ctrl_c_three_times_leaves_at_once(started, tmp_path):
     """The first asks for a save, the second waits for it, the third doesn't."""
     err, hidden = tmp_path / "err.txt", (tmp_path / "ck").glob
-    wait_for("a step", lambda: "Batch #" in (tmp_path / "out.txt").read_text(), 120)
+    wait_for("a step", lambda: "Batch #" in (tmp_path / "out.txt").read_text(), DEADLINE_S)
     answers = [
         "stopping after a block, saving; again to leave without saving",
         "stopping when this save is done; again to leave at once",
@@ -37,10 +37,10 @@ def test_ctrl_c_three_times_leaves_at_once(started, tmp_path):
     ]
     for number, answer in enumerate(answers):
         if number == 1:
-            wait_for("a save", lambda: list(hidden(".ckpt-*")), 60)
+            wait_for("a save", lambda: list(hidden(".ckpt-*")), DEADLINE_S)
         started.send_signal(signal.SIGINT)
-        wait_for(answer, lambda answer=answer: answer in err.read_text(), 60)
-    assert started.wait(60) == 130
+        wait_for(answer, lambda answer=answer: answer in err.read_text(), DEADLINE_S)
+    assert started.wait(DEADLINE_S) == 130
     last = "interrupted; what was saved before is left"
     assert err.read_text().splitlines() == [f"mnist_dist: {text}" for text in [*answers, last]]
     assert not list((tmp_path / "ck").glob("ckpt-*"))

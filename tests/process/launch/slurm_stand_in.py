@@ -77,7 +77,8 @@ def scontrol(words: Sequence[str]) -> int:
 def scancel(words: Sequence[str]) -> int:
     """Cancels the job; a signal to a step does nothing."""
     if words == ["7"]:
-        (FOLDER / "job").write_text(read("job").replace("RUNNING", "CANCELLED"))
+        (FOLDER / "draft").write_text(read("job").replace("RUNNING", "CANCELLED"))
+        (FOLDER / "draft").rename(FOLDER / "job")
     return 0
 
 

@@ -83,7 +83,7 @@ class SshLab:
     def wait_for_host(self, host: str) -> None:
         """Returns when a host answers."""
         ssh = ["ssh", "-F", str(self.folder / "ssh_config"), "-o", "BatchMode=yes", host, "true"]
-        wait_for(f"sshd of {host}", lambda: self.network.run(*ssh).returncode == 0, 30)
+        wait_for(f"sshd of {host}", lambda: self.network.run(*ssh).returncode == 0, 120)
 
     def address(self, host: str) -> str:
         """A host's IPv4 address."""
@@ -92,17 +92,18 @@ class SshLab:
     def kill_host(self, host: str) -> None:
         """Takes a host's network and processes away, as a power cut does."""
         self.network.set_link(host, "down")
-        for pid in self.network.pids(host):
-            try:
-                os.kill(pid, 9)
-            except ProcessLookupError:
-                continue
+        self.network.kill_node(host)
 
     def revive_host(self, host: str) -> None:
         """Starts a killed host anew."""
         self.network.set_link(host, "up")
         self.start_host(host)
         self.wait_for_host(host)
+
+    def server(self, host: str) -> int:
+        """The process of a host's sshd that waits for connections."""
+        [server] = [pid for pid in self.network.pids(host) if b"[listener]" in command_line(pid)]
+        return server
 
     def workers(self, host: str) -> list[int]:
         """The processes of a host's workers, and their agents."""

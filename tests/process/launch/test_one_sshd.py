@@ -10,9 +10,10 @@ import sys
 import psutil
 import pytest
 
-from mnist_dist.launch.processes import free_ports
 from tests.process.launch.ssh_lab import configure, missing
 from tests.process.launch.stand_in_package import install
+from tests.process.trainer import DEADLINE_S
+from tests.unit.cluster.meeting import free_ports
 from tests.waiting import wait_for
 
 TRAINER = """
@@ -37,7 +38,7 @@ def server(tmp_path):
     configure(tmp_path, f"[127.0.0.1]:{port}", SSHD.format(port=port), f"Port {port}\n")
     command = ["/usr/sbin/sshd", "-D", "-e", "-f", tmp_path / "sshd_config"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    wait_for("sshd", lambda: listens(port), 30)
+    wait_for("sshd", lambda: listens(port), DEADLINE_S)
     yield process
     process.kill()
     process.wait()
@@ -67,7 +68,7 @@ def start(tmp_path):
 
 def test_more_workers_on_a_host_than_sshd_takes_at_a_time(server, start):
     process = start("127.0.0.1:10")
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, output
     ranks = re.findall(r"^\[\d 127\.0\.0\.1\] (\d) of 10 None$", output, re.M)
     assert sorted(map(int, ranks)) == list(range(10))
@@ -75,10 +76,10 @@ def test_more_workers_on_a_host_than_sshd_takes_at_a_time(server, start):
 
 def test_the_file_that_is_read_first(server, start, tmp_path):
     (tmp_path / "setup.sh").write_text("export MNIST_DIST_TEST_SETUP=read\n")
-    output, _ = start("127.0.0.1", MNIST_DIST_SETUP="setup.sh").communicate(timeout=120)
+    output, _ = start("127.0.0.1", MNIST_DIST_SETUP="setup.sh").communicate(timeout=DEADLINE_S)
     assert output == "[0 127.0.0.1] 0 of 1 read\n"
     process = start("127.0.0.1", MNIST_DIST_SETUP="none")
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 2
     assert output.splitlines()[0] == (
         "ssh.sh: host 127.0.0.1: it can't read the file of MNIST_DIST_SETUP; give one that all "
@@ -98,10 +99,10 @@ def test_a_signal_while_a_host_hangs_ends_it(server, start, tmp_path, number, co
     try:
         process = start("127.0.0.1")
         reads = psutil.Process(process.pid).num_threads
-        wait_for("the threads that read what ssh says", lambda: reads() == 3, 60)
+        wait_for("the threads that read what ssh says", lambda: reads() == 3, DEADLINE_S)
         assert probes(tmp_path)
         process.send_signal(number)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=DEADLINE_S)
     finally:
         os.kill(server.pid, signal.SIGCONT)
     assert (process.returncode, output) == (code, f"mnist_dist: {said}\n")

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from mnist_dist.run import publishing
+from tests.process.trainer import DEADLINE_S
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,7 +71,7 @@ class Slurm:
                 os.killpg(group, signal.SIGKILL)
 
     def run(self, *tries, **more):
-        code = self.start(*tries, **more).wait(timeout=100)
+        code = self.start(*tries, **more).wait(timeout=DEADLINE_S)
         return code, self.said
 
     @property
@@ -89,7 +90,7 @@ class Slurm:
         return [line for line in lines if text in line]
 
     def wait_said(self, text):
-        wait_for(text, lambda: text in self.said, 60)
+        wait_for(text, lambda: text in self.said, DEADLINE_S)
 
 
 @pytest.fixture
@@ -238,15 +239,15 @@ def test_it_waits_for_slurmctld(slurm):
     process = slurm.start({"0": 1}, {})
     slurm.wait_said("slurmctld doesn't answer: waiting")
     slurm.answer()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=DEADLINE_S) == 0
 
 
 def lose_the_supervisor(slurm, *later_tries, **environment):
     """Starts a run and takes its batch host away, with the supervisor, in the middle of a try."""
     tries = ({"0": "lost"}, *later_tries)
     process = slurm.start(*tries, flags=["--peer_timeout=2"], **environment)
-    wait_for("the standby", lambda: slurm.called("mnist_dist.launch.standby"), 30)
-    wait_for("the first try", lambda: slurm.tried, 30)
+    wait_for("the standby", lambda: slurm.called("mnist_dist.launch.standby"), DEADLINE_S)
+    wait_for("the first try", lambda: slurm.tried, DEADLINE_S)
     take_away(slurm, process)
 
 
@@ -274,7 +275,7 @@ def test_a_standby_that_cant_requeue_cancels_the_job(slurm, least, refused_by):
     (slurm.folder / "no-requeue").touch()
     lose_the_supervisor(slurm, {}, MNIST_DIST_MIN_NODES=least)
     slurm.wait_said("cancels the job")
-    wait_for("the end of the job", lambda: slurm.called("scancel 7"), 30)
+    wait_for("the end of the job", lambda: slurm.called("scancel 7"), DEADLINE_S)
     assert slurm.called("scontrol requeue 7") == ["scontrol requeue 7"] * (refused_by == "site")
     assert ("train.slurm: finished\n" in slurm.said) == (not least)
     assert ("2 worker(s) can be started here, at least 3 are needed" in slurm.said) == bool(least)
@@ -284,22 +285,22 @@ def test_a_standby_that_cant_requeue_cancels_the_job(slurm, least, refused_by):
 def test_a_standby_that_cant_take_over_cancels_the_job(slurm):
     """Here a folder is in the place of a file that it writes."""
     process = slurm.start({"0": "lost"}, flags=["--peer_timeout=2"])
-    wait_for("the standby", lambda: slurm.called("mnist_dist.launch.standby"), 30)
-    wait_for("the first try", lambda: slurm.tried, 30)
+    wait_for("the standby", lambda: slurm.called("mnist_dist.launch.standby"), DEADLINE_S)
+    wait_for("the first try", lambda: slurm.tried, DEADLINE_S)
     record = slurm.folder / "runs/job-7/launcher.json"
     record.unlink()
     record.mkdir()
     take_away(slurm, process)
     slurm.wait_said("submit the same again with MNIST_DIST_RUN_DIR=")
-    wait_for("the end of the job", lambda: slurm.called("scancel 7"), 30)
+    wait_for("the end of the job", lambda: slurm.called("scancel 7"), DEADLINE_S)
     assert "Traceback" not in slurm.said
 
 
 def test_a_standby_that_has_ended_is_started_on_another_node(slurm):
     slurm.start({"0": "lost"})
-    wait_for("the standby", lambda: standbys(), 30)
+    wait_for("the standby", lambda: standbys(), DEADLINE_S)
     standbys()[0].kill()
-    wait_for("another", lambda: len(slurm.called("mnist_dist.launch.standby")) == 2, 60)
+    wait_for("another", lambda: len(slurm.called("mnist_dist.launch.standby")) == 2, DEADLINE_S)
     first, second = slurm.called("mnist_dist.launch.standby")
     assert ("--nodelist=n2 " in first, "--nodelist=n3 " in second) == (True, True)
 

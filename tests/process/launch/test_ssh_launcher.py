@@ -9,13 +9,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests import warm
+from tests import held, warm
 from tests.process.launch.ssh_lab import SshLab, command_line, missing
 from tests.process.launch.stand_in_package import ROOT, install
-from tests.process.trainer import environment
+from tests.process.trainer import DEADLINE_S, environment
 from tests.waiting import wait_for
 
 STAND_IN = """
@@ -86,14 +85,17 @@ def launch(lab, tmp_path):
         if process.poll() is None:
             process.kill()
             process.wait()
-    wait_for("no workers", lambda: not left(lab), 60)
+    wait_for_no_workers(lab)
 
 
-def left(lab):
-    return [pid for host in lab.hosts for pid in lab.workers(host)]
+def wait_for_no_workers(lab):
+    def left():
+        return [pid for host in lab.hosts for pid in lab.workers(host)]
+
+    wait_for("the workers' ends", lambda: not left(), DEADLINE_S)
 
 
-def ended(process, seconds=120):
+def ended(process, seconds=DEADLINE_S):
     """Exit code and output, errors too."""
     output, _ = process.communicate(timeout=seconds)
     return process.returncode, output
@@ -172,11 +174,13 @@ def test_a_third_interrupt_ends_at_once(lab, launch):
     for presses in (1, 2):
         process.send_signal(signal.SIGINT)
         while text.count("heard") < 2 * presses:
-            text += process.stdout.readline()
+            line = process.stdout.readline()
+            assert line, text
+            text += line
     process.send_signal(signal.SIGINT)
     code, _ = ended(process)
     assert code == 137
-    assert not left(lab)
+    wait_for_no_workers(lab)
 
 
 @pytest.mark.parametrize("deaf", ["", "deaf"])
@@ -185,7 +189,7 @@ def test_no_worker_outlives_a_killed_launcher(lab, launch, deaf):
     process = launch("--hosts=n1,n2", "--", *flags, do=f"stay {deaf}")
     read_rows(process, 2)
     process.kill()
-    wait_for("the workers' ends", lambda: not left(lab), 60)
+    wait_for_no_workers(lab)
 
 
 def test_no_worker_outlives_the_launchers_host(lab, launch):
@@ -195,7 +199,7 @@ def test_no_worker_outlives_the_launchers_host(lab, launch):
     read_rows(process, 2)
     for host in ("n1", "n2"):
         lab.network.set_link(host, "down")
-    wait_for("the workers' ends", lambda: not left(lab), 60)
+    wait_for_no_workers(lab)
     for host in ("n1", "n2"):
         lab.network.set_link(host, "up")
 
@@ -219,15 +223,13 @@ def test_each_host_that_cant_be_used_is_named(lab, launch, tmp_path):
     python = tmp_path / "python"
     python.write_text(WRAPPER.format(python=sys.executable))
     python.chmod(0o755)
-    servers = [pid for pid in lab.network.pids("n3") if is_sshd(pid)]
-    for pid in servers:
-        os.kill(pid, signal.SIGSTOP)
+    server = lab.server("n3")
+    os.kill(server, signal.SIGSTOP)
     try:
         hosts = "--hosts=n1,n2,n3,n9,ctl,n1-ib"
         code, output = ended(launch(hosts, "--", "--run_dir=run", MNIST_DIST_PYTHON=python))
     finally:
-        for pid in servers:
-            os.kill(pid, signal.SIGCONT)
+        os.kill(server, signal.SIGCONT)
     assert code == 2
     said = dict(re.findall(r"^ssh\.sh: host (\S+): (.*)$", output, re.M))
     assert re.match(r"'\S+python' doesn't run there \(.*/no/such/python", said.pop("n1"))
@@ -242,10 +244,6 @@ def test_each_host_that_cant_be_used_is_named(lab, launch, tmp_path):
     assert output.endswith(
         "mnist_dist: 6 of 6 host(s) can't be used, see above; nothing was started\n"
     )
-
-
-def is_sshd(pid):
-    return psutil.Process(pid).name() == "sshd"
 
 
 def test_a_refused_key_another_python_and_a_folder_that_isnt_shared(lab, launch, tmp_path):
@@ -264,8 +262,7 @@ def test_a_refused_key_another_python_and_a_folder_that_isnt_shared(lab, launch,
     python.chmod(0o755)
     shared = tmp_path / "shared"
     shared.mkdir()
-    [server, *_] = [pid for pid in lab.network.pids("n3") if is_sshd(pid)]
-    mount = ["nsenter", f"--target={server}", "--mount"]
+    mount = ["nsenter", f"--target={lab.server('n3')}", "--mount"]
     subprocess.run([*mount, "mount", "-t", "tmpfs", "none", str(shared)], check=True)
     try:
         code, output = ended(
@@ -286,9 +283,8 @@ def test_a_refused_key_another_python_and_a_folder_that_isnt_shared(lab, launch,
 
 
 TRAINING = (
-    *("--max_steps=300", "--validation_size=500", "--no_gpu", "--conv_filters=4", "--shards=2"),
-    *("--dense_units=16", "--log_interval=1", "--batch_size=50", "--steps_per_loop=5"),
-    *("--checkpoint_every_steps=20", "--peer_timeout=3"),
+    *("--max_steps=80", "--epochs=2", "--shards=2", "--log_interval=1", "--batch_size=50"),
+    *("--steps_per_loop=5", "--checkpoint_every_steps=10", "--peer_timeout=6"),
 )
 
 
@@ -300,21 +296,24 @@ def weights(folder):
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
+def reference(tmp_path_factory, small):
     """The weights of one process."""
     run = tmp_path_factory.mktemp("reference")
-    command = [sys.executable, "-m", "mnist_dist.train", *TRAINING, f"--run_dir={run}"]
+    command = [sys.executable, "-m", "mnist_dist.train", *small, *TRAINING, f"--run_dir={run}"]
     warm.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True)
     return weights(run)
 
 
-def test_it_goes_on_without_a_dead_host_with_the_same_bits(lab, launch, tmp_path, reference):
+def test_it_goes_on_without_a_dead_host_with_the_same_bits(lab, launch, tmp_path, small, reference):
     """Two of three hosts train; the third is a spare, which takes a dead one's place."""
     run = tmp_path / "run"
-    process = launch(*HOSTS, *TRAINING, f"--run_dir={run}", real=True)
-    wait_for("a checkpoint", lambda: saved(run), 240)
+    python = held.interpreter(tmp_path, "20")
+    flags = (*small, *TRAINING, f"--run_dir={run}")
+    process = launch(*HOSTS, *flags, real=True, MNIST_DIST_PYTHON=python)
+    held.held(tmp_path, 20, tasks=2)
+    wait_for("a checkpoint", lambda: saved(run), DEADLINE_S)
     lab.kill_host("n2")
-    code, output = ended(process, 240)
+    code, output = ended(process)
     lab.revive_host("n2")
     assert code == 0, output
     assert "ssh.sh: 2 workers, over which --shards divides; not used: n3\n" in output
@@ -323,22 +322,25 @@ def test_it_goes_on_without_a_dead_host_with_the_same_bits(lab, launch, tmp_path
     assert weights(run) == reference
 
 
-def test_a_host_whose_worker_is_killed_twice_is_left_out(lab, launch, tmp_path, reference):
+def test_a_host_whose_worker_is_killed_twice_is_left_out(lab, launch, tmp_path, small, reference):
     run = tmp_path / "run"
-    process = launch(*HOSTS, *TRAINING, f"--run_dir={run}", real=True)
+    python = held.interpreter(tmp_path, "20,40,60")
+    flags = (*small, *TRAINING, f"--run_dir={run}")
+    process = launch(*HOSTS, *flags, real=True, MNIST_DIST_PYTHON=python)
     step, unused = 0, []
-    for _ in range(2):
-        wait_for("a checkpoint of this try", lambda before=step: saved(run) > before, 240)
-        [worker] = trainers(lab, "n2")
-        os.kill(worker, signal.SIGKILL)
+    for held_at in (20, 40):
+        _, worker = held.held(tmp_path, held_at, tasks=2)
+        wait_for("a checkpoint of this try", lambda before=step: saved(run) > before, DEADLINE_S)
+        worker.kill()
         line = read_until(process, "ssh.sh: worker 1 (n2) killed: starts again from step ")
         number, _, rest = line.partition(";")
         step = int(number)
         unused.append(rest)
     assert unused == [" not used: n3\n", " not used: n2 (workers were lost there)\n"]
-    wait_for("a worker on the spare host", lambda: trainers(lab, "n3"), 240)
-    assert not trainers(lab, "n2")
-    code, output = ended(process, 240)
+    pids = [worker.pid for worker in held.held(tmp_path, 60, tasks=2)]
+    assert [trainers(lab, host) for host in lab.hosts] == [[pids[0]], [], [pids[1]]]
+    held.release(tmp_path, 60)
+    code, output = ended(process)
     assert code == 0, output
     assert weights(run) == reference
 
@@ -375,7 +377,7 @@ def trainers(lab, host):
 )
 def test_wrong_use(arguments, said):
     command = [sys.executable, "-m", "mnist_dist.ssh", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1

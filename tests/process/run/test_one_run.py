@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.process.trainer import folders
+from tests.process.trainer import DEADLINE_S, folders
 from tests.process.training.test_resume import Stoppable
 from tests.waiting import wait_for
 
@@ -16,7 +16,7 @@ def first(tmp_path, small):
     """A run in mid-training that waits for its output to be read, and has a checkpoint."""
     started = Stoppable(tmp_path, *small, *LONG)
     started.read_to(lambda line: line.startswith("Batch #20"))
-    wait_for("a checkpoint", lambda: list((tmp_path / "ck").glob("ckpt-*")), 60)
+    wait_for("a checkpoint", lambda: list((tmp_path / "ck").glob("ckpt-*")), DEADLINE_S)
     yield started
     started.close()
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from tests import warm
-from tests.process.trainer import ROOT, SMALL, Run, environment
+from tests.process.trainer import DEADLINE_S, ROOT, SMALL, Run, environment
 from tests.unit.cluster.meeting import addresses
 
 FAULTS = str(ROOT / "tests/process/training/bit_faults.py")
@@ -54,7 +54,7 @@ def train(place, data, *flags, workers=1, devices=1, fault=None):
             )
         )
     try:
-        ends = [(one.communicate(timeout=150), one.returncode) for one in started]
+        ends = [(one.communicate(timeout=DEADLINE_S), one.returncode) for one in started]
     finally:
         for one in started:
             one.kill()

@@ -1,7 +1,8 @@
 """Workers for the tests of rendezvous and liveness: plain processes, no TensorFlow."""
 
+import functools
+import itertools
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -69,11 +70,34 @@ except (RunError, UsageError) as error:
 """
 
 
+PORTS, BLOCK = range(8000, 15000), 250
+"""Below those that the launchers choose from, and the kernel for outgoing connections."""
+
+NUMBERS = itertools.count()
+
+
+@functools.cache
+def block():
+    """The first of BLOCK ports that no other process of tests gets while this one lives.
+
+    What claims them is a name without a file, which the kernel frees with the process.
+    """
+    for first in PORTS[::BLOCK]:
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0mnist_dist-tests-ports-{first}")
+        except OSError:
+            claim.close()
+            continue
+        return first, claim
+    raise RuntimeError(f"all of the ports {PORTS} are claimed by other tests")
+
+
 def free_ports(count):
-    """Ports free now, below those that the kernel gives to outgoing connections."""
-    found, port = [], 20000 + (os.getpid() * 37) % 10000
+    """Ports that are free now, and that no other test takes before they are used."""
+    found = []
     while len(found) < count:
-        port += 1
+        port = block()[0] + next(NUMBERS) % BLOCK
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -233,9 +233,9 @@ def test_strangers_do_not_disturb(start):
 def test_silent_strangers_do_not_delay_the_start(start):
     """They fill the accept queue's place in line before any worker; each may stay for a second."""
     workers = addresses(2)
-    chief = start(workers, 0, timeout_s=5.0)
+    chief = start(workers, 0, timeout_s=30.0)
     silent = [connect(workers[0]) for _ in range(40)]  # one after another they would take 40 s
-    assert start(workers, 1, timeout_s=5.0).heard() == chief.heard() == {"met": workers}
+    assert start(workers, 1, timeout_s=30.0).heard() == chief.heard() == {"met": workers}
     for connection in silent:
         connection.close()
 
@@ -320,7 +320,7 @@ def test_a_low_limit_of_open_files_is_refused_with_the_number(start, hard, enoug
     """Two workers need 2 x 2 + 768; the soft limit is raised if the hard one allows it."""
     workers = addresses(2)
     chief = start(workers, 0, open_files=(64, hard))
-    other = start(workers, 1, timeout_s=5.0)
+    other = start(workers, 1, timeout_s=60.0)
     if enough:
         assert other.heard() == chief.heard() == {"met": workers}
         assert resource.prlimit(chief.process.pid, resource.RLIMIT_NOFILE) == (772, 772)
