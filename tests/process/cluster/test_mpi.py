@@ -14,8 +14,14 @@ from tests.process.trainer import ROOT, SMALL, environment
 
 OPEN_MPI = ("mpirun.openmpi", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none")
 MPICH = ("mpiexec.hydra",)
-SHORT = (*SMALL, "--max_steps=20", "--validation_size=500", "--batch_size=48", "--shards=4")
 NAMES = ("OMPI_", "PMI", "RANK", "WORLD_SIZE", "MASTER_")
+
+
+@pytest.fixture(scope="module")
+def short(subset):
+    """Flags of a short training."""
+    steps = ("--max_steps=20", "--validation_size=500", "--batch_size=48", "--shards=4")
+    return (*SMALL, f"--data_dir={subset}", *steps)
 
 
 def started(command, **more):
@@ -38,10 +44,10 @@ def outcome(folder):
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tmp_path_factory, short):
     """The weights of one process."""
     run = tmp_path_factory.mktemp("alone")
-    alone = [sys.executable, "-m", "mnist_dist.train", *SHORT, f"--run_dir={run}"]
+    alone = [sys.executable, "-m", "mnist_dist.train", *short, f"--run_dir={run}"]
     warm.run(alone, cwd=ROOT, env=environment(), check=True, capture_output=True)
     return outcome(run)[0]
 
@@ -51,16 +57,18 @@ def weights(tmp_path_factory):
     [(OPEN_MPI, 2), (OPEN_MPI, 4), (MPICH, 2)],
     ids=["Open MPI, 2", "Open MPI, 4", "MPICH, 2"],
 )
-def test_the_processes_train_one_run_with_the_bits_of_one(tmp_path, weights, command, number):
+def test_the_processes_train_one_run_with_the_bits_of_one(
+    tmp_path, short, weights, command, number
+):
     run = tmp_path / "run"
-    done = mpirun(number, "mnist_dist.train", *SHORT, f"--run_dir={run}", command=command)
+    done = mpirun(number, "mnist_dist.train", *short, f"--run_dir={run}", command=command)
     assert done.returncode == 0, done.stderr
     assert outcome(run) == (weights, number, number)
     assert not list(run.glob(".meeting*"))
 
 
-def test_the_doctor_shows_how_they_share_the_host(tmp_path):
-    done = mpirun(2, "mnist_dist.doctor", "--no_gpu", "--json", f"--run_dir={tmp_path}/run")
+def test_the_doctor_shows_how_they_share_the_host(tmp_path, short):
+    done = mpirun(2, "mnist_dist.doctor", *short, "--json", f"--run_dir={tmp_path}/run")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout[done.stdout.index("{") :])
     assert report["source"] == "mpi"
@@ -77,8 +85,8 @@ def test_the_doctor_shows_how_they_share_the_host(tmp_path):
         ({"JOB_COMPLETION_INDEX": "1"}, "set MNIST_DIST_NUM_WORKERS in the pod's template"),
     ],
 )
-def test_a_process_that_cant_join_the_others_trains_no_copy(tmp_path, variables, said):
-    train = [sys.executable, "-m", "mnist_dist.train", *SHORT, f"--run_dir={tmp_path}/run"]
+def test_a_process_that_cant_join_the_others_trains_no_copy(tmp_path, short, variables, said):
+    train = [sys.executable, "-m", "mnist_dist.train", *short, f"--run_dir={tmp_path}/run"]
     done = started(train, **variables)
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(f"mnist_dist: .*{said}.*\n", done.stderr)

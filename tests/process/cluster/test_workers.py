@@ -13,26 +13,33 @@ from mnist_dist.run import digest
 from tests import warm
 from tests.curves import ROOT, SMALL, apart, images_apart, train
 from tests.devices.test_curves import EXACT
+from tests.process.trainer import DEADLINE_S
 from tests.unit.cluster.meeting import addresses
 from tests.waiting import wait_for
 
-FLOAT64 = ("--precision=float64", "--steps_per_loop=20")
+FLOAT64 = ("--precision=float64", "--steps_per_loop=20", "--epochs=5")
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """In float64: 200 steps of two workers, and 137 of them, saved in mid-epoch."""
+def data(subset):
+    """The flag that names the data: epochs of 40 steps."""
+    return f"--data_dir={subset}"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, data):
+    """In float64: 200 steps of two workers, and 137 of them, saved in the fourth epoch of five."""
     folder = tmp_path_factory.mktemp("saved")
-    whole = train(folder / "whole", *FLOAT64, workers=2)
-    train(folder / "part", *FLOAT64, "--max_steps=137", workers=2)
+    whole = train(folder / "whole", *FLOAT64, data, workers=2)
+    train(folder / "part", *FLOAT64, data, "--max_steps=137", workers=2)
     return whole, folder / "part"
 
 
 @pytest.mark.parametrize(("devices", "workers"), [(1, 1), (3, 1), (1, 2)])
-def test_saved_by_two_workers_and_resumed_on(saved, tmp_path, devices, workers):
+def test_saved_by_two_workers_and_resumed_on(saved, data, tmp_path, devices, workers):
     whole, part = saved
     shutil.copytree(part, tmp_path / "run")
-    more = (*FLOAT64, f"--virtual_devices={devices}")
+    more = (*FLOAT64, data, f"--virtual_devices={devices}")
     run = train(tmp_path / "run", *more, workers=workers)
     assert run.result["num_replicas"] == devices * workers
     assert apart(run, whole) < EXACT
@@ -43,7 +50,7 @@ def test_saved_by_two_workers_and_resumed_on(saved, tmp_path, devices, workers):
 
 
 @pytest.fixture
-def workers(tmp_path):
+def workers(tmp_path, data):
     """Starts trainers as TF_CONFIG says, each with flags and a folder of its own."""
     started = []
 
@@ -52,7 +59,7 @@ def workers(tmp_path):
         for rank, flags in enumerate(flags_by_rank):
             task = {"cluster": {"worker": cluster}, "task": {"type": "worker", "index": rank}}
             (tmp_path / str(rank)).mkdir(exist_ok=True)
-            common = [f"--checkpoint_dir={tmp_path}/ck", "--connect_timeout=60"]
+            common = [data, f"--checkpoint_dir={tmp_path}/ck", "--connect_timeout=60"]
             started.append(
                 warm.Popen(
                     [sys.executable, *command, *SMALL, *common, *flags],
@@ -71,11 +78,11 @@ def workers(tmp_path):
         process.wait()
 
 
-def ends(processes, deadline_s=120):
+def ends(processes):
     """Exit code, output and errors of each; no traceback in any."""
     found = []
     for process in processes:
-        output, errors = process.communicate(timeout=deadline_s)
+        output, errors = process.communicate(timeout=DEADLINE_S)
         assert "Traceback" not in errors, errors
         found.append((process.returncode, output, errors))
     return found
@@ -121,7 +128,7 @@ def test_a_lost_worker_is_named_with_host_and_step(workers, tmp_path, number, co
     wait_until_saved(50, tmp_path, processes)
     os.kill(processes[1].pid, number)
     survivors = [processes[0], *processes[2:]]
-    for code, _, errors in ends(survivors, deadline_s=60):
+    for code, _, errors in ends(survivors):
         assert code == 1
         assert "worker 1 (host " in errors
         assert "step " in errors
@@ -131,21 +138,23 @@ def test_a_lost_worker_is_named_with_host_and_step(workers, tmp_path, number, co
 def test_a_silence_below_the_peer_timeout_is_borne(workers, tmp_path):
     """Of 15 s: TensorFlow's own heartbeat would give up after 10."""
     flags = ("--max_steps=0", "--epochs=1000", "--steps_per_loop=5", "--peer_timeout=60")
-    flags += ("--checkpoint_every_steps=50", "--keep_checkpoints=99")
+    flags += ("--checkpoint_every_steps=40", "--keep_checkpoints=99")
     processes = workers(flags, flags)
-    wait_until_saved(50, tmp_path, processes)
+    wait_until_saved(40, tmp_path, processes)
     os.kill(processes[1].pid, signal.SIGSTOP)
     with pytest.raises(subprocess.TimeoutExpired):
         processes[0].wait(timeout=15)
     os.kill(processes[1].pid, signal.SIGCONT)
-    wait_until_saved(newest(tmp_path / "ck") + 100, tmp_path, processes)
+    wait_until_saved(newest(tmp_path / "ck") + 120, tmp_path, processes)
     processes[0].send_signal(signal.SIGTERM)
     assert [(code, errors) for code, _, errors in ends(processes)] == [(75, ""), (75, "")]
 
 
 def wait_until_saved(step, folder, processes):
     saved = (folder / "ck" / f"ckpt-{step}").exists
-    wait_for(f"ckpt-{step}", lambda: saved() or any(p.poll() is not None for p in processes), 90)
+    wait_for(
+        f"ckpt-{step}", lambda: saved() or any(p.poll() is not None for p in processes), DEADLINE_S
+    )
     assert saved(), [p.communicate() for p in processes if p.poll() is not None]
 
 
@@ -201,7 +210,7 @@ def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, 
     else:
         monkeypatch.setenv("STAGE", stage)
         if stage == "an evaluation":
-            flags += ("--batch_size=3000",)  # an epoch of 20 steps
+            flags += ("--batch_size=125",)  # an epoch of 20 steps
         processes = workers(flags, flags, command=("-c", AT_A_STAGE))
     found = ends(processes)
     assert [code for code, _, _ in found] == [75, 75]
@@ -217,9 +226,10 @@ def test_told_to_stop_all_save_at_one_step_and_leave_with_75(workers, tmp_path, 
         assert result["steps"] == AFTER[stage]
 
 
-def test_workers_that_restore_other_weights_stop(workers, tmp_path):
+def test_workers_that_restore_other_weights_stop(workers, data, tmp_path):
     """Each has a folder of its own, as without a shared one, and one step's checkpoint in it."""
-    runs = [train(tmp_path / f"run-{lr}", f"--lr={lr}", "--max_steps=5") for lr in (0.01, 0.02)]
+    rates = (0.01, 0.02)
+    runs = [train(tmp_path / f"run-{lr}", data, f"--lr={lr}", "--max_steps=5") for lr in rates]
     records = []
     for rank, run in enumerate(runs):
         (tmp_path / str(rank)).mkdir()

@@ -10,7 +10,9 @@ import sys
 import psutil
 import pytest
 
+from tests import held
 from tests.process.launch.stand_in_package import ROOT, install
+from tests.process.trainer import DEADLINE_S
 from tests.waiting import wait_for
 
 SCRIPT = ROOT / "launch" / "local.sh"
@@ -88,7 +90,7 @@ def read_told(process, number):
 
 def assert_gone(rows):
     pids = [pid for row in rows for pid in (row["pid"], row["child"])]
-    wait_for("the end of all processes", lambda: not any(map(runs, pids)), 30)
+    wait_for("the end of all processes", lambda: not any(map(runs, pids)), DEADLINE_S)
 
 
 def runs(pid):
@@ -101,7 +103,7 @@ def runs(pid):
 def test_workers_get_ranks_ports_cores_and_arguments(launch):
     hostile = ["--run_dir=a b", "--class_names=$HOME `id` *\n'\" \\"]
     process = launch("-n", "3", "--", *hostile)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, errors
     rows = told(output)
     assert [row["rank"] for row in rows] == [0, 1, 2]
@@ -118,7 +120,7 @@ def test_workers_get_ranks_ports_cores_and_arguments(launch):
 @pytest.mark.parametrize(("how", "code"), [("fail1", 3), ("die1", 137)])
 def test_one_failure_ends_all(launch, how, code):
     process = launch("-n", "3", do=f"stay {how}")
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == code, errors
     assert output.count("heard 15") == 2
     ended = {"fail1": "ended with exit code 3", "die1": "was ended by SIGKILL"}[how]
@@ -130,14 +132,14 @@ def test_one_failure_ends_all(launch, how, code):
 
 def test_workers_that_dont_listen_are_killed(launch):
     process = launch("-n", "2", "--grace=1", do="stay deaf fail0")
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 3
     assert_gone(told(output))
 
 
 def test_a_silent_worker_is_named_and_killed(launch):
     process = launch("-n", "2", "--grace=600", do="stay deaf accuse0")
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1
     assert "local.sh: worker 1 (host pc) fell silent; the others are told to stop\n" in errors
     assert_gone(told(output))
@@ -148,7 +150,7 @@ def test_a_stopped_worker_is_woken_to_end(launch):
     rows = read_told(process, 2)
     os.kill(rows[0]["pid"], signal.SIGSTOP)
     os.kill(rows[1]["pid"], signal.SIGKILL)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 137
     assert "[0] heard 15" in output
     assert_gone(rows)
@@ -159,7 +161,7 @@ def test_a_signal_reaches_all(launch, number):
     process = launch("-n", "2", do="stay")
     rows = read_told(process, 2)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 75
     assert output.count(f"heard {int(number)}") == 2
     assert_gone(rows)
@@ -173,9 +175,11 @@ def test_a_third_interrupt_ends_at_once(launch):
     for presses in (1, 2):
         process.send_signal(signal.SIGINT)
         while heard.count("heard") < 2 * presses:
-            heard += process.stdout.readline()
+            line = process.stdout.readline()
+            assert line, heard
+            heard += line
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 137
     assert_gone(rows)
 
@@ -193,21 +197,20 @@ def test_a_third_interrupt_ends_at_once(launch):
 )  # fmt: skip
 def test_wrong_use(launch, arguments, code, said):
     process = launch(*arguments)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, errors) == (code, f"mnist_dist: {said}\n")
 
 
 def test_help(launch):
     process = launch("--help")
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0
     assert "--grace" in output
 
 
-def test_a_training_of_two_workers(tmp_path):
+def test_a_training_of_two_workers(tmp_path, small):
     """The real trainer: its loss curve is that of one process."""
-    flags = ["--max_steps=30", "--validation_size=500", "--no_gpu", "--conv_filters=4"]
-    flags += ["--dense_units=16", "--log_interval=1", "--batch_size=50"]
+    flags = [*small, "--max_steps=30", "--log_interval=1", "--batch_size=50"]
 
     def losses(number):
         folder = tmp_path / str(number)
@@ -215,7 +218,7 @@ def test_a_training_of_two_workers(tmp_path):
             ["bash", str(SCRIPT), "-n", str(number), "--", *flags, f"--output_dir={folder}/out",
              f"--checkpoint_dir={folder}/ck"],
             env={**os.environ, "MNIST_DIST_PYTHON": sys.executable},
-            capture_output=True, text=True, timeout=240, check=False,
+            capture_output=True, text=True, timeout=DEADLINE_S, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         rows = [json.loads(row) for row in (folder / "out/metrics.jsonl").read_text().splitlines()]
@@ -246,7 +249,7 @@ def test_a_worker_killed_in_start_up_is_named_and_the_other_leaves_at_once(tmp_p
     done = subprocess.run(
         [sys.executable, "-c", starter, str(interpreter)],
         env={**os.environ, "PYTHON": sys.executable},
-        capture_output=True, text=True, timeout=240, check=False, cwd=ROOT,
+        capture_output=True, text=True, timeout=DEADLINE_S, check=False, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 137
     first, second = done.stderr.splitlines()
@@ -258,33 +261,27 @@ def test_a_worker_killed_in_start_up_is_named_and_the_other_leaves_at_once(tmp_p
     )
 
 
-def test_a_killed_worker_is_started_again_and_the_bits_are_the_same(tmp_path):
-    """The real trainer, one of whose workers is killed after its first checkpoint."""
-    flags = [
-        "--max_steps=60",
-        "--validation_size=500",
-        "--no_gpu",
-        "--conv_filters=4",
-        "--shards=2",
-    ]
-    flags += ["--dense_units=16", "--log_interval=1", "--batch_size=50"]
+def test_a_killed_worker_is_started_again_and_the_bits_are_the_same(tmp_path, small):
+    """The real trainer, one of whose workers is killed at step 20, after a checkpoint."""
+    flags = [*small, "--max_steps=40", "--log_interval=1", "--batch_size=50", "--shards=2"]
     flags += ["--checkpoint_every_steps=5", "--steps_per_loop=5"]
 
-    def start(folder):
+    def start(folder, python):
         return subprocess.Popen(
             ["bash", str(SCRIPT), "-n2", "--restarts=2", "--", *flags, f"--run_dir={folder}"],
-            env={**os.environ, "MNIST_DIST_PYTHON": sys.executable},
+            env={**os.environ, "MNIST_DIST_PYTHON": str(python)},
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    undisturbed = start(tmp_path / "undisturbed")
-    assert undisturbed.wait(240) == 0, undisturbed.stderr.read()
-    disturbed = start(tmp_path / "disturbed")
+    undisturbed = start(tmp_path / "undisturbed", sys.executable)
+    _, errors = undisturbed.communicate(timeout=DEADLINE_S)
+    assert undisturbed.returncode == 0, errors
+    disturbed = start(tmp_path / "disturbed", held.interpreter(tmp_path, "20"))
     checkpoints = tmp_path / "disturbed" / "checkpoints"
-    wait_for("a checkpoint", lambda: list(checkpoints.glob("ckpt-*")), 240)
-    worker = psutil.Process(disturbed.pid).children()[1]
+    _, worker = held.held(tmp_path, 20, tasks=2)
+    wait_for("a checkpoint", lambda: list(checkpoints.glob("ckpt-*")), DEADLINE_S)
     worker.kill()
-    _, errors = disturbed.communicate(timeout=240)
+    _, errors = disturbed.communicate(timeout=DEADLINE_S)
     assert disturbed.returncode == 0, errors
     assert re.search(
         r"local\.sh: worker 1 \(localhost\) killed: starts again from step [1-9]\d*\n", errors
@@ -309,7 +306,7 @@ def test_wrong_restarts(arguments, reason):
     done = subprocess.run(
         ["bash", str(SCRIPT), "-n2", *arguments],
         env={**os.environ, "MNIST_DIST_PYTHON": sys.executable},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=DEADLINE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert reason in done.stderr
