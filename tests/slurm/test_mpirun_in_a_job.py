@@ -15,7 +15,13 @@ from tests.process.trainer import SMALL
 from tests.slurm.conftest import ROOT
 
 MPIRUN = ("mpirun.openmpi", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none")
-SHORT = (*SMALL, "--max_steps=20", "--validation_size=500", "--batch_size=48", "--shards=4")
+
+
+@pytest.fixture(scope="module")
+def short(subset):
+    """Flags of a short training."""
+    steps = ("--max_steps=20", "--validation_size=500", "--batch_size=48", "--shards=4")
+    return (*SMALL, f"--data_dir={subset}", *steps)
 
 
 def outcome(folder):
@@ -24,22 +30,22 @@ def outcome(folder):
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tmp_path_factory, short):
     """weights_sha256 of a process alone."""
     folder = tmp_path_factory.mktemp("alone")
-    command = [sys.executable, "-m", "mnist_dist.train", *SHORT, f"--run_dir={folder}/run"]
+    command = [sys.executable, "-m", "mnist_dist.train", *short, f"--run_dir={folder}/run"]
     warm.run(command, check=True, cwd=ROOT, capture_output=True)
     return outcome(folder / "run")[0]
 
 
 @pytest.mark.parametrize(("start", "tasks"), [("sbatch", 1), ("salloc", 2)])
-def test_two_workers_train_one_run(cluster, weights, tmp_path, start, tasks):
+def test_two_workers_train_one_run(cluster, short, weights, tmp_path, start, tasks):
     """On two nodes; and both on the first of two nodes with room for two on each.
 
     With sbatch mpirun itself is on the first node, with salloc on the controller. The second
     time, one worker inherits from its daemon a step's rank and size that are the worker's, too.
     """
-    train = [sys.executable, "-m", "mnist_dist.train", *SHORT, "--connect_timeout=60"]
+    train = [sys.executable, "-m", "mnist_dist.train", *short, "--connect_timeout=60"]
     command = [*MPIRUN, "-n", "2", *train, f"--run_dir={tmp_path}/run"]
     size = ["--nodes=2", f"--ntasks-per-node={tasks}"]
     log = tmp_path / "log"
