@@ -112,7 +112,10 @@ def assemble(  # noqa: PLR0913
     reduce = reduction(config, sent, replicas)
     checked = checking(config, replicas, len(devices.names), workers_per_host)
     xla = numerics.compiled_as(config, computed, replicas)
-    step = settings(config)._replace(xla=xla, factored=reduce.names, checking=checked)
+    gather = sent.may_gather and reduce.fewer_gathered(replicas)
+    step = settings(config)._replace(
+        xla=xla, factored=reduce.names, checking=checked, gather=gather
+    )
     return Assembly(
         order=ordered,
         plan=planned,
@@ -207,11 +210,12 @@ def gradients(architecture: Architecture | OwnArchitecture, built: State) -> Gra
 def sending(config: Config, sizes: Gradients, devices: Devices, replicas: int) -> Sending:
     """How the gradients are sent that are summed over the replicas.
 
-    Within one process nothing crosses a network, and on GPUs the factors haven't been measured:
-    there --reduce=auto is the product.
+    Within one process nothing crosses a network, and on GPUs neither factors nor gathering have
+    been measured: there --reduce=auto is the product, and all is an all-reduce.
     """
     several_workers = replicas > len(devices.names)
-    auto = config.reduce == "auto" and several_workers and devices.kind == "cpu"
+    network_of_cpus = several_workers and devices.kind == "cpu"
+    auto = config.reduce == "auto" and network_of_cpus
     if config.shards and config.xla == "on":
         auto = False  # a product of XLA's has other bits
     full = 8 if config.precision == "float64" else 4
@@ -223,6 +227,10 @@ def sending(config: Config, sizes: Gradients, devices: Devices, replicas: int) -
         bytes_per_pack=config.bytes_per_pack,
         # Each normalisation of each micro-batch sums statistics, forward and backward.
         small=short + 2 * sizes.norms * (1 if config.shards else config.accumulate_steps),
+        # TensorFlow gathers no bfloat16, and hangs where a worker has several devices.
+        may_gather=network_of_cpus
+        and len(devices.names) == 1
+        and not (short or config.bytes_per_pack or config.eager),
     )
 
 

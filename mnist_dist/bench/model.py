@@ -4,7 +4,9 @@ A ring all-reduce of S bytes over n replicas sends 2(n-1) messages of S/n bytes 
 (Patarasuk and Yuan 2009, "Bandwidth optimal all-reduce algorithms for clusters of workstations"),
 so it takes 2(n-1) alpha + 2(n-1)/n S/B. It doesn't overlap with the computation: this program
 sends the gradients in one pack, once all of them are computed. Where dense gradients are sent as
-factors, S depends on the global batch, and each replica forms their product for all rows.
+factors, S depends on the global batch, and each replica forms their product for all rows. Where
+that is fewer bytes, each replica gathers the shares of all, n - 1 messages of a share s:
+(n-1) alpha + (n-1) s/B.
 """
 
 import dataclasses
@@ -42,6 +44,13 @@ class Ring(NamedTuple):
         messages = 2 * (replicas - 1)
         sent = messages / replicas * size_bytes / self.bytes_per_s
         return self.launch_s + messages * self.alpha_s + sent
+
+    def gather_seconds(self, replicas: int, share_bytes: float) -> float:
+        """Returns the time until each replica has the shares of all others; 0 for one replica."""
+        if replicas == 1:
+            return 0.0
+        messages = replicas - 1
+        return self.launch_s + messages * (self.alpha_s + share_bytes / self.bytes_per_s)
 
 
 class Step(NamedTuple):
@@ -111,7 +120,10 @@ class Scaling:
         plan = self.step.sending.plan(rows)
         # All that is summed besides the gradients is small.
         rest_s = (self.step.sending.reductions(rows) - 1) * self.ring.seconds(replicas, 0.0)
-        reduce_s = rest_s + self.ring.seconds(replicas, plan.bytes)
+        if self.step.sending.gathers(rows, replicas):
+            reduce_s = rest_s + self.ring.gather_seconds(replicas, plan.share(replicas))
+        else:
+            reduce_s = rest_s + self.ring.seconds(replicas, plan.bytes)
         if plan.factored:
             reduce_s += self.step.product_row_s * (rows - rows / replicas)
         step_s = compute_s + reduce_s

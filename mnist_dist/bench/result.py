@@ -115,7 +115,9 @@ def _changes(ways: dict[str, model.Scaling]) -> list[tuple[str, dict[str, model.
     step = ways["weak"].step
     sending = step.sending
     if sending.number_bytes > SHORT_BYTES:
-        short = sending._replace(number_bytes=SHORT_BYTES, small=sending.small + 1)
+        short = sending._replace(
+            number_bytes=SHORT_BYTES, small=sending.small + 1, may_gather=False
+        )
         half = step._replace(sending=short)
         made += [
             ("--wire_dtype=bfloat16", {"step": half}),

@@ -57,7 +57,8 @@ class Gradients(NamedTuple):
         factored = tuple(kernel for kernel in self.dense if factors and kernel.saved(rows) > 0)
         saved = sum(kernel.saved(rows) for kernel in factored)
         size, whole = (number_bytes * n for n in (self.numbers - saved, self.numbers))
-        return ReducePlan(factored, rows, size, whole)
+        factor_bytes = number_bytes * rows * sum(k.inputs + k.units for k in factored)
+        return ReducePlan(factored, rows, size, whole, factor_bytes)
 
 
 class ReducePlan(NamedTuple):
@@ -68,12 +69,26 @@ class ReducePlan(NamedTuple):
         rows: of the factors, over all replicas, padding included; 0 if nothing is sent.
         bytes: each replica's share of the sum, in bytes: gradients, and rows of all replicas.
         product_bytes: the same, if no factors were sent.
+        factor_bytes: of the factors among `bytes`.
     """
 
     factored: tuple[DenseKernel, ...] = ()
     rows: int = 0
     bytes: int = 0
     product_bytes: int = 0
+    factor_bytes: int = 0
+
+    def share(self, replicas: int) -> float:
+        """Returns the bytes of one replica's gradients, with its own rows of the factors alone."""
+        return self.bytes - self.factor_bytes + self.factor_bytes / replicas
+
+    def fewer_gathered(self, replicas: int) -> bool:
+        """Returns whether the replicas send fewer bytes if each gathers the shares of all.
+
+        Of n replicas each sends n - 1 shares then, in n - 1 messages one after another; in a ring
+        all-reduce 2 (n - 1) / n of the sum, in 2 (n - 1) messages.
+        """
+        return replicas * self.share(replicas) < 2 * self.bytes
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -114,6 +129,7 @@ class Sending(NamedTuple):
         bytes_per_pack: bytes sent together; 0 for all.
         small: all-reduces of a step besides the gradients': of batch statistics, and of the loss
             where gradients are sent in another dtype.
+        may_gather: whether the replicas gather where that is fewer bytes, or always all-reduce.
     """
 
     gradients: Gradients
@@ -121,6 +137,7 @@ class Sending(NamedTuple):
     factors: bool = False
     bytes_per_pack: int = 0
     small: int = 0
+    may_gather: bool = False
 
     @classmethod
     def from_json(cls, values: Sequence[Any]) -> "Sending":
@@ -133,8 +150,12 @@ class Sending(NamedTuple):
         """Returns what is sent in a step of `rows` rows over all replicas, padding included."""
         return self.gradients.plan(rows, self.number_bytes, self.factors)
 
+    def gathers(self, rows: int, replicas: int) -> bool:
+        """Returns whether the replicas gather one another's gradients in a step of `rows` rows."""
+        return self.may_gather and self.plan(rows).fewer_gathered(replicas)
+
     def reductions(self, rows: int) -> int:
-        """Returns the number of all-reduces in a step."""
+        """Returns the number of collectives in a step: all-reduces, or one gathering of all."""
         size = self.plan(rows).bytes
         packs = math.ceil(size / self.bytes_per_pack) if self.bytes_per_pack else 1
         return packs + self.small

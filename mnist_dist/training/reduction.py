@@ -1,16 +1,19 @@
 """The sums over the replicas: of gradients, losses, batch statistics and evaluations.
 
 A dense kernel's gradient is summed as a product or sent as its two factors, see reduce_plan.py. The
-factors are sent within the one all-reduce: each replica puts its rows into a tensor that has room
-for the rows of all, and fills the other rows with -0.0. Adding -0.0 changes no bit of a number, not
-even the sign of a zero.
+factors are sent with all else, in one of two ways. Either each replica gathers what the others send
+and adds it up by itself. Or it all is one all-reduce: each replica puts its rows into a tensor that
+has room for the rows of all, and fills the other rows with -0.0. Adding -0.0 changes no bit of a
+number, not even the sign of a zero.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
+from mnist_dist.training.gathering import as_one, gathered, opened
 from mnist_dist.training.loss_scale import LossScale
 
 
@@ -91,18 +94,21 @@ def accumulated(total: Gradient, added: Gradient) -> Gradient:
 
 
 def summed(
-    own: Sequence[Gradient], sums: tf.Tensor, wire_dtype: tf.DType
+    own: Sequence[Gradient], sums: tf.Tensor, wire_dtype: tf.DType, gather: bool = False
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """The sums of gradients and of `sums` over the replicas, in as few all-reduces as can be.
+    """The sums of gradients and of `sums` over the replicas, in as few collectives as can be.
 
     Args:
         own: this replica's gradients, in the dtype of `sums` but for factors.
         sums: numbers that are always sent in full precision.
         wire_dtype: of the gradients on the network.
+        gather: gather what all replicas send, in the dtype of `sums`.
 
     Returns:
         The gradients and `sums`, in the dtype of `sums`; each replica has the same.
     """
+    if gather:
+        return _summed_by_each(own, sums)
     sent: list[tf.Tensor] = []
     for gradient in own:
         if isinstance(gradient, Factors):
@@ -123,6 +129,24 @@ def summed(
         else:
             whole.append(tf.cast(next(left), sums.dtype))
     return whole, sums
+
+
+def _summed_by_each(own: Sequence[Gradient], sums: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """As `summed`: each replica gathers all others' gradients and adds them in their order."""
+    full = [gradient for gradient in own if not isinstance(gradient, Factors)]
+    factors = [gradient for gradient in own if isinstance(gradient, Factors)]
+    parts = [tf.cast(part, sums.dtype) for pair in factors for part in pair]
+    (*totals, sums), rows = opened(
+        gathered(as_one([*full, sums, *parts])), [*full, sums], parts, _in_order
+    )
+    pairs = zip(factors, rows[::2], rows[1::2], strict=True)
+    products = iter([own.like(pair).product(sums.dtype) for own, *pair in pairs])
+    rest = iter(totals)
+    return [next(products if isinstance(g, Factors) else rest) for g in own], sums
+
+
+def _in_order(rows: Sequence[tf.Tensor]) -> tf.Tensor:
+    return functools.reduce(tf.add, rows)
 
 
 def placed(own: tf.Tensor) -> tf.Tensor:

@@ -48,6 +48,7 @@ class Settings(NamedTuple):
         digest_every_steps: global steps between digests of gradients and weights; 0 for none.
         checking: which steps compute a part twice; None for none.
         factored: names of the dense kernels whose gradients are sent as factors.
+        gather: each replica gathers the gradients of all and adds them; else an all-reduce.
     """
 
     seed: int
@@ -62,6 +63,7 @@ class Settings(NamedTuple):
     digest_every_steps: int = 0
     checking: Checking | None = None
     factored: tuple[str, ...] = ()
+    gather: bool = False
 
     def part(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A part of a step: a function of tensors that doesn't communicate."""
@@ -132,7 +134,7 @@ class Replica:
         nonfinite = self._not_finite(gradients)
         sums = step_records.sums(sums / total, stop, nonfinite)
         wire_dtype = tf.bfloat16 if self._settings.wire_dtype == "bfloat16" else self._dtype
-        reduced, sums = summed(gradients, sums, wire_dtype)
+        reduced, sums = summed(gradients, sums, wire_dtype, self._settings.gather)
         return ReplicaStep(self._unscaled(reduced), sums, statistics, checks)
 
     def _replayed(  # noqa: PLR0913

@@ -85,7 +85,7 @@ class Shards:
         nonfinite = self._not_finite(gradients)
         scored = up_the_tree([subtree.sums for subtree in subtrees])
         sums = step_records.sums(scored, stop, nonfinite)
-        reduced, sums = tree_reduction.summed(gradients, sums)
+        reduced, sums = tree_reduction.summed(gradients, sums, self._settings.gather)
         statistics = {name: value / total for name, value in subtrees[0].statistics.items()}
         counts = tf.concat([tf.stack([total, total, 1.0]), tf.ones_like(nonfinite)], 0)
         checks = self._checked(block, subtrees[0], totals, total, due) if due else ()

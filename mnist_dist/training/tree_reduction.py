@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from mnist_dist.training.gathering import as_one, gathered, opened
 from mnist_dist.training.reduction import Factors, Gradient, all_reduce, placed
 
 
@@ -34,13 +35,16 @@ def joined(values: Sequence[Gradient]) -> Gradient:
     return up_the_tree(values)
 
 
-def summed(own: Sequence[Gradient], sums: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+def summed(
+    own: Sequence[Gradient], sums: tf.Tensor, gather: bool = False
+) -> tuple[list[tf.Tensor], tf.Tensor]:
     """The sums of gradients and of `sums` over the shards of all replicas, in the tree's order.
 
     Args:
         own: this replica's gradients: a sum over its shards, or its shards' factors, [shards, rows,
             inputs or units].
         sums: over its shards.
+        gather: see reduction.summed.
 
     Returns:
         Gradients and `sums`, the same on each replica, and the same bits with and without factors.
@@ -48,7 +52,7 @@ def summed(own: Sequence[Gradient], sums: tf.Tensor) -> tuple[list[tf.Tensor], t
     full = [gradient for gradient in own if not isinstance(gradient, Factors)]
     factors = [gradient for gradient in own if isinstance(gradient, Factors)]
     parts = [tf.cast(part, sums.dtype) for pair in factors for part in pair]
-    (*reduced, sums), rows = _over_replicas([*full, sums], parts)
+    (*reduced, sums), rows = _over_replicas([*full, sums], parts, gather)
     pairs = zip(factors, rows[::2], rows[1::2], strict=True)
     products = iter([_product(own.like(pair), sums.dtype) for own, *pair in pairs])
     rest = iter(reduced)
@@ -62,7 +66,7 @@ def _product(factors: Factors, dtype: tf.DType) -> tf.Tensor:
 
 
 def _over_replicas(
-    values: Sequence[tf.Tensor], parts: Sequence[tf.Tensor] = ()
+    values: Sequence[tf.Tensor], parts: Sequence[tf.Tensor] = (), gather: bool = False
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """The sums of `values` over all replicas, in the tree's order; and all replicas' `parts`.
 
@@ -72,21 +76,16 @@ def _over_replicas(
     replicas = context.num_replicas_in_sync
     if replicas == 1:
         return list(values), list(parts)
-    if replicas == 2:  # a + b equals b + a in all bits, in any all-reduce
+    if replicas == 2 and not gather:  # a + b equals b + a in all bits, in any all-reduce
         found = all_reduce([*values, *map(placed, parts)])
         wide = found[len(values) :]
         return found[: len(values)], [_flat(part) for part in wide]
-    flat = tf.concat([tf.reshape(value, [-1]) for value in (*values, *parts)], 0)
-    gathered = tf.reshape(context.all_gather(flat, 0), [replicas, flat.shape[0]])
-    sizes = [value.shape.num_elements() for value in (*values, *parts)]
-    split = sum(sizes[: len(values)])
-    pieces = tf.split(up_the_tree(tf.unstack(gathered[:, :split])), sizes[: len(values)])
-    sums = [tf.reshape(piece, v.shape) for piece, v in zip(pieces, values, strict=True)]
-    if not parts:
-        return sums, []
-    columns = tf.split(gathered[:, split:], sizes[len(values) :], 1)
-    stacked = [tf.reshape(c, [replicas, *p.shape]) for c, p in zip(columns, parts, strict=True)]
-    return sums, [_flat(part) for part in stacked]
+    own = as_one([*values, *parts])
+    if gather:
+        together = gathered(own)
+    else:
+        together = tf.reshape(context.all_gather(own, 0), [replicas, own.shape[0]])
+    return opened(together, values, parts, up_the_tree)
 
 
 def _flat(stacked: tf.Tensor) -> tf.Tensor:

@@ -86,8 +86,8 @@ INSIDE = {
         "remote",
     ],
     "training": [
-        "bit_digest bit_kinds bit_verdict early_stopping loss_scale optim plan precision_choice "
-        "reduce_plan save_deadline schedule step_records stop weights_digest",
+        "bit_digest bit_kinds bit_verdict early_stopping gathering loss_scale optim plan "
+        "precision_choice reduce_plan save_deadline schedule step_records stop weights_digest",
         "diverged log_header progress reduction state",
         "repeated starting_weights tree_reduction",
         "bit_checks replica",

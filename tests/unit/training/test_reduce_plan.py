@@ -38,6 +38,23 @@ def test_the_smaller_one_is_sent(rows, factored):
     assert plan.bytes == (2 * rows * 2048 if factored else 2**21)
 
 
+def test_gathering_is_fewer_bytes_for_few_replicas():
+    """Besides the factors of 524,288 bytes there are 253,480; n - 1 shares, or 2 (n - 1) / n."""
+    plan = NOTEBOOK.plan(64, 4, factors=True)
+    assert plan.factor_bytes == 524_288
+    assert [plan.share(n) for n in (1, 2, 4)] == [777_768, 515_624, 384_552]
+    gathered = [(n - 1) * plan.share(n) for n in (2, 3, 4, 5)]
+    ring = [2 * (n - 1) / n * 777_768 for n in (2, 3, 4, 5)]
+    fewer = [a < b for a, b in zip(gathered, ring, strict=True)]
+    assert fewer == [plan.fewer_gathered(n) for n in (2, 3, 4, 5)] == [True, True, True, False]
+    assert not NOTEBOOK.plan(64, 4, factors=False).fewer_gathered(2)  # as many bytes
+    sending = Sending(NOTEBOOK, factors=True)
+    assert [sending._replace(may_gather=may).gathers(64, 2) for may in (True, False)] == [
+        True,
+        False,
+    ]
+
+
 def test_products_alone():
     plan = NOTEBOOK.plan(64, 8, factors=False)
     assert plan.names == ()
@@ -65,7 +82,7 @@ def test_all_reduces_of_a_step():
 
 
 def test_sending_survives_json():
-    sending = Sending(NOTEBOOK, 2, factors=True, bytes_per_pack=7, small=3)
+    sending = Sending(NOTEBOOK, 2, factors=True, bytes_per_pack=7, small=3, may_gather=True)
     assert Sending.from_json(json.loads(json.dumps(sending))) == sending
 
 
