@@ -92,8 +92,8 @@ def communication(batches: Sequence[int], precisions: Sequence[str]) -> Iterator
         "products, ring": products | {"collective": "ring"},
         "products, bfloat16": products | wire,
         "products, bfloat16, packs of 1 MiB": products | wire | packs,
-        "factors": factors,
-        "factors, ring": factors | {"collective": "ring"},
+        "factors, gathered": factors,
+        "factors, all-reduce": factors | {"bytes_per_pack": 2**30},
         "factors, bfloat16": factors | wire,
     }
     for batch in batches or (64,):
