@@ -195,8 +195,12 @@ def answer(*command: str) -> str:
 
 
 def requeue(job: Job) -> bool:
-    """Requeues a job; whether that worked. SLURM's own words go to the log."""
-    return subprocess.run(("scontrol", "requeue", job.called), check=False).returncode == 0
+    """Requeues a job; whether that worked. SLURM's own words go to the log.
+
+    SLURM ends the job's processes as it requeues it, and this command may be one of the first.
+    """
+    code = subprocess.run(("scontrol", "requeue", job.called), check=False).returncode
+    return code == 0 or (code < 0 and state(job).name != "RUNNING")
 
 
 def overlapping(job: str, host: str) -> list[str]:

@@ -2,9 +2,10 @@
 
 The folder STAND_IN holds what it answers: `tries.json`, a list with one try after another, each
 from a rank to how its task ends (an exit code, a signal's words, or "lost" for never); `job`, what
-`scontrol show job` says; `dead`, the hosts that answer nothing; `no-requeue`, if it exists, has
-`scontrol requeue` refuse. It writes each call to `calls`. A job that is cancelled has that state.
-A task of the supervisor's standby runs for real, with the host's name.
+`scontrol show job` says; `dead`, the hosts that answer nothing. If `no-requeue` exists, `scontrol
+requeue` refuses; if `requeue-ends-all` does, it ends by SIGTERM, as the whole job does. It writes
+each call to `calls`. A job that is cancelled has that state. A task of the supervisor's standby
+runs for real, with the host's name.
 """
 
 import json
@@ -69,6 +70,9 @@ def srun(words: Sequence[str]) -> int:
 def scontrol(words: Sequence[str]) -> int:
     """Shows or requeues the job."""
     if words[0] == "requeue":
+        if (FOLDER / "requeue-ends-all").exists():
+            end_job("COMPLETING")
+            os.kill(os.getpid(), signal.SIGTERM)
         return int((FOLDER / "no-requeue").exists())
     print(read("job"))
     return 0 if read("job") else 1
@@ -77,9 +81,14 @@ def scontrol(words: Sequence[str]) -> int:
 def scancel(words: Sequence[str]) -> int:
     """Cancels the job; a signal to a step does nothing."""
     if words == ["7"]:
-        (FOLDER / "draft").write_text(read("job").replace("RUNNING", "CANCELLED"))
-        (FOLDER / "draft").rename(FOLDER / "job")
+        end_job("CANCELLED")
     return 0
+
+
+def end_job(state: str) -> None:
+    """Has the running job be in another state."""
+    (FOLDER / "draft").write_text(read("job").replace("RUNNING", state))
+    (FOLDER / "draft").rename(FOLDER / "job")
 
 
 def main(name: str, words: Sequence[str]) -> int:

@@ -268,6 +268,14 @@ def test_the_standby_takes_over(slurm):
     assert slurm.called("scontrol requeue 7")
 
 
+def test_a_requeue_that_ends_its_own_command_has_worked(slurm):
+    """It isn't cancelled then, which would undo it."""
+    (slurm.folder / "requeue-ends-all").touch()
+    lose_the_supervisor(slurm, {})
+    slurm.wait_said("train.slurm: requeued, to end with exit code 0")
+    assert not slurm.called("scancel 7")
+
+
 @pytest.mark.parametrize("refused_by", ["job", "site"])
 @pytest.mark.parametrize("least", ["", "3"])
 def test_a_standby_that_cant_requeue_cancels_the_job(slurm, least, refused_by):
