@@ -327,7 +327,11 @@ def namespace_pids(namespace: str) -> list[int]:
 
 
 def kill_all(namespace: str) -> None:
-    """Kills what runs in a network namespace: none outlives another and reports its death."""
+    """Kills what runs in a network namespace as one: none is left to report another's death.
+
+    All are stopped first, and children die before their parents: the kernel would wake a stopped
+    child whose parent ends, and srun's second process cancels a step whose srun has ended.
+    """
     stopped: set[int] = set()
 
     def still() -> bool:
@@ -338,7 +342,7 @@ def kill_all(namespace: str) -> None:
 
     def empty() -> bool:
         alive = [pid for pid in namespace_pids(namespace) if _alive(pid)]
-        _signal(alive, signal.SIGKILL)
+        _signal(sorted(alive, key=_ancestors, reverse=True), signal.SIGKILL)
         return not alive
 
     wait_for(f"all processes in {namespace} to stand still", still, 30)
@@ -350,6 +354,13 @@ def _alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _ancestors(pid: int) -> int:
+    try:
+        return len(psutil.Process(pid).parents())
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def _signal(pids: Iterable[int], number: int) -> None:

@@ -124,7 +124,7 @@ def test_the_local_launcher_goes_on_from_the_last_checkpoint(subset, tmp_path):
 
 def test_saves_by_time_are_compared_on_all_workers(run):
     """Their clocks differ, so worker 0 alone decides when."""
-    by_time = ("--checkpoint_every_s=0.05", "--max_steps=100", "--keep_checkpoints=99")
+    by_time = ("--checkpoint_every_s=0.01", "--max_steps=100", "--keep_checkpoints=99")
     runs = run(*FLAGS, *by_time, workers=2)
     assert [one.code for one in runs] == [0, 0], runs[0].err
     saved = runs[0].checkpoints()
