@@ -150,7 +150,9 @@ def rows(report: dict[str, Any]) -> Iterator[list[str]]:
         for way in ("weak", "strong"):
             alone, measured = level[way]["alone_s"], level[way]["step_s"]
             sent, replicas = level[way]["bytes"], level["replicas"]
-            predicted = alone + ring.seconds(replicas, sent)
+            share = level[way]["gathered_bytes"]
+            gathered = ring.gather_seconds(replicas, share)
+            predicted = alone + (gathered if share else ring.seconds(replicas, sent))
             if sent < report["bytes"]:  # factors: each forms the product of all others' rows
                 rows_of_others = level[way]["images"] * (replicas - 1)
                 predicted += two["product_row_s"] * rows_of_others

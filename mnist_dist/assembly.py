@@ -112,9 +112,8 @@ def assemble(  # noqa: PLR0913
     reduce = reduction(config, sent, replicas)
     checked = checking(config, replicas, len(devices.names), workers_per_host)
     xla = numerics.compiled_as(config, computed, replicas)
-    gather = sent.may_gather and reduce.fewer_gathered(replicas)
     step = settings(config)._replace(
-        xla=xla, factored=reduce.names, checking=checked, gather=gather
+        xla=xla, factored=reduce.names, checking=checked, gather=reduce.gather
     )
     return Assembly(
         order=ordered,
@@ -239,7 +238,8 @@ def reduction(config: Config, sent: Sending, replicas: int) -> ReducePlan:
     if replicas == 1:
         return ReducePlan()
     batch, micro_batches = config.batch_size, config.accumulate_steps
-    return sent.plan(rows_of_step(batch, micro_batches, config.shards, replicas))
+    rows = rows_of_step(batch, micro_batches, config.shards, replicas)
+    return sent.plan(rows)._replace(gather=sent.gathers(rows, replicas))
 
 
 def checking(config: Config, replicas: int, devices: int, workers_per_host: int) -> Checking | None:

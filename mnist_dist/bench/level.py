@@ -127,9 +127,9 @@ def _scaling(
 
     Returns:
         "batch" (global), "images" (of a replica), "bytes" (of gradients, as a step sends them; 0
-        for one replica), "step_s", "wait_s" (of it,
-        for input), "alone_s" (a step of this worker's slowest replica while all replicas train,
-        each by itself).
+        for one replica), "gathered_bytes" (each replica's share, if they gather; else 0),
+        "step_s", "wait_s" (of it, for input), "alone_s" (a step of this worker's slowest replica
+        while all replicas train, each by itself).
     """
     timed = TimedTraining(config, data, built, all_replicas.placement)
     step_s, wait_s = timed.run(all_replicas.mean(timed.warm()), seconds)
@@ -147,6 +147,7 @@ def _scaling(
         "wait_s": wait_s,
         "alone_s": alone_s,
         "bytes": timed.sent.bytes,
+        "gathered_bytes": round(timed.sent.share(replicas)) if timed.sent.gather else 0,
     }
 
 

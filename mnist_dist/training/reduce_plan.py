@@ -70,6 +70,7 @@ class ReducePlan(NamedTuple):
         bytes: each replica's share of the sum, in bytes: gradients, and rows of all replicas.
         product_bytes: the same, if no factors were sent.
         factor_bytes: of the factors among `bytes`.
+        gather: whether each replica gathers the shares of all; else all is an all-reduce.
     """
 
     factored: tuple[DenseKernel, ...] = ()
@@ -77,6 +78,7 @@ class ReducePlan(NamedTuple):
     bytes: int = 0
     product_bytes: int = 0
     factor_bytes: int = 0
+    gather: bool = False
 
     def share(self, replicas: int) -> float:
         """Returns the bytes of one replica's gradients, with its own rows of the factors alone."""
