@@ -238,8 +238,7 @@ def reduction(config: Config, sent: Sending, replicas: int) -> ReducePlan:
     if replicas == 1:
         return ReducePlan()
     batch, micro_batches = config.batch_size, config.accumulate_steps
-    rows = rows_of_step(batch, micro_batches, config.shards, replicas)
-    return sent.plan(rows)._replace(gather=sent.gathers(rows, replicas))
+    return sent.plan(rows_of_step(batch, micro_batches, config.shards, replicas), replicas)
 
 
 def checking(config: Config, replicas: int, devices: int, workers_per_host: int) -> Checking | None:

@@ -117,10 +117,10 @@ class Scaling:
         images = self.batch if self.weak else self.batch / replicas
         compute_s = self.step.compute_s(images, self.micro_batches)
         rows = math.ceil(images / self.micro_batches) * self.micro_batches * replicas
-        plan = self.step.sending.plan(rows)
+        plan = self.step.sending.plan(rows, replicas)
         # All that is summed besides the gradients is small.
         rest_s = (self.step.sending.reductions(rows) - 1) * self.ring.seconds(replicas, 0.0)
-        if self.step.sending.gathers(rows, replicas):
+        if plan.gather:
             reduce_s = rest_s + self.ring.gather_seconds(replicas, plan.share(replicas))
         else:
             reduce_s = rest_s + self.ring.seconds(replicas, plan.bytes)

@@ -12,16 +12,16 @@ GROUP_KEY = 1 << 30
 """Of the replicas that gather; TensorFlow numbers its own groups from 1."""
 
 
-def as_one(values: Sequence[tf.Tensor]) -> tf.Tensor:
-    """All numbers of some tensors of one dtype, as one vector."""
+def packed(values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns all numbers of tensors of one dtype as one vector."""
     return tf.concat([tf.reshape(value, [-1]) for value in values], 0)
 
 
 def gathered(numbers: tf.Tensor) -> tf.Tensor:
-    """The numbers of all replicas, on workers of one CPU device each: [replicas, n] of [n].
+    """Gathers a vector of each replica, on workers of one CPU device each: [replicas, n] of [n].
 
-    At most once in a step: a second call with as many numbers would have the same key. Not
-    `ReplicaContext.all_gather`, which gathers the shapes first and so takes twice as long.
+    Call it at most once in a step: two vectors of the same size would have the same key.
+    `ReplicaContext.all_gather` isn't used, since it gathers the shapes as well.
 
     Args:
         numbers: float32 or float64.
@@ -38,16 +38,16 @@ def gathered(numbers: tf.Tensor) -> tf.Tensor:
     return tf.reshape(found, [replicas, size])
 
 
-def opened(
+def unpacked(
     together: tf.Tensor,
     values: Sequence[tf.Tensor],
     parts: Sequence[tf.Tensor],
     add: Callable[[Sequence[tf.Tensor]], tf.Tensor],
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """What was gathered as one: the sums of `values`, and the rows of all replicas' `parts`.
+    """Returns the sums of `values` over the replicas, and the rows of all replicas' `parts`.
 
     Args:
-        together: [replicas, n], of each replica `as_one([*values, *parts])`.
+        together: [replicas, n], the `packed([*values, *parts])` of each replica.
         values: this replica's.
         parts: this replica's; those of all are joined along the first axis.
         add: sums a tensor of each replica.

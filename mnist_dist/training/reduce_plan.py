@@ -148,13 +148,16 @@ class Sending(NamedTuple):
         kernels = tuple(DenseKernel(*kernel) for kernel in dense)
         return cls(Gradients(numbers, kernels, norms), *rest)
 
-    def plan(self, rows: int) -> ReducePlan:
-        """Returns what is sent in a step of `rows` rows over all replicas, padding included."""
-        return self.gradients.plan(rows, self.number_bytes, self.factors)
+    def plan(self, rows: int, replicas: int = 1) -> ReducePlan:
+        """Returns what is sent in a step.
 
-    def gathers(self, rows: int, replicas: int) -> bool:
-        """Returns whether the replicas gather one another's gradients in a step of `rows` rows."""
-        return self.may_gather and self.plan(rows).fewer_gathered(replicas)
+        Args:
+            rows: of a global step, over all replicas, padding included.
+            replicas: over all workers.
+        """
+        plan = self.gradients.plan(rows, self.number_bytes, self.factors)
+        gather = self.may_gather and replicas > 1 and plan.fewer_gathered(replicas)
+        return plan._replace(gather=gather)
 
     def reductions(self, rows: int) -> int:
         """Returns the number of collectives in a step: all-reduces, or one gathering of all."""

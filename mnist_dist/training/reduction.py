@@ -1,19 +1,19 @@
 """The sums over the replicas: of gradients, losses, batch statistics and evaluations.
 
 A dense kernel's gradient is summed as a product or sent as its two factors, see reduce_plan.py. The
-factors are sent with all else, in one of two ways. Either each replica gathers what the others send
-and adds it up by itself. Or it all is one all-reduce: each replica puts its rows into a tensor that
-has room for the rows of all, and fills the other rows with -0.0. Adding -0.0 changes no bit of a
-number, not even the sign of a zero.
+factors are sent together with the other gradients, in one of two ways. Either each replica gathers
+what the others send and adds it up by itself. Or all of it goes into one all-reduce: each replica
+puts its rows into a tensor that has room for the rows of all, and fills the other rows with -0.0.
+Adding -0.0 changes no bit of a number, not even the sign of a zero.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
-from mnist_dist.training.gathering import as_one, gathered, opened
+from mnist_dist.training.gathering import gathered, packed, unpacked
 from mnist_dist.training.loss_scale import LossScale
 
 
@@ -40,6 +40,7 @@ class Factors(NamedTuple):
 
 
 Gradient: TypeAlias = tf.Tensor | Factors
+Tensors: TypeAlias = Sequence[tf.Tensor]
 
 
 class Differentiated(NamedTuple):
@@ -133,14 +134,34 @@ def summed(
 
 def _summed_by_each(own: Sequence[Gradient], sums: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
     """As `summed`: each replica gathers all others' gradients and adds them in their order."""
+
+    def over_replicas(values: Tensors, parts: Tensors) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        return unpacked(gathered(packed([*values, *parts])), values, parts, _in_order)
+
+    return sums_and_products(own, sums, over_replicas, Factors.product)
+
+
+def sums_and_products(
+    own: Sequence[Gradient],
+    sums: tf.Tensor,
+    over_replicas: Callable[[Tensors, Tensors], tuple[list[tf.Tensor], list[tf.Tensor]]],
+    product: Callable[[Factors, tf.DType], tf.Tensor],
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """The sums of gradients and of `sums`, from the factors' rows of all replicas.
+
+    Args:
+        own: this replica's gradients.
+        sums: further numbers that are summed.
+        over_replicas: from tensors to sum and tensors to join, the sums over all replicas and the
+            rows of all replicas.
+        product: of the factors of all replicas, in a dtype.
+    """
     full = [gradient for gradient in own if not isinstance(gradient, Factors)]
     factors = [gradient for gradient in own if isinstance(gradient, Factors)]
     parts = [tf.cast(part, sums.dtype) for pair in factors for part in pair]
-    (*totals, sums), rows = opened(
-        gathered(as_one([*full, sums, *parts])), [*full, sums], parts, _in_order
-    )
+    (*totals, sums), rows = over_replicas([*full, sums], parts)
     pairs = zip(factors, rows[::2], rows[1::2], strict=True)
-    products = iter([own.like(pair).product(sums.dtype) for own, *pair in pairs])
+    products = iter([product(own.like(pair), sums.dtype) for own, *pair in pairs])
     rest = iter(totals)
     return [next(products if isinstance(g, Factors) else rest) for g in own], sums
 

@@ -1,11 +1,12 @@
 """Sums up one binary tree over the shards, whichever replica has computed which of them."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import tensorflow as tf
 
-from mnist_dist.training.gathering import as_one, gathered, opened
-from mnist_dist.training.reduction import Factors, Gradient, all_reduce, placed
+from mnist_dist.training.gathering import gathered, packed, unpacked
+from mnist_dist.training.reduction import Factors, Gradient, all_reduce, placed, sums_and_products
 
 
 def whole(values: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -49,14 +50,7 @@ def summed(
     Returns:
         Gradients and `sums`, the same on each replica, and the same bits with and without factors.
     """
-    full = [gradient for gradient in own if not isinstance(gradient, Factors)]
-    factors = [gradient for gradient in own if isinstance(gradient, Factors)]
-    parts = [tf.cast(part, sums.dtype) for pair in factors for part in pair]
-    (*reduced, sums), rows = _over_replicas([*full, sums], parts, gather)
-    pairs = zip(factors, rows[::2], rows[1::2], strict=True)
-    products = iter([_product(own.like(pair), sums.dtype) for own, *pair in pairs])
-    rest = iter(reduced)
-    return [next(products if isinstance(g, Factors) else rest) for g in own], sums
+    return sums_and_products(own, sums, partial(_over_replicas, gather=gather), _product)
 
 
 def _product(factors: Factors, dtype: tf.DType) -> tf.Tensor:
@@ -80,12 +74,12 @@ def _over_replicas(
         found = all_reduce([*values, *map(placed, parts)])
         wide = found[len(values) :]
         return found[: len(values)], [_flat(part) for part in wide]
-    own = as_one([*values, *parts])
+    own = packed([*values, *parts])
     if gather:
         together = gathered(own)
     else:
         together = tf.reshape(context.all_gather(own, 0), [replicas, own.shape[0]])
-    return opened(together, values, parts, up_the_tree)
+    return unpacked(together, values, parts, up_the_tree)
 
 
 def _flat(stacked: tf.Tensor) -> tf.Tensor:

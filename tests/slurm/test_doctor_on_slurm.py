@@ -18,7 +18,7 @@ def examine(cluster, tmp_path):
         ward.write_text(f'[ "$(hostname)" = n2 ] && {{ {ill or ":"}\n}}\nexec "$@"\n')
         doctor = [sys.executable, "-m", "mnist_dist.doctor", "--json", "--no_gpu"]
         common = [f"--checkpoint_dir={tmp_path}/ck", "--connect_timeout=60"]
-        srun = ["srun", "--quiet", "-N3"]  # not that it waits for the nodes of the job before
+        srun = ["srun", "--quiet", "-N3"]  # it may wait for the last test's nodes
         return cluster.run(*srun, "sh", str(ward), *doctor, *common, *flags, cwd=ROOT)
 
     return run

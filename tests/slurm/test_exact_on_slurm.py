@@ -17,7 +17,7 @@ def test_two_tasks_and_four(cluster, images, tmp_path):
         folder = tmp_path / tasks.replace(" ", "")
         own = (f"--data_dir={images}", f"--run_dir={folder}")
         command = (sys.executable, "-m", "mnist_dist.train", *FLAGS, *own)
-        srun = ["srun", "--quiet", *tasks.split()]  # not that it waits for the nodes of others
+        srun = ["srun", "--quiet", *tasks.split()]  # it may wait for the last test's nodes
         done = cluster.run(*srun, *command, cwd=ROOT, timeout_s=300)
         assert (done.returncode, done.stderr) == (0, "")
         assert f"Replicas: {tasks[-1]} over {tasks[-1]} worker(s)" in done.stdout

@@ -49,7 +49,7 @@ def test_gathering_is_fewer_bytes_for_few_replicas():
     assert fewer == [plan.fewer_gathered(n) for n in (2, 3, 4, 5)] == [True, True, True, False]
     assert not NOTEBOOK.plan(64, 4, factors=False).fewer_gathered(2)  # as many bytes
     sending = Sending(NOTEBOOK, factors=True)
-    assert [sending._replace(may_gather=may).gathers(64, 2) for may in (True, False)] == [
+    assert [sending._replace(may_gather=may).plan(64, 2).gather for may in (True, False)] == [
         True,
         False,
     ]
